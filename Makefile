@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+# onboard: build, test, run. `make help` lists the targets.
+# V chooses the variant: debug (default), release, asan, tsan, cov, fuzz.
+# Own flags stay apart from the user's CPPFLAGS, CFLAGS, LDFLAGS, LDLIBS.
+V      ?= debug
+O      := build/$(V)
+PREFIX ?= /usr/local
+SETUP  := tools/setup
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VERSION := $(shell cat VERSION)
+
+OPT.debug   := -Og -g3
+OPT.release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -fPIE
+OPT.asan    := -O1 -g3 -fno-omit-frame-pointer
+OPT.tsan    := -O1 -g3
+OPT.cov     := -O0 -g3 --coverage
+OPT.fuzz    := -O1 -g3 -fno-omit-frame-pointer -DONBOARD_FUZZ
+SAN.asan    := -fsanitize=address,undefined -fno-sanitize-recover=all
+SAN.tsan    := -fsanitize=thread
+SAN.fuzz    := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LNK.release := -pie -Wl,-z,relro,-z,now
+LNK.cov     := --coverage
+ifeq ($(OPT.$(V)),)
+$(error V=$(V): want debug, release, asan, tsan, cov or fuzz)
+endif
+ifeq ($(V),fuzz)
+CC := clang
+endif
+WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wwrite-strings -Wstrict-prototypes \
+        -Wmissing-prototypes -Wimplicit-fallthrough -Wundef -Wpointer-arith
+WARN += $(if $(DEVELOPER)$(CI),-Werror)
+
+# One pkg-config call; a package that is missing is named by `make` with the way out.
+PKGS := libpq libmongoc-1.0 libcjson libevent libevent_pthreads libidn2 libcurl hiredis librabbitmq
+NEEDS_BUILD := $(filter-out clean distclean help fmt setup% run up test check bench chaos,$(or $(MAKECMDGOALS),all))
+ifneq ($(filter all lint-build $(O)/%,$(NEEDS_BUILD)),)
+ifneq ($(shell pkg-config --exists $(PKGS) && echo yes),yes)
+$(error missing packages: $(shell for p in $(PKGS); do pkg-config --exists $$p || printf '%s ' $$p; done)- run "$(SETUP) build", which installs them)
+endif
+endif
+pkg_cflags := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
+pkg_libs   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+
+ob_cppflags := -Isrc/common -I$(O)/gen -D_GNU_SOURCE $(pkg_cflags)
+ob_cflags   := -std=gnu17 -pthread -fvisibility=hidden -fno-common $(WARN) $(OPT.$(V)) $(SAN.$(V))
+ob_ldflags  := -pthread -Wl,--as-needed $(SAN.$(V)) $(LNK.$(V))
+
+# Flags stamp: objects are made anew when flags, compiler or version change.
+stamp := $(O)/gen/flags
+now   := $(CC) $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) $(ob_ldflags) $(LDFLAGS) $(VERSION)
+$(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf '%s\n' '$(now)' >$(stamp); \
+	printf '#define ONBOARD_VERSION "%s"\n' '$(VERSION)' | cmp -s - $(O)/gen/version.h || \
+	printf '#define ONBOARD_VERSION "%s"\n' '$(VERSION)' >$(O)/gen/version.h)
+
+# The daemons that exist: a new one is one word here (docs/adding-a-consumer.md).
+PRODUCERS :=
+CONSUMERS :=
+DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
+
+obj     = $(patsubst %.c,$(O)/%.o,$(1))
+COMMON := $(call obj,$(wildcard src/common/*/*.c))
+CTL    := $(wildcard src/ctl/*.c)
+BINS   := $(DAEMONS:%=$(O)/bin/%) $(if $(CTL),$(O)/bin/onboardctl)
+
+all: $(O)/libcommon.a $(BINS) $(if $(filter debug,$(V)),compile_commands.json)
+
+$(O)/libcommon.a: $(COMMON)
+	@rm -f $@
+	$(AR) rcsD $@ $^
+.SECONDEXPANSION:
+$(CONSUMERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $(O)/src/consumers/%.o $$(call obj,$$(wildcard src/consumers/$$*_*.c))
+$(PRODUCERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $$(call obj,$$(wildcard src/producer/$$*/*.c))
+$(O)/bin/onboardctl: $(call obj,$(CTL))
+$(BINS): $(O)/libcommon.a
+$(BINS):
+	@mkdir -p $(@D)
+	$(CC) $(ob_ldflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(pkg_libs) $(LDLIBS) -o $@
+$(O)/%.o: %.c $(stamp)
+	@mkdir -p $(@D)
+	$(CC) -MMD -MP $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) -c $< -o $@
+
+# Unit tests: one program a file, no server. Test programs beside them: tests/prog/.
+UNIT_C := $(wildcard tests/unit/test_*.c)
+UNITS  := $(UNIT_C:tests/unit/%.c=$(O)/tests/%)
+PROG_C := $(wildcard tests/prog/*.c)
+PROGS  := $(PROG_C:tests/prog/%.c=$(O)/tests/prog/%)
+FUZZ_C := $(wildcard tests/fuzz/fuzz_*.c)
+FUZZ_NAMES := $(FUZZ_C:tests/fuzz/fuzz_%.c=%)
+FUZZES := $(FUZZ_NAMES:%=$(O)/tests/fuzz_%)
+TESTLIB := $(call obj,$(wildcard tests/lib/*.c))
+$(UNITS): $(O)/tests/%: $(O)/tests/unit/%.o $(TESTLIB) $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
+$(PROGS): $(O)/tests/prog/%: $(O)/tests/prog/%.o $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
+# A fuzz target is a libFuzzer program in V=fuzz and replays its corpus in every other variant.
+ifeq ($(V),fuzz)
+$(FUZZES): FUZZ_MAIN := -fsanitize=fuzzer
+else
+$(FUZZES): FUZZ_MAIN := $(O)/tests/fuzz/replay.o
+$(FUZZES): $(O)/tests/fuzz/replay.o
+endif
+$(FUZZES): $(O)/tests/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libcommon.a
+	@mkdir -p $(@D)
+	$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
+tests-build: all $(UNITS) $(PROGS) $(FUZZES)
+
+compile_commands.json: Makefile $(wildcard src/*/*.c src/*/*/*.c tests/*/*.c)
+	@tools/compile-commands '$(CC) $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS)' $(filter %.c,$^) >$@
+
+-include $(wildcard $(O)/*/*.d $(O)/*/*/*.d $(O)/*/*/*/*.d $(O)/*/*/*/*/*.d)
+
+##@ set-up and running: these install what is missing (root or sudo)
+setup: ## install the packages that building, running, testing and linting need
+	$(SETUP) build stack test lint
+check: ## unit tests alone, no server, under 30 s
+	@$(SETUP) build unit
+	@$(MAKE) --no-print-directory tests-build
+	@tests/run --unit --build $(O)
+test: ## every test: unit, fuzz corpus, integration, fault
+	@$(SETUP) build stack test lint
+	@$(MAKE) --no-print-directory -j2 tests-build V=debug
+	@$(MAKE) --no-print-directory -j2 all V=release
+	@tests/run --build build/debug
+check-all: ## unit tests and fuzz corpus under ASan+UBSan, TSan and valgrind
+	@$(SETUP) build unit
+	@for v in asan tsan; do $(MAKE) --no-print-directory -j2 tests-build V=$$v && \
+		tests/run --unit --build build/$$v || exit 1; done
+	@$(MAKE) --no-print-directory -j2 tests-build V=debug
+	@tests/run --unit --build build/debug --valgrind
+FUZZ_SECONDS ?= 60
+fuzz: ## each fuzz target for FUZZ_SECONDS
+	@$(MAKE) --no-print-directory -j2 tests-build V=fuzz
+	@for t in $(FUZZ_NAMES); do mkdir -p build/fuzz/corpus/$$t; echo "fuzz $$t"; build/fuzz/tests/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) \
+		-verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
+run up: ## everything in the foreground (run) or background (up): servers and daemons
+	@$(SETUP) build stack
+	@$(MAKE) --no-print-directory -j2 all V=release
+	@tools/stack $@ --daemons
+down stack-down: ## stop it, keep the data
+	@tools/stack down
+status: ## what runs, where, how it feels
+	@tools/stack status
+stack-up: ## the servers and the mail sink alone
+	@$(SETUP) stack
+	@tools/stack up
+stack-reset: ## stop the servers and remove their data
+	@tools/stack reset
+lint: ## formatting, static checks, shell, compose schema, include directions
+	@$(SETUP) build lint
+	@$(MAKE) --no-print-directory compile_commands.json
+	@tools/lint
+fmt: ## format the C sources in place
+	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
+install: all ## PREFIX, DESTDIR
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/onboard/migrations' '$(DESTDIR)$(PREFIX)/share/doc/onboard'
+	$(if $(BINS),install -m 755 $(BINS) '$(DESTDIR)$(PREFIX)/bin')
+	install -m 644 migrations/*.sql '$(DESTDIR)$(PREFIX)/share/onboard/migrations'
+	install -m 644 README.md LICENSE CHANGELOG.md config/onboard.conf '$(DESTDIR)$(PREFIX)/share/doc/onboard'
+uninstall: ## what install put there
+	rm -f $(foreach b,$(BINS),'$(DESTDIR)$(PREFIX)/bin/$(notdir $(b))')
+	rm -rf '$(DESTDIR)$(PREFIX)/share/onboard' '$(DESTDIR)$(PREFIX)/share/doc/onboard'
+clean: ## remove what was built
+	rm -rf build compile_commands.json
+help: ## this list
+	@awk -F':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+[a-z -]*:.*## / { printf "  %-22s %s\n", $$1, $$2 }' Makefile
+.PHONY: all install uninstall setup check test check-all fuzz run up down stack-down status stack-up stack-reset lint fmt clean help tests-build

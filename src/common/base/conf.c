@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The file is read by a dozen lines of our own and not by inih: as Debian
+ * builds it, inih ends a value at " ;", joins indented lines to the one before
+ * and cuts at 200 bytes, and each of these spoils a URL without a word.
+ */
+#include "base/conf.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/conf_own.h"
+#include "base/utf8.h"
+
+#define FILE_MAX (1 << 20)
+#define DEFAULT_PATH "/etc/onboard/onboard.conf"
+#define ARENA_MAX (8 << 20)
+
+static struct conf_value *
+find(const struct conf *c, const char *section, const char *key)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (strcmp(c->keys[i].section, section) == 0 && strcmp(c->keys[i].key, key) == 0)
+			return &c->values[i];
+	return NULL;
+}
+
+static const struct conf_key *
+key_of(const struct conf *c, const struct conf_value *v)
+{
+	return &c->keys[v - c->values];
+}
+
+static bool
+section_known(const struct conf *c, const char *section)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (strcmp(c->keys[i].section, section) == 0)
+			return true;
+	return false;
+}
+
+static int
+take(struct conf *c, struct conf_value *v, const char *text, const char *origin, struct err *e)
+{
+	const struct conf_key *k = key_of(c, v);
+
+	*v = (struct conf_value){ .origin = origin };
+	if (!origin || !text)
+		return err_set(e, ERR_LIMIT, "configuration too large");
+	/* "KEY =" and "ONBOARD_KEY=" (as composers pass on what nobody set) unset what has no default */
+	if (!*text && (!k->fallback || k->flags & CONF_FALLBACK))
+		return 0;
+	if (conf_value_parse(k, text, c->mem, v, e) < 0)
+		return err_wrap(e, "%s: %s.%s", origin, k->section, k->key);
+	return 0;
+}
+
+/* The whole file as text. label: what an error calls it. */
+static int
+file_read(struct conf *c, const char *path, size_t max, const char **out, struct err *e)
+{
+	FILE *f = fopen(path, "re");
+	char *text = f ? must_malloc(max + 2) : NULL;
+	size_t n = 0;
+	int rc = -1;
+
+	if (f)
+		n = fread(text, 1, max + 1, f);
+	if (!f || ferror(f))
+		err_set(e, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
+	else if (n > max)
+		err_set(e, ERR_INVALID, "%s is larger than %zu bytes", path, max);
+	else if (memchr(text, '\0', n))
+		err_set(e, ERR_INVALID, "%s holds a NUL byte: it is not text", path);
+	else if (!(*out = arena_strndup(c->mem, text, n)))
+		err_set(e, ERR_LIMIT, "%s: configuration too large", path);
+	else
+		rc = 0;
+	if (f)
+		fclose(f);
+	free(text);
+	return rc;
+}
+
+/* A secret from a file of its own; one line end at its end is the editor's. */
+static int
+secret_take(struct conf *c, struct conf_value *v, const char *path, const char *origin, struct err *e)
+{
+	const char *text;
+	size_t n;
+
+	if (file_read(c, path, 65536, &text, e) < 0)
+		return err_wrap(e, "%s", origin);
+	n = strlen(text);
+	if (n > 0 && text[n - 1] == '\n')
+		n--;
+	if (n > 0 && text[n - 1] == '\r')
+		n--;
+	if (n == 0)
+		return err_set(e, ERR_INVALID, "%s: %s is empty", origin, path);
+	return take(c, v, arena_strndup(c->mem, text, n), origin, e);
+}
+
+/* Where the key's last five letters are _file and the rest is a secret's name. */
+static struct conf_value *
+find_secret(const struct conf *c, const char *section, const char *key)
+{
+	size_t n = strlen(key);
+	struct conf_value *v;
+	char base[64];
+
+	if (n <= 5 || n - 5 >= sizeof base || strcmp(key + n - 5, "_file") != 0)
+		return NULL;
+	memcpy(base, key, n - 5);
+	base[n - 5] = '\0';
+	v = find(c, section, base);
+	return v && (key_of(c, v)->flags & CONF_SECRET) ? v : NULL;
+}
+
+static char *
+trim(char *text)
+{
+	size_t n;
+
+	text += strspn(text, " \t");
+	for (n = strlen(text); n > 0 && strchr(" \t\r", text[n - 1]); n--)
+		text[n - 1] = '\0';
+	return text;
+}
+
+struct reader {
+	const char *path, *section;
+	int line;
+	int *seen; /* beside values: the line that gave it */
+};
+
+static int
+pair_read(struct conf *c, struct reader *r, char *text, struct err *e)
+{
+	const char *origin = arena_printf(c->mem, "%s:%d", r->path, r->line);
+	char *equals = strchr(text, '='), *key, *value;
+	struct conf_value *v, *secret = NULL;
+
+	if (!equals)
+		return err_set(e, ERR_INVALID, "%s:%d: neither [section], key = value nor a # comment", r->path, r->line);
+	*equals = '\0';
+	key = trim(text);
+	value = trim(equals + 1);
+	if (!r->section)
+		return err_set(e, ERR_INVALID, "%s:%d: \"%.60s\" stands before the first [section]", r->path, r->line, key);
+	v = find(c, r->section, key);
+	if (!v)
+		v = secret = find_secret(c, r->section, key);
+	if (!v)
+		return err_set(e, ERR_INVALID, "%s:%d: there is no key \"%.60s\" in [%s]; see onboard.conf(5)", r->path,
+			r->line, key, r->section);
+	if (r->seen[v - c->values])
+		return err_set(e, ERR_INVALID, "%s:%d: %s.%s is given in line %d already", r->path, r->line, r->section,
+			key, r->seen[v - c->values]);
+	r->seen[v - c->values] = r->line;
+	if (secret)
+		return secret_take(c, v, value, origin, e);
+	return take(c, v, value, origin, e);
+}
+
+static int
+section_read(struct conf *c, struct reader *r, char *text, struct err *e)
+{
+	char *end = strchr(text, ']');
+
+	if (!end || end[1] != '\0')
+		return err_set(e, ERR_INVALID, "%s:%d: a [section] without its ] at the end", r->path, r->line);
+	*end = '\0';
+	r->section = trim(text + 1);
+	if (!section_known(c, r->section))
+		return err_set(e, ERR_INVALID, "%s:%d: there is no section [%.60s]; see onboard.conf(5)", r->path, r->line,
+			r->section);
+	return 0;
+}
+
+static int
+lines_read(struct conf *c, const char *path, char *text, struct err *e)
+{
+	struct reader r = { .path = path };
+	char *next, *line;
+	int rc = 0;
+
+	r.seen = must_calloc(c->count, sizeof *r.seen);
+	if (strncmp(text, "\xef\xbb\xbf", 3) == 0) /* a byte order mark: some editors leave one */
+		text += 3;
+	for (; text && rc == 0; text = next) {
+		next = strchr(text, '\n');
+		if (next)
+			*next++ = '\0';
+		r.line++;
+		line = trim(text);
+		for (const char *p = line; *p && rc == 0; p += utf8_length(p, strlen(p)))
+			if (utf8_length(p, strlen(p)) == 0)
+				rc = err_set(e, ERR_INVALID, "%s:%d: not UTF-8", path, r.line);
+			else if ((unsigned char)*p < 0x20 && *p != '\t')
+				rc = err_set(e, ERR_INVALID, "%s:%d: a control byte", path, r.line);
+		if (rc < 0 || !*line || *line == '#' || *line == ';')
+			continue;
+		rc = *line == '[' ? section_read(c, &r, line, e) : pair_read(c, &r, line, e);
+	}
+	free(r.seen);
+	return rc;
+}
+
+/* path was named by somebody, or is the default place, where there may be nothing. */
+static int
+file_take(struct conf *c, const char *path, struct err *e)
+{
+	const char *text;
+	bool named = true;
+
+	if (!path && (path = getenv("ONBOARD_CONFIG")) && !*path)
+		path = NULL;
+	if (!path) {
+		named = false;
+		path = DEFAULT_PATH;
+	}
+	if (file_read(c, path, FILE_MAX, &text, e) < 0)
+		return !named && errno == ENOENT ? 0 : -1;
+	c->path = arena_strdup(c->mem, path);
+	if (!c->path)
+		return err_set(e, ERR_LIMIT, "configuration too large");
+	return lines_read(c, c->path, (char *)text, e); /* the arena's own copy: cut in place */
+}
+
+/* ONBOARD_SECTION_KEY, upper case. */
+static void
+environment_name(const struct conf_key *k, const char *ending, char *out, size_t size)
+{
+	snprintf(out, size, "ONBOARD_%s_%s%s", k->section, k->key, ending);
+	for (char *p = out; *p; p++)
+		if (*p >= 'a' && *p <= 'z')
+			*p -= 'a' - 'A';
+}
+
+static int
+environment_take(struct conf *c, struct err *e)
+{
+	char name[128], file_name[128];
+
+	for (size_t i = 0; i < c->count; i++) {
+		const char *value, *file = NULL;
+
+		environment_name(&c->keys[i], "", name, sizeof name);
+		value = getenv(name);
+		if (c->keys[i].flags & CONF_SECRET) {
+			environment_name(&c->keys[i], "_FILE", file_name, sizeof file_name);
+			file = getenv(file_name);
+		}
+		if (value && file)
+			return err_set(e, ERR_INVALID, "%s and %s are both set; unset one", name, file_name);
+		if (file && secret_take(c, &c->values[i], file, arena_printf(c->mem, "environment %s", file_name), e) < 0)
+			return -1;
+		if (value && take(c, &c->values[i], arena_strdup(c->mem, value),
+				     arena_printf(c->mem, "environment %s", name), e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+overrides_take(struct conf *c, const struct conf_override *o, struct err *e)
+{
+	for (; o && o->section; o++) {
+		struct conf_value *v = find(c, o->section, o->key);
+
+		if (!v)
+			return err_set(e, ERR_INVALID, "there is no key %.60s.%.60s; see onboard.conf(5)", o->section, o->key);
+		if (take(c, v, arena_strdup(c->mem, o->value), "flag", e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+static int
+defaults_take(struct conf *c, struct err *e)
+{
+	for (size_t i = 0; i < c->count; i++) {
+		c->values[i].origin = "default";
+		if (c->keys[i].fallback && !(c->keys[i].flags & CONF_FALLBACK) &&
+			take(c, &c->values[i], c->keys[i].fallback, "default", e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* Keys that are the same as another one when nobody set them. */
+static void
+fallbacks_take(struct conf *c)
+{
+	for (size_t i = 0; i < c->count; i++) {
+		const char *dot;
+		char section[64];
+		struct conf_value *from;
+
+		if (!(c->keys[i].flags & CONF_FALLBACK) || c->values[i].text)
+			continue;
+		dot = strchr(c->keys[i].choices, '.');
+		must(dot && (size_t)(dot - c->keys[i].choices) < sizeof section);
+		memcpy(section, c->keys[i].choices, (size_t)(dot - c->keys[i].choices));
+		section[dot - c->keys[i].choices] = '\0';
+		from = find(c, section, dot + 1);
+		must(from);
+		c->values[i] = *from;
+	}
+}
+
+int
+conf_load(const struct conf_key *keys, const char *path, const struct conf_override *overrides, struct conf **out,
+	struct err *e)
+{
+	struct conf *c = must_calloc(1, sizeof *c);
+
+	c->mem = arena_new(1 << 14, ARENA_MAX);
+	c->keys = keys;
+	while (keys[c->count].section)
+		c->count++;
+	c->values = must_calloc(c->count, sizeof *c->values);
+	if (defaults_take(c, e) < 0 || file_take(c, path, e) < 0 || environment_take(c, e) < 0 ||
+		overrides_take(c, overrides, e) < 0) {
+		e->kind = ERR_INVALID;
+		conf_free(c);
+		return -1;
+	}
+	fallbacks_take(c);
+	*out = c;
+	return 0;
+}
+
+void
+conf_free(struct conf *c)
+{
+	if (!c)
+		return;
+	arena_free(c->mem);
+	free(c->values);
+	free(c);
+}
+
+const char *
+conf_path(const struct conf *c)
+{
+	return c->path;
+}
+
+static const struct conf_value *
+get(const struct conf *c, const char *section, const char *key)
+{
+	const struct conf_value *v = find(c, section, key);
+
+	must(v);
+	return v;
+}
+
+const char *
+conf_string(const struct conf *c, const char *section, const char *key)
+{
+	return get(c, section, key)->text;
+}
+
+int64_t
+conf_int(const struct conf *c, const char *section, const char *key)
+{
+	return get(c, section, key)->number;
+}
+
+bool
+conf_bool(const struct conf *c, const char *section, const char *key)
+{
+	return get(c, section, key)->number != 0;
+}
+
+size_t
+conf_int_list(const struct conf *c, const char *section, const char *key, int64_t *out, size_t max)
+{
+	const struct conf_value *v = get(c, section, key);
+
+	must(v->list_length <= max);
+	memcpy(out, v->list, v->list_length * sizeof *out);
+	return v->list_length;
+}
+
+const char *
+conf_origin(const struct conf *c, const char *section, const char *key)
+{
+	return get(c, section, key)->origin;
+}

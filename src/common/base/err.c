@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: MIT */
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *
+err_kind_name(enum err_kind kind)
+{
+	static const char *const names[] = {
+		[ERR_NONE] = "none",
+		[ERR_AWAY] = "away",
+		[ERR_LIMIT] = "limit",
+		[ERR_INVALID] = "invalid",
+		[ERR_CONFLICT] = "conflict",
+		[ERR_MISSING] = "missing",
+		[ERR_INTERNAL] = "internal",
+	};
+
+	must((size_t)kind < ARRAY_LEN(names));
+	return names[kind];
+}
+
+/* The text goes into logs and terminals as one line: whatever would end it or move a cursor goes. */
+static void
+text_tidy(char *text, size_t size, bool cut)
+{
+	size_t n = strlen(text);
+
+	if (cut) {
+		n = size - 1 - strlen("...");
+		while (n > 0 && ((unsigned char)text[n] & 0xc0) == 0x80)
+			n--;
+		memcpy(text + n, "...", sizeof "...");
+	}
+	for (char *p = text; *p; p++)
+		if ((unsigned char)*p < 0x20 || *p == 0x7f)
+			*p = ' ';
+	for (n = strlen(text); n > 0 && text[n - 1] == ' '; n--)
+		text[n - 1] = '\0';
+}
+
+int
+err_set(struct err *e, enum err_kind kind, const char *format, ...)
+{
+	char text[sizeof e->text];
+	va_list args;
+	int n;
+
+	if (!e)
+		return -1;
+	/* by way of a copy: an argument may be the text that is there */
+	va_start(args, format);
+	n = vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	must(n >= 0);
+	text_tidy(text, sizeof text, (size_t)n >= sizeof text);
+	e->kind = kind;
+	memcpy(e->text, text, strlen(text) + 1);
+	return -1;
+}
+
+int
+err_wrap(struct err *e, const char *format, ...)
+{
+	char context[sizeof e->text], text[sizeof e->text];
+	va_list args;
+	int n;
+
+	if (!e)
+		return -1;
+	va_start(args, format);
+	n = vsnprintf(context, sizeof context, format, args);
+	va_end(args);
+	must(n >= 0);
+	text_tidy(context, sizeof context, (size_t)n >= sizeof context);
+	n = snprintf(text, sizeof text, "%s: %s", context, e->text);
+	must(n >= 0);
+	text_tidy(text, sizeof text, (size_t)n >= sizeof text);
+	memcpy(e->text, text, strlen(text) + 1);
+	return -1;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Fault points: places where a test makes the real code fail or die. Off
+ * unless ONBOARD_FAULTS names them at start, and then said in the log:
+ *
+ *	ONBOARD_FAULTS="point=action[@nth][,point=action...]"
+ *	actions: fail (the point answers true), kill (SIGKILL to ourselves),
+ *	         abort, stall:MS (the point waits, then goes on)
+ *	@nth:    only the nth passage, counted from 1; @nth+ from then on;
+ *	         without it every passage
+ *
+ * A point is one load and one branch while off. Every point's name stands in
+ * FAULT_POINTS, so that a campaign can take them in turn.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+#define FAULT_POINTS(X) X(selftest)
+
+enum fault_point {
+#define X(name) FAULT_##name,
+	FAULT_POINTS(X)
+#undef X
+	FAULT_COUNT
+};
+
+extern bool fault_any;
+
+int fault_init(const char *spec, struct err *e) MUST_CHECK; /* NULL or "": none */
+bool fault_hit_slow(enum fault_point p);
+const char *fault_name(enum fault_point p);
+
+static inline bool fault_hit(enum fault_point p)
+{
+	return __builtin_expect(fault_any, 0) && fault_hit_slow(p);
+}

@@ -1,0 +1,9 @@
+/* SPDX-License-Identifier: MIT */
+/* The strict scan before cJSON builds a tree; of json.c alone. */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+int json_scan(const char *text, size_t length, struct err *e) MUST_CHECK;

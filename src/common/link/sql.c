@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* PostgreSQL, what both ways share: settings, the errors' table, answers. */
+#include "link/sql_own.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The first row that the SQLSTATE begins with counts. */
+static const struct {
+	const char *prefix;
+	enum err_kind kind;
+} kinds[] = {
+	{ "08", ERR_AWAY },       /* connection */
+	{ "22", ERR_INVALID },    /* data */
+	{ "23502", ERR_INVALID }, /* not null */
+	{ "23514", ERR_INVALID }, /* check */
+	{ "23", ERR_CONFLICT },   /* unique, foreign key, exclusion */
+	{ "25006", ERR_AWAY },    /* read only: a standby, soon to be more */
+	{ "26000", ERR_AWAY },    /* a prepared statement is gone: a new connection has it again */
+	{ "28", ERR_AWAY },       /* login refused: a matter of the set-up, not of the data */
+	{ "3D000", ERR_AWAY },    /* no such database */
+	{ "40002", ERR_CONFLICT },
+	{ "40", ERR_AWAY },    /* deadlock, serialization: again */
+	{ "42P01", ERR_AWAY }, /* no such table: not migrated yet */
+	{ "53", ERR_AWAY },    /* no room for more: connections, memory, disk */
+	{ "54", ERR_LIMIT },
+	{ "55006", ERR_CONFLICT },
+	{ "55P03", ERR_AWAY },  /* lock not to be had */
+	{ "57014", ERR_LIMIT }, /* statement_timeout */
+	{ "57P", ERR_AWAY },    /* shutting down, starting up, crashed */
+	{ "58", ERR_AWAY },     /* the server's own system */
+	{ "P0002", ERR_MISSING },
+};
+
+enum err_kind
+sql_kind(const char *sqlstate)
+{
+	if (sqlstate[0] == '\0')
+		return ERR_AWAY;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (strncmp(sqlstate, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
+			return kinds[i].kind;
+	return ERR_INTERNAL;
+}
+
+bool
+sql_again(const struct sql_result *r)
+{
+	return strcmp(r->sqlstate, "40P01") == 0 || strcmp(r->sqlstate, "40001") == 0;
+}
+
+int
+sql_settings_init(struct sql_settings *s, const struct sql_options *o, struct err *e)
+{
+	PQconninfoOption *parts = NULL;
+	const char *own = "";
+	size_t size;
+
+	*s = (struct sql_settings){ .connect_ms = o->connect_ms ? o->connect_ms : 2000,
+		.query_ms = o->query_ms ? o->query_ms : 2000 };
+	if (strncmp(o->url, "postgresql://", 13) == 0 || strncmp(o->url, "postgres://", 11) == 0)
+		parts = PQconninfoParse(o->url, NULL); /* its message would quote the URL */
+	if (!parts)
+		return err_set(e, ERR_INVALID,
+			"not a PostgreSQL URL: want postgresql://user:password@host:port/database "
+			"with libpq's parameters");
+	for (PQconninfoOption *p = parts; p->keyword; p++)
+		if (strcmp(p->keyword, "options") == 0 && p->val)
+			own = p->val;
+	size = strlen(own) + 64;
+	s->server_options = must_malloc(size);
+	snprintf(s->server_options, size, "-c statement_timeout=%" PRId64 " %s",
+		s->query_ms * 9 / 10, own);
+	PQconninfoFree(parts);
+	s->url = must_strdup(o->url);
+	s->application = must_strdup(o->application ? o->application : "onboard");
+	return 0;
+}
+
+void
+sql_settings_fini(struct sql_settings *s)
+{
+	free(s->url);
+	free(s->application);
+	free(s->server_options);
+	*s = (struct sql_settings){ 0 };
+}
+
+static void
+notice_ignore(void *arg, const PGresult *r)
+{
+	(void)arg;
+	(void)r;
+}
+
+PGconn *
+sql_pg_start(const struct sql_settings *s)
+{
+	/* What stands before dbname the URL may change, what stands behind it not. */
+	const char *const names[] = { "application_name", "gssencmode", "keepalives",
+		"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+		"dbname", "client_encoding", "options", NULL };
+	const char *const values[] = { s->application, "disable", "1", "5", "2", "3", "5000",
+		s->url, "UTF8", s->server_options, NULL };
+	PGconn *c = PQconnectStartParams(names, values, 1);
+
+	if (c)
+		PQsetNoticeReceiver(c, notice_ignore, NULL);
+	return c;
+}
+
+void
+sql_pg_ready(PGconn *c)
+{
+	must(PQsetnonblocking(c, 1) == 0);
+}
+
+void
+sql_pg_why(const PGconn *c, char *why, size_t size)
+{
+	const char *text = c ? PQerrorMessage(c) : "out of memory", *p;
+	size_t n;
+
+	/* 'connection to server at "host", port 1 failed: reason', a line a host: the last */
+	while ((p = strstr(text, "failed: ")) != NULL)
+		text = p + 8;
+	if (strncmp(text, "could not translate host name", 29) == 0)
+		text = "the host's name can't be resolved";
+	for (p = text; strncmp(p, "FATAL:", 6) == 0 || strncmp(p, "ERROR:", 6) == 0; text = p)
+		p += 6 + strspn(p + 6, " ");
+	n = strcspn(text, "\r\n");
+	snprintf(why, size, "%.*s", (int)(n < 200 ? n : 200), n ? text : "connection failed");
+}
+
+bool
+sql_prepared_has(const struct sql_prepared *p, const struct sql_statement *st)
+{
+	for (size_t i = 0; i < p->count; i++)
+		if (p->known[i] == st)
+			return true;
+	return false;
+}
+
+void
+sql_prepared_add(struct sql_prepared *p, const struct sql_statement *st)
+{
+	must(p->count <
+		SQL_PREPARED_MAX); /* statements are constants: we know how many there are */
+	p->known[p->count++] = st;
+}
+
+enum sql_step
+sql_answer_take(struct sql_answer *a, PGconn *c)
+{
+	PGresult *r;
+	ExecStatusType status;
+
+	while (!PQisBusy(c)) {
+		r = PQgetResult(c);
+		if (!r)
+			return PQstatus(c) == CONNECTION_OK ? SQL_STEP_END : SQL_STEP_LOST;
+		status = PQresultStatus(r);
+		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
+			status == PGRES_COPY_BOTH) {
+			PQclear(r);
+			return SQL_STEP_LOST; /* COPY: no statement of ours does it */
+		}
+		if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK ||
+			status == PGRES_EMPTY_QUERY) {
+			if (a->first)
+				PQclear(r);
+			else
+				a->first = r;
+		} else if (a->failed) {
+			PQclear(r);
+		} else {
+			a->failed = r;
+		}
+		if (PQstatus(c) != CONNECTION_OK)
+			return SQL_STEP_LOST;
+	}
+	return SQL_STEP_MORE;
+}
+
+void
+sql_answer_clear(struct sql_answer *a)
+{
+	PQclear(a->first);
+	PQclear(a->failed);
+	*a = (struct sql_answer){ 0 };
+}
+
+bool
+sql_answer_fatal(const struct sql_answer *a)
+{
+	const char *severity, *state;
+
+	if (!a->failed)
+		return false;
+	severity = PQresultErrorField(a->failed, PG_DIAG_SEVERITY_NONLOCALIZED);
+	state = PQresultErrorField(a->failed, PG_DIAG_SQLSTATE);
+	if (!severity || !state)
+		return true; /* libpq made it up: nothing came */
+	/* 26000, 0A000: our prepared statements are gone, or stale ("cached plan must not…") */
+	return strcmp(severity, "ERROR") != 0 || strncmp(state, "57P", 3) == 0 ||
+		strcmp(state, "26000") == 0 || strcmp(state, "0A000") == 0;
+}
+
+static int
+answer_error(const PGresult *r, struct sql_result *out, struct err *e)
+{
+	const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+	const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+	const char *constraint = PQresultErrorField(r, PG_DIAG_CONSTRAINT_NAME);
+	const char *severity = PQresultErrorField(r, PG_DIAG_SEVERITY_NONLOCALIZED);
+
+	if (!state)
+		return err_set(e, ERR_AWAY, "the connection was lost");
+	snprintf(out->sqlstate, sizeof out->sqlstate, "%s", state);
+	snprintf(out->constraint, sizeof out->constraint, "%s", constraint ? constraint : "");
+	/* a FATAL may come after the commit: only an ERROR says that nothing was done */
+	out->fate = severity && strcmp(severity, "ERROR") == 0 ? SQL_UNDONE : SQL_UNSURE;
+	if (strncmp(state, "22", 2) == 0) /* 'invalid input syntax for type x: "the value"' */
+		return err_set(e, ERR_INVALID, "%.*s (%s)", (int)strcspn(text ? text : "", ":\""),
+			text ? text : "", state);
+	return err_set(e, sql_kind(state), "%s (%s)", text ? text : "no message", state);
+}
+
+static void
+result_clear(void *r)
+{
+	PQclear(r);
+}
+
+int
+sql_answer_end(struct sql_answer *a, struct arena *mem, struct sql_result *out, struct err *e)
+{
+	int rc = 0;
+
+	*out = (struct sql_result){ .fate = SQL_UNSURE };
+	if (a->failed) {
+		rc = answer_error(a->failed, out, e);
+	} else if (!a->first) {
+		rc = err_set(e, ERR_AWAY, "the connection was lost");
+	} else if (mem && !arena_defer(mem, result_clear, a->first)) {
+		a->first = NULL; /* the arena released it */
+		out->fate = SQL_DONE;
+		rc = err_set(e, ERR_LIMIT, "no room for the result");
+	} else {
+		out->fate = SQL_DONE;
+		out->rows = (size_t)PQntuples(a->first);
+		out->columns = (size_t)PQnfields(a->first);
+		out->affected = strtoll(PQcmdTuples(a->first), NULL, 10);
+		if (strncmp(PQcmdStatus(a->first), "SELECT", 6) == 0)
+			out->affected = 0;
+		out->own = a->first;
+		a->first = NULL;
+	}
+	sql_answer_clear(a);
+	return rc;
+}

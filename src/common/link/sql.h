@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PostgreSQL. Two ways to it, one set of statements, parameters and results:
+ * struct sql blocks (consumers, tools), struct sql_async lives on a libevent
+ * loop (the API). Each is one connection that opens itself, notices that it
+ * is lost, and comes back on a new PGconn after any connection error.
+ *
+ * Threads: each struct belongs to one thread; its link may be read by any.
+ * Ownership: results belong to the arena of the call. Statements are static.
+ * Parameters and all they point to must live until the answer.
+ *
+ * Errors: while the server is away and the next try is not due, a call answers
+ * ERR_AWAY at once; waiting is the caller's choice. Texts hold the server's
+ * primary message and SQLSTATE only: DETAIL quotes rows, so it is never read.
+ * Deadlock and serialization failure are ERR_AWAY with the connection kept:
+ * the same again may work (sql_again).
+ *
+ * Time: connecting lasts at most connect_ms, a call query_ms (async: twice, with
+ * its wait in the queue). A host *name* is resolved by the C library, which
+ * waits as resolv.conf says: name hosts by address or in /etc/hosts where that matters.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/err.h"
+#include "link/link.h"
+
+struct event_base;
+struct sql;
+struct sql_async;
+
+struct sql_options {
+	const char *url;         /* postgresql://…; sslmode and the like by its parameters */
+	const char *application; /* application_name, as pg_stat_activity shows it */
+	const char *link_name;   /* NULL: "postgres" */
+	int64_t connect_ms;      /* 0: 2000 */
+	int64_t query_ms;        /* 0: 2000; the server's statement_timeout is nine tenths of it */
+	int64_t ping_ms;         /* async: asks an idle server this often; 0: 2000, -1: never */
+	size_t queue_max;        /* async: calls waiting behind the one under way; 0: 64 */
+};
+
+/* Prepared when a connection first runs it. A constant: known by its address. */
+struct sql_statement {
+	const char *name, *text;
+};
+
+/* What became of what the call asked for. */
+enum sql_fate {
+	SQL_UNDONE, /* certainly not in force */
+	SQL_DONE,   /* certainly in force (inside a transaction: once that commits) */
+	SQL_UNSURE, /* sent, and the connection was lost before the answer */
+};
+
+/* ---- parameters: text in the protocol, so the server's types decide ---- */
+
+#define SQL_PARAMS_MAX 32
+struct sql_params {
+	size_t count;
+	const char *value[SQL_PARAMS_MAX];
+	char digits[SQL_PARAMS_MAX][24]; /* value points into it: never copy the struct */
+};
+
+void sql_params_init(struct sql_params *p);
+void sql_add_text(struct sql_params *p, const char *text); /* NULL is null; text is borrowed */
+void sql_add_i64(struct sql_params *p, int64_t n);
+void sql_add_bool(struct sql_params *p, bool b);
+
+/* An array parameter, for unnest($1::text[]). Past max_bytes: ERR_LIMIT at sql_add_array. */
+struct sql_array {
+	struct buf text;
+	size_t count;
+};
+void sql_array_init(struct sql_array *a, size_t max_bytes);
+void sql_array_fini(struct sql_array *a);
+void sql_array_clear(struct sql_array *a);                  /* empty again, keeps its memory */
+void sql_array_text(struct sql_array *a, const char *text); /* NULL is null */
+void sql_array_i64(struct sql_array *a, int64_t n);
+void sql_array_bool(struct sql_array *a, bool b);
+/* Borrows the array's text: don't touch a until the answer. */
+int sql_add_array(struct sql_params *p, struct sql_array *a, struct err *e) MUST_CHECK;
+
+/* ---- results ---- */
+
+struct sql_result {
+	size_t rows, columns;
+	int64_t affected; /* rows that INSERT, UPDATE, DELETE changed; else 0 */
+	enum sql_fate fate;
+	char sqlstate[6];    /* "" when the server said none */
+	char constraint[64]; /* the one that was violated, "" otherwise */
+	void *own;
+};
+
+/* row and column must be there (else it is a bug); a value of another type is ERR_INTERNAL. */
+bool sql_null(const struct sql_result *r, size_t row, size_t column);
+const char *sql_text(const struct sql_result *r, size_t row, size_t column); /* NULL: null */
+size_t sql_length(const struct sql_result *r, size_t row, size_t column);
+int sql_i64(const struct sql_result *r, size_t row, size_t column, int64_t *out, struct err *e)
+	MUST_CHECK;
+int sql_bool(const struct sql_result *r, size_t row, size_t column, bool *out, struct err *e)
+	MUST_CHECK;
+
+enum err_kind sql_kind(const char *sqlstate); /* the one table; "" is ERR_AWAY: no answer */
+bool sql_again(const struct sql_result *r); /* deadlock or serialization: repeat the transaction */
+
+/* ---- blocking ---- */
+
+/* Connects at the first call. ERR_INVALID: the URL. NULL on error. */
+struct sql *sql_open(const struct sql_options *o, struct err *e) MUST_CHECK;
+void sql_close(struct sql *s); /* NULL is fine */
+struct link *sql_link(struct sql *s);
+int sql_ping(struct sql *s, struct err *e)
+	MUST_CHECK;                      /* one round trip: the probe of a store that was away */
+int64_t sql_due_ms(const struct sql *s); /* until a call may try to connect; 0: now, or connected */
+
+/* p NULL: no parameters. out is always filled in, also on error: fate, sqlstate, constraint. */
+int sql_run(struct sql *s, struct arena *mem, const struct sql_statement *st,
+	const struct sql_params *p, struct sql_result *out, struct err *e) MUST_CHECK;
+/*
+ * Statements without answers in one go (migrations); timeout_ms 0: query_ms.
+ * The server's statement_timeout stays that of query_ms: open with a longer one.
+ */
+int sql_script(struct sql *s, const char *text, int64_t timeout_ms, struct sql_result *out,
+	struct err *e) MUST_CHECK;
+
+/*
+ * Between begin and commit or rollback, a lost connection undoes everything,
+ * and every call answers ERR_AWAY until one of these two is called: nothing
+ * can run outside the transaction that was meant to be inside.
+ */
+int sql_begin(struct sql *s, struct err *e) MUST_CHECK;
+int sql_commit(struct sql *s, enum sql_fate *fate, struct err *e) MUST_CHECK;
+void sql_rollback(struct sql *s); /* drops the connection where it can't be said */
+
+/* ---- on the loop ---- */
+
+/* r is always there; e is NULL when all went well. May call sql_async_run, not close. */
+typedef void sql_done_fn(void *arg, const struct sql_result *r, const struct err *e);
+
+/* Begins to connect at once, and by itself again after each loss. */
+struct sql_async *sql_async_open(struct event_base *base, const struct sql_options *o,
+	struct err *e) MUST_CHECK;
+void sql_async_close(struct sql_async *s); /* answers what waits with ERR_AWAY; NULL is fine */
+struct link *sql_async_link(struct sql_async *s);
+size_t sql_async_waiting(const struct sql_async *s); /* under way and queued */
+/*
+ * 0: done will be called, once, from the loop and never from in here. −1: it
+ * never will (ERR_AWAY not connected, ERR_LIMIT queue full). One call is under
+ * way at a time, in the order they came, each its own transaction.
+ * mem NULL: the result lives until done returns.
+ */
+int sql_async_run(struct sql_async *s, struct arena *mem, const struct sql_statement *st,
+	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;

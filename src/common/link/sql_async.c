@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PostgreSQL on a libevent loop: one connection, one query under way, a
+ * bounded queue behind it. Every event ends in advance() or lost().
+ */
+#include "link/sql_own.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <event2/event.h>
+
+#include "base/clock.h"
+
+enum phase {
+	PHASE_WAITING, /* until the next try is due */
+	PHASE_CONNECTING,
+	PHASE_IDLE,
+	PHASE_PREPARING, /* the head's statement */
+	PHASE_RUNNING,   /* the head */
+};
+
+struct call {
+	struct call *next;
+	struct arena *mem;
+	const struct sql_statement *statement;
+	const struct sql_params *params;
+	sql_done_fn *done;
+	void *arg;
+	int64_t since_ms;
+};
+
+struct sql_async {
+	struct sql_settings settings;
+	struct link link;
+	struct event_base *base;
+	PGconn *pg;
+	struct sql_prepared prepared;
+	struct sql_answer answer;
+	enum phase phase;
+	struct event *io; /* of pg's socket, as long as pg lasts */
+	short io_events;
+	struct event *timer; /* of the phase: backoff, connect, query; idle: ping */
+	struct event *kick; /* a send failed inside sql_async_run: the loss is told from the loop */
+	struct call *head, **tail; /* head is under way in PREPARING and RUNNING */
+	size_t waiting, queue_max;
+	int64_t ping_ms;
+	bool closing;
+	unsigned calling; /* depth of done callbacks */
+};
+
+static const struct sql_statement ping = { "onboard_ping", "SELECT 1" };
+
+static void on_io(evutil_socket_t fd, short what, void *arg);
+
+static void
+phase_set(struct sql_async *s, enum phase to, int64_t timer_ms)
+{
+	const struct timeval tv = { timer_ms / 1000, timer_ms % 1000 * 1000 };
+
+	s->phase = to;
+	if (timer_ms < 0)
+		must(event_del(s->timer) == 0);
+	else
+		must(event_add(s->timer, &tv) == 0);
+}
+
+/* Listens to the socket for these events; libpq may have changed the socket. */
+static void
+io_set(struct sql_async *s, short events)
+{
+	if (s->io && s->io_events == events && event_get_fd(s->io) == PQsocket(s->pg) &&
+		s->phase != PHASE_CONNECTING)
+		return;
+	if (s->io)
+		event_free(s->io);
+	s->io = event_new(s->base, PQsocket(s->pg), (short)(events | EV_PERSIST), on_io, s);
+	must(s->io && event_add(s->io, NULL) == 0);
+	s->io_events = events;
+}
+
+/* Takes the head off and tells its caller. */
+static void
+answer_head(struct sql_async *s, const struct sql_result *r, const struct err *e)
+{
+	struct call *c = s->head;
+
+	s->head = c->next;
+	if (!s->head)
+		s->tail = &s->head;
+	s->waiting--;
+	s->calling++;
+	if (c->done)
+		c->done(c->arg, r, e);
+	s->calling--;
+	free(c);
+}
+
+/* The connection is of no use: all that wait get ERR_AWAY, the next try gets its time. */
+static void
+lost(struct sql_async *s, const char *why)
+{
+	struct sql_result r = { .fate = s->phase == PHASE_RUNNING ? SQL_UNSURE : SQL_UNDONE };
+	struct err e = ERR_INIT, first = ERR_INIT;
+	size_t n = s->waiting;
+
+	/* the server's own last word is the better reason */
+	if (s->answer.failed && sql_answer_end(&s->answer, NULL, &r, &first)) {
+		why = first.text;
+		if (s->phase != PHASE_RUNNING)
+			r.fate = SQL_UNDONE;
+	}
+	sql_answer_clear(&s->answer);
+	if (s->io)
+		event_free(s->io);
+	s->io = NULL;
+	PQfinish(s->pg);
+	s->pg = NULL;
+	s->prepared.count = 0;
+	link_state_set(&s->link, LINK_DOWN, why);
+	phase_set(s, PHASE_WAITING, s->closing ? -1 : link_wait_ms(&s->link));
+	err_set(&e, ERR_AWAY, "%s is away: %s", s->link.name, why);
+	for (; n > 0 && s->head; n--) {
+		if (first.kind != ERR_NONE && first.kind != ERR_AWAY)
+			e.kind = first.kind; /* only the head's own */
+		answer_head(s, &r, &e);
+		r = (struct sql_result){ .fate = SQL_UNDONE };
+		first.kind = ERR_NONE;
+		e.kind = ERR_AWAY;
+	}
+}
+
+static void
+idle(struct sql_async *s)
+{
+	phase_set(s, PHASE_IDLE, s->ping_ms);
+}
+
+/* Begins the head's call. False: the connection is lost, and the caller has to say so. */
+static bool
+start(struct sql_async *s)
+{
+	struct call *c = s->head;
+	const struct sql_params *p = c->params;
+	int sent, flush;
+
+	if (sql_prepared_has(&s->prepared, c->statement)) {
+		sent = PQsendQueryPrepared(s->pg, c->statement->name, p ? (int)p->count : 0,
+			p ? p->value : NULL, NULL, NULL, 0);
+		phase_set(s, PHASE_RUNNING, s->settings.query_ms);
+	} else {
+		sent = PQsendPrepare(s->pg, c->statement->name, c->statement->text, 0, NULL);
+		phase_set(s, PHASE_PREPARING, s->settings.query_ms);
+	}
+	flush = sent ? PQflush(s->pg) : -1;
+	if (flush >= 0)
+		io_set(s, flush ? EV_READ | EV_WRITE : EV_READ);
+	return flush >= 0;
+}
+
+/* Calls that waited past their time are told so before the next is sent. */
+static void
+next(struct sql_async *s)
+{
+	struct sql_result r = { .fate = SQL_UNDONE };
+	struct err e = ERR_INIT;
+	int64_t now = clock_mono_ms();
+
+	while (s->phase == PHASE_IDLE && s->head &&
+		now - s->head->since_ms > s->settings.query_ms) {
+		err_set(&e, ERR_LIMIT, "waited too long for its turn");
+		answer_head(s, &r, &e);
+	}
+	if (s->phase == PHASE_IDLE && s->head && !start(s))
+		lost(s, "the connection was lost");
+}
+
+/* The server is ready again after what was under way. */
+static void
+answered(struct sql_async *s)
+{
+	enum phase was = s->phase;
+	struct arena *mem = was == PHASE_RUNNING ? s->head->mem : NULL;
+	struct sql_result r;
+	struct err e = ERR_INIT;
+	PGresult *own;
+	int rc;
+
+	if (sql_answer_fatal(&s->answer)) {
+		lost(s, "the server ended the session");
+		return;
+	}
+	must(was == PHASE_PREPARING || was == PHASE_RUNNING);
+	rc = sql_answer_end(&s->answer, mem, &r, &e);
+	own = mem ? NULL : r.own;
+	idle(s);
+	if (was == PHASE_PREPARING && rc == 0) {
+		PQclear(own);
+		sql_prepared_add(&s->prepared, s->head->statement);
+		if (!start(s))
+			lost(s, "the connection was lost");
+		return;
+	}
+	if (was == PHASE_PREPARING)
+		r.fate = SQL_UNDONE;
+	if (rc)
+		err_wrap(&e, "%s", s->head->statement->name);
+	/* done may run the next call itself; phase IDLE lets sql_async_run start it */
+	answer_head(s, &r, rc ? &e : NULL);
+	PQclear(own);
+	next(s);
+}
+
+static void
+connected(struct sql_async *s)
+{
+	sql_pg_ready(s->pg);
+	idle(s);
+	io_set(s, EV_READ);
+	link_state_set(&s->link, LINK_UP, NULL);
+	next(s);
+}
+
+static void
+connect_step(struct sql_async *s, PostgresPollingStatusType step)
+{
+	char why[256];
+
+	switch (step) {
+	case PGRES_POLLING_READING: io_set(s, EV_READ); break;
+	case PGRES_POLLING_WRITING: io_set(s, EV_WRITE); break;
+	case PGRES_POLLING_OK: connected(s); break;
+	default: sql_pg_why(s->pg, why, sizeof why); lost(s, why);
+	}
+}
+
+static void
+begin(struct sql_async *s)
+{
+	link_state_set(&s->link, LINK_CONNECTING, NULL);
+	phase_set(s, PHASE_CONNECTING, s->settings.connect_ms);
+	s->pg = sql_pg_start(&s->settings);
+	connect_step(s,
+		s->pg && PQstatus(s->pg) != CONNECTION_BAD ? PGRES_POLLING_WRITING
+							   : PGRES_POLLING_FAILED);
+}
+
+static void
+advance(struct sql_async *s)
+{
+	int flush;
+
+	if (s->phase == PHASE_CONNECTING) {
+		connect_step(s, PQconnectPoll(s->pg));
+		return;
+	}
+	if (!PQconsumeInput(s->pg)) {
+		(void)sql_answer_take(&s->answer, s->pg); /* what came before the end */
+		lost(s, "the connection was lost");
+		return;
+	}
+	flush = PQflush(s->pg);
+	if (flush < 0) {
+		lost(s, "the connection was lost");
+		return;
+	}
+	io_set(s, flush ? EV_READ | EV_WRITE : EV_READ);
+	if (s->phase == PHASE_IDLE) {
+		/* notices and parameter changes; an end is told by the next read */
+		if (PQisBusy(s->pg) == 0 && PQstatus(s->pg) != CONNECTION_OK)
+			lost(s, "the server closed the connection");
+		return;
+	}
+	switch (sql_answer_take(&s->answer, s->pg)) {
+	case SQL_STEP_MORE: break;
+	case SQL_STEP_END: answered(s); break;
+	case SQL_STEP_LOST: lost(s, "the connection was lost"); break;
+	}
+}
+
+static void
+on_io(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	advance(arg);
+}
+
+static void
+on_kick(evutil_socket_t fd, short what, void *arg)
+{
+	struct sql_async *s = arg;
+
+	(void)fd;
+	(void)what;
+	if (s->phase == PHASE_PREPARING || s->phase == PHASE_RUNNING)
+		lost(s, "the connection was lost");
+}
+
+static void
+on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct sql_async *s = arg;
+	struct err e = ERR_INIT;
+
+	(void)fd;
+	(void)what;
+	switch (s->phase) {
+	case PHASE_WAITING: begin(s); break;
+	case PHASE_CONNECTING: lost(s, "no answer to the connect in time"); break;
+	case PHASE_PREPARING:
+	case PHASE_RUNNING: lost(s, "no answer in time"); break;
+	case PHASE_IDLE:
+		if (sql_async_run(s, NULL, &ping, NULL, NULL, NULL, &e))
+			idle(s);
+		break;
+	}
+}
+
+struct sql_async *
+sql_async_open(struct event_base *base, const struct sql_options *o, struct err *e)
+{
+	struct sql_async *s = must_calloc(1, sizeof *s);
+
+	if (sql_settings_init(&s->settings, o, e)) {
+		free(s);
+		return NULL;
+	}
+	link_init(&s->link, o->link_name ? o->link_name : "postgres");
+	s->base = base;
+	s->tail = &s->head;
+	s->queue_max = o->queue_max ? o->queue_max : 64;
+	s->ping_ms = o->ping_ms ? o->ping_ms : 2000;
+	s->timer = event_new(base, -1, 0, on_timer, s);
+	s->kick = event_new(base, -1, 0, on_kick, s);
+	must(s->timer && s->kick);
+	phase_set(s, PHASE_WAITING, 0);
+	return s;
+}
+
+void
+sql_async_close(struct sql_async *s)
+{
+	if (!s)
+		return;
+	must(s->calling == 0);
+	s->closing = true;
+	if (s->pg)
+		lost(s, "closing");
+	must(!s->head);
+	event_free(s->timer);
+	event_free(s->kick);
+	link_fini(&s->link);
+	sql_settings_fini(&s->settings);
+	free(s);
+}
+
+struct link *
+sql_async_link(struct sql_async *s)
+{
+	return &s->link;
+}
+
+size_t
+sql_async_waiting(const struct sql_async *s)
+{
+	return s->waiting;
+}
+
+int
+sql_async_run(struct sql_async *s, struct arena *mem, const struct sql_statement *st,
+	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e)
+{
+	struct call *c;
+	struct link_view v;
+
+	if (s->phase == PHASE_WAITING || s->phase == PHASE_CONNECTING) {
+		link_look(&s->link, &v);
+		return err_set(e, ERR_AWAY, "%s is away: %s", v.name, v.why);
+	}
+	if (s->waiting > s->queue_max)
+		return err_set(e, ERR_LIMIT, "%zu calls already wait for %s", s->waiting,
+			s->link.name);
+	c = must_calloc(1, sizeof *c);
+	*c = (struct call){ .mem = mem,
+		.statement = st,
+		.params = p,
+		.done = done,
+		.arg = arg,
+		.since_ms = clock_mono_ms() };
+	*s->tail = c;
+	s->tail = &c->next;
+	s->waiting++;
+	if (s->phase == PHASE_IDLE && s->head == c && !start(s))
+		event_active(s->kick, EV_TIMEOUT, 0);
+	return 0;
+}

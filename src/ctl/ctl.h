@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * onboardctl: one table of verbs, one handler each, one file a family.
+ * A handler parses its own words, prints to stdout, and answers an exit code.
+ * Its faults go to stderr as one line that says what to do next.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include "base/buf.h"
+#include "base/conf.h"
+#include "base/err.h"
+
+enum ctl_exit {
+	CTL_DONE = 0,
+	CTL_FAILED = 1,
+	CTL_USAGE = 2,
+	CTL_NOTHING = 3,	/* nothing matched */
+	CTL_AWAY = 69,		/* a server cannot be reached */
+	CTL_CONF = 78,
+};
+
+struct ctl {
+	const struct conf *conf;
+	bool json;		/* one JSON object a line instead of the table */
+	bool colour;		/* a terminal, and NO_COLOR is not set */
+	const char *verb;	/* for messages: "db migrate" */
+};
+
+struct ctl_verb {
+	const char *name, *arguments, *summary;
+	int (*run)(struct ctl *, int argc, char **argv); /* argv[0] is the verb */
+	const char *help; /* more lines and examples */
+};
+
+/* One line to stderr, "onboardctl VERB: ..."; answers code. */
+int ctl_fail(const struct ctl *c, int code, const char *format, ...) PRINTF_LIKE(3, 4);
+/* The same with an error: its kind gives the code (AWAY 69, MISSING 3, else 1). */
+int ctl_fail_err(const struct ctl *c, const struct err *e);
+/* ok, warn or bad, coloured on a terminal. */
+enum ctl_mark { CTL_MARK_OK, CTL_MARK_WARN, CTL_MARK_BAD };
+const char *ctl_mark(const struct ctl *c, enum ctl_mark m);
+
+int ctl_db(struct ctl *c, int argc, char **argv);

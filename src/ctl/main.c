@@ -1,0 +1,180 @@
+/* SPDX-License-Identifier: MIT */
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "ctl.h"
+#include "version.h"
+
+static const struct ctl_verb verbs[] = {
+	{ "db", "migrate up | down [N] | status", "the database's schema", ctl_db,
+		"  onboardctl db migrate up        apply what is missing, each file in one transaction\n"
+		"  onboardctl db migrate down 2    take the last two back\n"
+		"  onboardctl db migrate status    what is applied, what is not, what differs\n"
+		"  --dir DIR                       where the numbered files are (ONBOARD_MIGRATIONS)\n" },
+};
+
+static void
+print_help(void)
+{
+	puts("Usage: onboardctl [OPTION…] VERB [WORD…]\n"
+	     "The operator's tool of the onboard pipeline.\n");
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		printf("  %-10s %-32s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].summary);
+	puts("\n"
+	     "  --config FILE            the configuration; default /etc/onboard/onboard.conf\n"
+	     "  --set SECTION.KEY=VALUE  one key; wins over environment and file\n"
+	     "  --json                   one JSON object a line instead of a table\n"
+	     "  --print-config           every key with its value and where that is from\n"
+	     "  --help, --version        `onboardctl VERB --help` has examples\n\n"
+	     "Exit status: 0 done, 1 failed, 2 usage, 3 nothing matched, 69 a server cannot be reached,\n"
+	     "78 configuration.");
+}
+
+int
+ctl_fail(const struct ctl *c, int code, const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fprintf(stderr, "onboardctl%s%s: ", c->verb ? " " : "", c->verb ? c->verb : "");
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return code;
+}
+
+int
+ctl_fail_err(const struct ctl *c, const struct err *e)
+{
+	int code = e->kind == ERR_AWAY ? CTL_AWAY : e->kind == ERR_MISSING ? CTL_NOTHING : CTL_FAILED;
+
+	return ctl_fail(c, code, "%s", e->text);
+}
+
+const char *
+ctl_mark(const struct ctl *c, enum ctl_mark m)
+{
+	static const char *const plain[] = { "ok  ", "warn", "BAD " };
+	static const char *const coloured[] = { "\033[32mok\033[0m  ", "\033[33mwarn\033[0m",
+		"\033[31mBAD\033[0m " };
+
+	return c->colour ? coloured[m] : plain[m];
+}
+
+static const struct ctl_verb *
+verb_find(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
+		if (strcmp(verbs[i].name, name) == 0)
+			return &verbs[i];
+	return NULL;
+}
+
+/* --json, --help stand before or behind the verb's own words. */
+static int
+verb_run(struct ctl *c, const struct ctl_verb *v, int argc, char **argv)
+{
+	int kept = 0;
+
+	for (int i = 0; i < argc; i++) {
+		if (strcmp(argv[i], "--json") == 0) {
+			c->json = true;
+		} else if (strcmp(argv[i], "--help") == 0) {
+			printf("Usage: onboardctl %s %s\n%s.\n\n%s", v->name, v->arguments, v->summary, v->help);
+			return CTL_DONE;
+		} else {
+			argv[kept++] = argv[i];
+		}
+	}
+	argv[kept] = NULL;
+	c->verb = v->name;
+	return v->run(c, kept, argv);
+}
+
+/* "section.key=value", cut in place. */
+static int
+override_parse(char *text, struct conf_override *out)
+{
+	char *dot = strchr(text, '.'), *equals = strchr(text, '=');
+
+	if (!dot || !equals || dot > equals || dot == text)
+		return -1;
+	*dot = *equals = '\0';
+	*out = (struct conf_override){ text, dot + 1, equals + 1 };
+	return 0;
+}
+
+#define OVERRIDES_MAX 64
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = { { "config", required_argument, NULL, 'c' },
+		{ "set", required_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
+		{ "print-config", no_argument, NULL, 'p' }, { "help", no_argument, NULL, 'h' },
+		{ "version", no_argument, NULL, 'V' }, { 0 } };
+	struct conf_override overrides[OVERRIDES_MAX + 1] = { 0 };
+	struct ctl c = { .colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") };
+	const struct ctl_verb *v;
+	const char *file = NULL;
+	struct conf *conf = NULL;
+	bool print = false;
+	size_t n = 0;
+	struct err e;
+	int opt, code;
+
+	signal(SIGPIPE, SIG_IGN);
+	/* "+": the first word that is no option is the verb, and ends ours */
+	while ((opt = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
+		switch (opt) {
+		case 'c':
+			file = optarg;
+			break;
+		case 's':
+			if (n == OVERRIDES_MAX || override_parse(optarg, &overrides[n++]) < 0)
+				return ctl_fail(&c, CTL_USAGE, "--set wants SECTION.KEY=VALUE");
+			break;
+		case 'j':
+			c.json = true;
+			break;
+		case 'p':
+			print = true;
+			break;
+		case 'h':
+			print_help();
+			return CTL_DONE;
+		case 'V':
+			puts("onboardctl " ONBOARD_VERSION);
+			return CTL_DONE;
+		default:
+			return CTL_USAGE; /* getopt has said which */
+		}
+	}
+	if (optind == argc && !print) {
+		print_help();
+		return CTL_USAGE;
+	}
+	v = optind < argc ? verb_find(argv[optind]) : NULL;
+	if (!v && !print)
+		return ctl_fail(&c, CTL_USAGE, "no verb \"%s\"; `onboardctl --help` lists them", argv[optind]);
+	log_init("onboardctl", LOG_LEVEL_WARN, LOG_FORMAT_AUTO);
+	if (conf_load(conf_keys, file, overrides, &conf, &e) < 0)
+		return ctl_fail(&c, CTL_CONF, "%s", e.text);
+	c.conf = conf;
+	if (print) {
+		conf_print(conf, stdout);
+		code = CTL_DONE;
+	} else {
+		code = verb_run(&c, v, argc - optind, argv + optind);
+	}
+	conf_free(conf);
+	if (fflush(stdout) != 0 || ferror(stdout))
+		code = ctl_fail(&c, CTL_FAILED, "cannot write to standard output: %m");
+	return code;
+}

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Every command in the documents runs and succeeds, in a copy of the tree of its own.
+
+Commands are the lines of ```sh blocks. `make test` is what runs this; it is not run within itself.
+"""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
+RUNS_THIS = {"make test"}
+SECONDS = 400
+
+
+def commands(path):
+    for block in re.findall(r"^```sh\n(.*?)^```", open(path).read(), re.M | re.S):
+        for line in block.splitlines():
+            line = re.sub(r"\s+#.*", "", line).strip()
+            if line:
+                yield line
+
+
+def copy_tree(to):
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, check=True,
+                           stdout=subprocess.PIPE).stdout.decode().split("\0")
+    for name in filter(None, names):
+        if os.path.lexists(f"{ROOT}/{name}"):
+            os.makedirs(os.path.dirname(f"{to}/{name}"), exist_ok=True)
+            shutil.copy2(f"{ROOT}/{name}", f"{to}/{name}", follow_symlinks=False)
+    subprocess.run("git init -q && git add -A", shell=True, cwd=to, check=True)
+
+
+def main():
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("ONBOARD_", "MAKE", "MFLAGS"))}
+    wanted = list(dict.fromkeys(c for d in DOCUMENTS for c in commands(f"{ROOT}/{d}")))
+    wanted = [c for c in wanted if c not in RUNS_THIS]
+    print(f"1..{len(wanted)}", flush=True)
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="onboard-readme-") as tree:
+        copy_tree(tree)
+        try:
+            for number, command in enumerate(wanted, 1):
+                done = subprocess.run(["bash", "-c", command], cwd=tree, env=env, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS)
+                if done.returncode == 0:
+                    print(f"ok {number} - {command}", flush=True)
+                else:
+                    failed += 1
+                    print(f"not ok {number} - {command}", flush=True)
+                    for line in done.stdout.decode(errors="replace").splitlines()[-30:]:
+                        print(f"# {line}")
+        finally:
+            subprocess.run(["tools/stack", "reset"], cwd=tree, env=env, stdin=subprocess.DEVNULL,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return 1 if failed else 0
+
+
+sys.exit(main())

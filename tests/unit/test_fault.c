@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "cm.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/fault.h"
+
+static unsigned
+hits(const char *spec, int passages)
+{
+	unsigned bits = 0;
+	struct err e;
+
+	assert_int_equal(fault_init(spec, &e), 0);
+	for (int i = 0; i < passages; i++)
+		bits |= (unsigned)fault_hit(FAULT_selftest) << i;
+	return bits;
+}
+
+static void
+hits_when_told(void **state)
+{
+	(void)state;
+	assert_int_equal(hits(NULL, 5), 0);
+	assert_int_equal(hits("", 5), 0);
+	assert_int_equal(hits("selftest=fail", 5), 0x1f);
+	assert_int_equal(hits("selftest=fail@2", 5), 0x02);
+	assert_int_equal(hits("selftest=fail@3+", 5), 0x1c);
+	assert_int_equal(hits("selftest=stall:1", 5), 0);
+	assert_int_equal(hits(NULL, 5), 0);
+}
+
+static void
+a_wrong_spec_is_named(void **state)
+{
+	static const char *const rows[] = { "selftest", "nowhere=fail", "selftest=explode", "selftest=fail@0",
+		"selftest=fail@x", "selftest=fail@1++", "selftest=stall:", "selftest=stall:-1", "=fail" };
+	struct err e;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		assert_int_equal(fault_init(rows[i], &e), -1);
+		assert_int_equal(e.kind, ERR_INVALID);
+		assert_non_null(strstr(e.text, "ONBOARD_FAULTS"));
+		assert_false(fault_any);
+	}
+}
+
+static void
+kill_kills(void **state)
+{
+	struct err e;
+	int status;
+	pid_t pid;
+
+	(void)state;
+	pid = fork();
+	if (pid == 0) {
+		if (fault_init("selftest=kill@2", &e) < 0 || fault_hit(FAULT_selftest))
+			_exit(1);
+		fault_hit(FAULT_selftest);
+		_exit(2);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(hits_when_told),
+		cmocka_unit_test(a_wrong_spec_is_named),
+		cmocka_unit_test(kill_kills),
+	};
+
+	return cmocka_run_group_tests_name("fault", tests, NULL, NULL);
+}

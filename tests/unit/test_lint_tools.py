@@ -1,0 +1,191 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The checks behind `make lint` refuse what they are for, and accept the rest."""
+import os
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CANNOT = 2
+
+# name, files, what each line of the answer must begin with (none: accepted)
+INCLUDES = [
+    ("each layer may include those below it", {
+        "src/common/base/err.h": "",
+        "src/common/link/sql.h": '#include "base/err.h"\n',
+        "src/common/run/admin.c": '#include "base/err.h"\n#include "link/sql.h"\n#include <event2/event.h>\n',
+        "src/producer/api/users.c": '#include "run/admin.h"\n#include "link/sql.h"\n#include "users.h"\n',
+        "src/producer/api/users.h": "",
+        "src/consumers/cache.c": '#include "run/consumer.h"\n',
+        "src/ctl/main.c": '#include "base/err.h"\n',
+    }, []),
+    ("base includes nothing of link", {
+        "src/common/base/log.c": '#include "base/log.h"\n\n#include "link/sql.h"\n',
+    }, ["src/common/base/log.c:3: base includes link/sql.h of link"]),
+    ("base includes nothing of run, by a relative path either", {
+        "src/common/base/log.c": '#include "../run/admin.h"\n',
+    }, ["src/common/base/log.c:1: base includes ../run/admin.h of run"]),
+    ("link includes nothing of run", {
+        "src/common/link/kv.c": '# include "run/loop.h"\n',
+    }, ["src/common/link/kv.c:1: link includes run/loop.h of run"]),
+    ("run includes nothing of a daemon", {
+        "src/common/run/loop.c": '#include "../../consumers/cache.h"\n',
+        "src/consumers/cache.h": "",
+    }, ["src/common/run/loop.c:1: run includes ../../consumers/cache.h of consumers"]),
+    ("producers, consumers and ctl keep apart", {
+        "src/producer/api/api.c": '#include "src/consumers/cache.h"\n',
+        "src/consumers/cache.h": '#include "../ctl/verb.h"\n',
+        "src/ctl/verb.h": "",
+    }, ["src/consumers/cache.h:1: consumers includes", "src/producer/api/api.c:1: producer includes"]),
+    ("daemons include nothing of the tests", {
+        "src/ctl/main.c": '#include "../../tests/lib/tap.h"\n',
+        "tests/lib/tap.h": "",
+    }, ["src/ctl/main.c:1: ctl includes"]),
+    ("a client's header is seen by its own files", {
+        "src/common/link/sql.c": "#include <libpq-fe.h>\n",
+        "src/common/link/sql_pool.c": "#include <libpq-fe.h>\n",
+        "src/common/link/broker.c": "#include <amqp.h>\n#include <amqp_tcp_socket.h>\n",
+        "src/common/link/doc.c": "#include <mongoc/mongoc.h>\n#include <bson/bson.h>\n",
+        "src/common/link/kv.c": "#include <hiredis/hiredis.h>\n",
+        "src/common/link/smtp.c": "#include <curl/curl.h>\n",
+        "src/common/base/json.c": "#include <cjson/cJSON.h>\n",
+    }, []),
+    ("and by no others", {
+        "src/common/base/json.c": "#include <libpq-fe.h>\n",
+        "src/common/link/sql.c": "#include <cjson/cJSON.h>\n",
+        "src/common/run/a.c": "#include <amqp.h>\n#include <rabbitmq-c/amqp.h>\n#include <mongoc/mongoc.h>\n",
+        "src/consumers/b.c": "#include <bson/bson.h>\n#include <hiredis/hiredis.h>\n#include <curl/curl.h>\n",
+    }, ["src/common/base/json.c:1: <libpq-fe.h>", "src/common/link/sql.c:1: <cjson/cJSON.h>",
+        "src/common/run/a.c:1: <amqp.h>", "src/common/run/a.c:2: <rabbitmq-c/amqp.h>",
+        "src/common/run/a.c:3: <mongoc/mongoc.h>", "src/consumers/b.c:1: <bson/bson.h>",
+        "src/consumers/b.c:2: <hiredis/hiredis.h>", "src/consumers/b.c:3: <curl/curl.h>"]),
+    ("a client's header does not travel through ours", {
+        "src/common/link/sql.h": '#include "link/sql_types.h"\n',
+        "src/common/link/sql_types.h": "#include <libpq-fe.h>\n",
+        "src/ctl/main.c": '#include "link/sql.h"\n',
+    }, ["src/ctl/main.c:1: src/common/link/sql.h brings libpq's header along"]),
+    ("comments and strings are no includes", {
+        "src/common/base/a.c": '/*\n#include "run/a.h"\n*/\n// #include "run/a.h"\nchar *s = "/*";\n#include "link/a.h"\n',
+    }, ["src/common/base/a.c:6: base includes link/a.h"]),
+    ("an include by macro is refused", {
+        "src/common/base/a.c": "#include HEADER\n",
+    }, ["src/common/base/a.c:1: an include by macro"]),
+    ("a source outside of the layers is refused", {
+        "src/common/utils.c": "",
+    }, ["src/common/utils.c:1: src holds"]),
+]
+
+GOOD = """
+services:
+  db:
+    image: postgres:18
+    ports: ["127.0.0.1:${PORT:-5432}:5432"]
+    volumes: ["data:/var/lib/postgresql", "./conf:/conf:ro"]
+    healthcheck: {test: [CMD, pg_isready]}
+  migrate:
+    image: onboard:local
+    restart: "no"
+    depends_on:
+      db: {condition: service_healthy}
+volumes:
+  data: {}
+"""
+# name, what to replace, by what, what the answer must contain (None: accepted)
+COMPOSE = [
+    ("a sound file is accepted", "", "", None),
+    ("an unknown key", "image: postgres:18", "imago: postgres:18", "'imago' was unexpected"),
+    ("a value of the wrong type", "restart: \"no\"", "restart: no", "services.migrate.restart: False is not of type"),
+    ("an unknown condition", "service_healthy", "service_happy", "'service_happy' is not one of"),
+    ("a key given twice", "  migrate:", "  db: {image: redis}\n  migrate:", "key 'db' is given twice"),
+    ("no YAML", "services:", "services: [", "while parsing"),
+    ("no health check", "    healthcheck: {test: [CMD, pg_isready]}\n", "", "db: neither a healthcheck"),
+    ("a health check turned off", "{test: [CMD, pg_isready]}", "{disable: true}", "db: neither a healthcheck"),
+    ("a port for everyone", "127.0.0.1:${PORT:-5432}:5432", "${PORT:-5432}:5432", "port 5432:5432 is not bound to 127.0.0.1"),
+    ("a port for everyone, written long", '["127.0.0.1:${PORT:-5432}:5432"]', '[{target: 5432, published: "5432"}]', "is not bound to 127.0.0.1"),
+    ("a volume that nobody declares", "  data: {}", "  date: {}", "volume data is not declared"),
+    ("a dependency that is not there", "      db: {cond", "      dp: {cond", "depends_on dp, which is no service"),
+    ("a fault in a service in waiting", "services:", "x-later:\n  image: a\n  restrat: always\nservices:", "x-later as a service: services.x-later"),
+]
+
+SPDX = "SPDX-License-Identifier: " "MIT\n"
+# name of the check, a file it refuses, its text, what the answer must contain
+LINT = [
+    ("marks", "src/a.c", "/* TO" "DO: later */\n", "./src/a.c:1:"),
+    ("licence", "src/a.h", "int a;\n", "./src/a.h:1: no line SPDX"),
+    ("licence", "tools/a", "#!/bin/sh\ntrue\n", "./tools/a:1: no line SPDX"),
+    ("length", "src/a.c", "// " + SPDX + "\n" * 600, "./src/a.c: more than 600 lines"),
+    ("python", "tools/a", "#!/usr/bin/env python3\n# " + SPDX + "print(\n", "./tools/a:3:"),
+]
+
+passed = failed = 0
+
+
+def report(name, fault, skip=None):
+    global passed, failed
+    number = passed + failed + 1
+    if fault:
+        failed += 1
+        print(f"not ok {number} - {name}")
+        for line in fault.splitlines():
+            print(f"# {line}")
+    else:
+        passed += 1
+        print(f"ok {number} - {name}" + (f" # SKIP {skip}" if skip else ""))
+    sys.stdout.flush()
+
+
+def run(*command, **env):
+    return subprocess.run(command, cwd=ROOT, env=os.environ | env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+print(f"1..{len(INCLUDES) + 1 + len(COMPOSE) + 1 + len(LINT) + 1}")
+for name, files, wanted in INCLUDES:
+    with tempfile.TemporaryDirectory() as root:
+        for path, text in files.items():
+            os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
+            with open(os.path.join(root, path), "w") as f:
+                f.write(text)
+        got = run("tools/check-includes", root)
+    lines = got.stdout.splitlines()
+    right = (got.returncode == (1 if wanted else 0) and len(lines) == len(wanted)
+             and all(line.startswith(want) for line, want in zip(lines, wanted)))
+    report(f"includes: {name}", None if right else f"exit {got.returncode}\n{got.stdout}{got.stderr}")
+got = run("tools/check-includes")
+report("includes: the project's own sources", None if got.returncode == 0 else got.stdout + got.stderr)
+
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "compose.yml")
+    skip = None
+    for name, old, new, wanted in COMPOSE:
+        assert old in GOOD, name
+        with open(path, "w") as f:
+            f.write(GOOD.replace(old, new, 1) if old else GOOD)
+        if skip:
+            report(f"compose: {name}", None, skip)
+            continue
+        got = run("tools/check-compose", path)
+        right = got.returncode == (1 if wanted else 0) and (wanted or "") in got.stdout
+        # Without network and cache the schema cannot be had; that is no fault of the file,
+        # and asking again for each case would only take time.
+        if got.returncode == CANNOT:
+            skip = " ".join(got.stderr.split())
+        report(f"compose: {name}", None if right or skip else f"exit {got.returncode}\n{got.stdout}{got.stderr}", skip)
+got = None if skip else run("tools/check-compose")
+report("compose: the project's own file", None if skip or got.returncode == 0 else got.stdout + got.stderr, skip)
+
+for check, path, text, wanted in LINT:
+    with tempfile.TemporaryDirectory() as root:
+        os.makedirs(os.path.dirname(os.path.join(root, path)))
+        with open(os.path.join(root, path), "w") as f:
+            f.write(text)
+        got = run("tools/lint", check, LINT_ROOT=root)
+    right = got.returncode == 1 and got.stdout.startswith(f"FAIL  {check}\n") and wanted in got.stdout
+    report(f"lint: {check} refuses {path}", None if right else f"exit {got.returncode}\n{got.stdout}{got.stderr}")
+with tempfile.TemporaryDirectory() as root:
+    os.makedirs(os.path.join(root, "src"))
+    with open(os.path.join(root, "src/a.c"), "w") as f:
+        f.write("// " + SPDX + "int a;\n" * 599)
+    got = run("tools/lint", "marks", "licence", "length", "python", LINT_ROOT=root)
+report("lint: a sound file is accepted", None if got.returncode == 0 and got.stdout.count("ok ") == 4 else got.stdout + got.stderr)
+sys.exit(1 if failed else 0)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""onboard's own daemons, run beside the servers by `tools/stack up --daemons`: those of the table
+whose program has been built. Each takes its servers from the same variables as .run/env holds."""
+import os
+import subprocess
+
+from . import probes, sandbox
+from .layout import EX_UNAVAILABLE, ROOT, StackError
+from .servers import Server
+
+BIN = ROOT / "build/release/bin"
+# Name, and the port and variable it listens on, if any. The admin port is the place in the list.
+TABLE = [
+    ("gateway", "gateway", "ONBOARD_GATEWAY_LISTEN"),
+    ("api", "api", "ONBOARD_API_LISTEN"),
+    ("orders", "orders", "ONBOARD_ORDERS_LISTEN"),
+    ("payments", "payments", "ONBOARD_PAYMENTS_LISTEN"),
+    ("eventlog", None, None),
+    ("cache", None, None),
+    ("segments", None, None),
+    ("mailer", None, None),
+    ("analytics", None, None),
+]
+
+
+class Daemon(Server):
+    sandboxed = False
+    seconds = 30
+    stop_seconds = 12  # it drains within 10
+
+    def __init__(self, context, name, port, variable, admin, env):
+        self.name = f"onboard-{name}"
+        super().__init__(context)
+        self.program = BIN / self.name
+        self.port = context.ports[port] if port else admin
+        self.admin = f"127.0.0.1:{admin}"
+        self.env = {**os.environ, **env, "ONBOARD_ADMIN_LISTEN": self.admin}
+        if variable:
+            self.env[variable] = f"127.0.0.1:{self.port}"
+        self._version = None
+
+    def version(self):
+        if self._version is None:
+            out = subprocess.run([self.program, "--version"], stdout=subprocess.PIPE, text=True,
+                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+            self._version = (out.stdout.split() or ["?"])[-1]
+        return self._version
+
+    def spawn(self, lock_fd):
+        line = ["setpriv", "--pdeathsig", "KILL", str(self.program)]
+        return sandbox.Process(line, self.log, lock_fd, sandboxed=False, env=self.env)
+
+    def probe(self, first):
+        probes.health(self.admin)
+
+    def feels(self):
+        try:
+            return probes.health(self.admin)
+        except (OSError, probes.ProbeError) as error:
+            return f"no health: {error}"
+
+
+def built(context, env):
+    base = context.ports["admin_base"]
+    return [Daemon(context, name, port, variable, base + number, env)
+            for number, (name, port, variable) in enumerate(TABLE)
+            if os.access(BIN / f"onboard-{name}", os.X_OK)]
+
+
+def migrate(env, say):
+    """The database's schema, before any daemon asks for it."""
+    program = BIN / "onboardctl"
+    if not os.access(program, os.X_OK):
+        return
+    done = subprocess.run([program, "db", "migrate", "up"], env={**os.environ, **env}, text=True,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, errors="replace", check=False)
+    lines = [line for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode != 0:
+        raise StackError(f"onboardctl db migrate up failed: {(lines or ['no output'])[-1]}",
+                         EX_UNAVAILABLE, lines[-8:])
+    say("database schema: " + (lines or ["up to date"])[-1])

@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: MIT
+"""The supervisor: one process, the parent of all servers, in a session of its own.
+
+It holds the run folder's lock as long as it lives. Its control socket takes one JSON object a
+line and answers in the same way; the starter's own connection is inherited (a socket pair): while
+a start is under way, or in the foreground, the end of that connection ends the stack, so that a
+starter that is killed leaves nothing behind.
+"""
+import errno
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+
+from . import daemons, fetch, ports, sandbox, servers
+from .keeper import Keeper
+from .layout import (EX_CONFIG, EX_UNAVAILABLE, EX_USAGE, ROOT, StackError, disk_room, load_secrets,
+                     read_json, try_lock, write_atomic, write_env)
+
+LEAST_ROOM = 300  # megabytes that a first start writes
+
+
+def external(environ):
+    """The services that run elsewhere: name → URL."""
+    found = {}
+    for word in environ.get("ONBOARD_EXTERNAL", "").replace(",", " ").split():
+        name = {"smtp": "mail"}.get(word, word)
+        if name not in servers.SERVICES:
+            raise StackError(f"ONBOARD_EXTERNAL={word}: no such server (there are "
+                             f"{', '.join(servers.SERVICES)})", EX_CONFIG)
+        variable = servers.SERVICES[name][0]
+        if not environ.get(variable):
+            raise StackError(f"ONBOARD_EXTERNAL names {name}, so {variable} must say where it is",
+                             EX_CONFIG)
+        found[name] = environ[variable]
+    return found
+
+
+def classes(outside):
+    return [one for name, (_, group) in servers.SERVICES.items() if name not in outside for one in group]
+
+
+class Link:
+    """A connection: lines of JSON both ways."""
+
+    def __init__(self, sock):
+        self.sock, self.lock = sock, threading.Lock()
+        self.reader = sock.makefile("r", encoding="utf-8")
+
+    def send(self, **message):
+        try:
+            with self.lock:
+                self.sock.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            pass
+
+    def receive(self):
+        try:
+            line = self.reader.readline()
+            return json.loads(line) if line else None
+        except (OSError, ValueError):
+            return None
+
+
+class Supervisor:
+    def __init__(self, layout, owner):
+        self.layout, self.owner = layout, Link(owner)
+        self.links = [self.owner]
+        self.end = threading.Event()
+        self.settled = threading.Event()  # ready, or failed
+        self.failure = None
+        self.fast = False
+        self.keepers = {}
+        self.outside = {}
+        self.env = {}
+        self.context = None
+        self.daemons_lock = threading.Lock()
+
+    def say(self, text):
+        try:
+            print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), text, flush=True)
+        except OSError:
+            pass  # a full disk must not stop the supervisor
+        for link in list(self.links):
+            link.send(say=text)
+
+    def run(self, with_daemons):
+        layout = self.layout
+        lock = try_lock(layout.lock)
+        if lock is None:
+            self.owner.send(busy=True)
+            return 0
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda *_: self.end.set())
+        threading.Thread(target=self._own, daemon=True).start()
+        try:
+            write_atomic(layout.pid, f"{os.getpid()}\n")
+            threading.Thread(target=self._accept, args=(self._listen(),), daemon=True).start()
+            self._start(with_daemons)
+        except StackError as error:
+            self.failure = error
+        except OSError as error:
+            self.failure = disk_full(layout, error) or StackError(f"supervisor: {error}")
+        if self.failure is None and not self.end.is_set():
+            self.settled.set()
+            self.owner.send(ready=True)
+            mine = os.fstat(lock).st_ino
+            while not self.end.wait(1):
+                try:
+                    if os.stat(layout.lock).st_ino != mine:
+                        break
+                except OSError:
+                    break  # the run folder was removed: nobody could reach this stack any more
+        self._stop()
+        if self.failure is not None:
+            self.owner.send(failed=str(self.failure), code=self.failure.code,
+                            detail=self.failure.detail)
+        self.settled.set()
+        for name in (layout.socket(), layout.pid):
+            try:
+                name.unlink(missing_ok=True)
+            except OSError:
+                pass
+        return 0
+
+    def _own(self):
+        """The starter lets go by `release`; its end before that ends the stack."""
+        while True:
+            message = self.owner.receive()
+            if message is None:
+                self.say("the starter went away: stopping")
+                self.end.set()
+                return
+            if message.get("verb") == "release":
+                self.links.remove(self.owner)
+                return
+
+    def _start(self, with_daemons):
+        layout, environ = self.layout, os.environ
+        self.outside = external(environ)
+        group = classes(self.outside)
+        needed = [one.name for one in group]
+        if "rabbitmq" in needed:
+            needed += ["rabbitmq_management", "rabbitmq_dist", "rabbitmq_epmd"]
+        numbers, self.claim = ports.choose(layout, needed, environ, self.say)
+        passwords = load_secrets(layout, servers.WITH_PASSWORD)
+        free, total = disk_room(layout.dir)
+        if group and free < LEAST_ROOM and not (layout.data / group[0].name).exists():
+            raise StackError(f"the disk that holds {layout.dir} is full: {free} of {total} MB free, the "
+                             f"servers need {LEAST_ROOM} to start with. Fix: make room, or give another "
+                             "folder (tools/stack --run DIR)", EX_UNAVAILABLE)
+        rootfs = fetch.rootfs()
+        engine = fetch.ferretdb() if servers.Ferretdb in group else None
+        versions = read_json(rootfs / "versions.json", {})
+        self.context = servers.Context(layout, numbers, passwords, rootfs, engine, versions)
+        for one in group:
+            server = one(self.context)
+            keeper = Keeper(server, self.say, self.keepers.get(server.after))
+            if keeper.after is not None:
+                keeper.after.before.append(keeper)
+            self.keepers[server.name] = keeper
+        for keeper in list(self.keepers.values()):
+            keeper.start()
+        for name, url in self.outside.items():
+            servers.ask_external(name, url, rootfs)
+            self.say(f"{name} answers, elsewhere")
+        self._await(self.keepers.values())
+        if self.end.is_set():
+            return
+        self._write_env(numbers)
+        if with_daemons:
+            self.start_daemons()
+
+    def _await(self, keepers):
+        """Until all are ready; the first failure counts."""
+        keepers = list(keepers)
+        while not self.end.is_set():
+            for keeper in keepers:
+                if keeper.failure is not None:
+                    raise keeper.failure
+            if all(keeper.state == "ready" for keeper in keepers):
+                return
+            self.end.wait(0.05)
+
+    def _write_env(self, numbers):
+        env = {}
+        for name, (variable, group) in servers.SERVICES.items():
+            env[variable] = self.outside.get(name) or self.keepers[group[-1].name].server.url()
+        for name in ("gateway", "api", "orders", "payments"):
+            env[f"ONBOARD_{name.upper()}_URL"] = f"http://127.0.0.1:{numbers[name]}"
+            env[f"ONBOARD_{name.upper()}_LISTEN"] = f"127.0.0.1:{numbers[name]}"
+        if "rabbitmq" in self.keepers:
+            env["ONBOARD_RABBITMQ_MANAGEMENT_URL"] = (
+                f"http://onboard:{self.context.passwords['rabbitmq']}@127.0.0.1:"
+                f"{numbers['rabbitmq_management']}")
+        env["ONBOARD_MAIL_DIR"] = str(self.layout.mail)
+        env["ONBOARD_ADMIN_BASE"] = str(numbers["admin_base"])
+        env["ONBOARD_STACK_DIR"] = str(self.layout.dir)
+        self.env = env
+        write_env(self.layout, env)
+
+    # --- our own daemons
+
+    def start_daemons(self):
+        """Those that are built and not running yet. True when any was started."""
+        with self.daemons_lock:
+            fresh = [one for one in daemons.built(self.context, self.env)
+                     if self.keepers.get(one.name) is None]
+            if not fresh:
+                self.say(f"no daemon to start in {daemons.BIN.relative_to(ROOT)}")
+                return False
+            daemons.migrate(self.env, self.say)
+            started = [Keeper(server, self.say) for server in fresh]
+            for keeper in started:
+                self.keepers[keeper.server.name] = keeper
+                keeper.start()
+            self._await(started)
+            return True
+
+    def stop_daemons(self):
+        with self.daemons_lock:
+            names = [name for name, one in self.keepers.items() if not one.server.sandboxed]
+            for name in names:
+                self.keepers[name].close(False)
+            for name in names:
+                self.keepers.pop(name).join()
+
+    # --- control
+
+    def _listen(self):
+        path = self.layout.socket()
+        path.unlink(missing_ok=True)
+        control = socket.socket(socket.AF_UNIX)
+        control.bind(os.fspath(path))
+        os.chmod(path, 0o600)
+        control.listen(16)
+        return control
+
+    def _accept(self, control):
+        while True:
+            sock, _ = control.accept()
+            threading.Thread(target=self._serve, args=(Link(sock),), daemon=True).start()
+
+    def _serve(self, link):
+        message = link.receive()
+        if message is None:
+            return
+        try:
+            handler = getattr(self, f"_do_{message.get('verb')}")
+            handler(link, message)
+        except StackError as error:
+            link.send(failed=str(error), code=error.code, detail=error.detail)
+        except Exception as error:
+            link.send(failed=f"supervisor: {error!r}", code=1, detail=[])
+        finally:
+            if link in self.links:
+                self.links.remove(link)
+            link.sock.close()
+
+    def _do_attach(self, link, message):
+        """A second `up`: waits with the first."""
+        self.links.append(link)
+        self.settled.wait()
+        if self.failure is not None or self.end.is_set():
+            raise self.failure or StackError("the stack was stopped meanwhile")
+        started = self.start_daemons() if message.get("daemons") else False
+        link.send(ready=True, started=started)
+
+    def _do_undaemon(self, link, _message):
+        self.stop_daemons()
+        link.send(ready=True)
+
+    def _do_down(self, link, message):
+        self.fast = bool(message.get("fast"))
+        self.links.append(link)
+        self.end.set()
+        link.send(ready=True)
+        threading.Event().wait()  # the connection ends with us: that is the answer
+
+    def _do_status(self, link, _message):
+        table = sandbox.process_table()
+        rows = []
+        for name, keeper in list(self.keepers.items()):
+            process, server = keeper.process, keeper.server
+            pids = process.pids(table) if process is not None else []
+            rows.append({
+                "name": name, "state": keeper.state, "pid": keeper.pid if pids else None,
+                "port": server.port, "version": server.version(), "memory_kib": sandbox.memory_kib(pids),
+                "since": int(keeper.since), "restarts": keeper.restarts,
+                "health": server.feels() if keeper.state == "ready" else "",
+                "failure": str(keeper.failure) if keeper.failure else ""})
+        for name in self.outside:
+            rows.append({"name": name, "state": "external", "pid": None, "port": None, "version": "",
+                         "memory_kib": 0, "since": None, "restarts": 0, "health": "", "failure": ""})
+        fine = self.settled.is_set() and all(row["state"] in ("ready", "external") for row in rows)
+        link.send(dir=str(self.layout.dir), pid=os.getpid(), ready=fine, servers=rows)
+
+    def _do_ctl(self, link, message):
+        action, name = message["action"], message["server"]
+        keeper = self.keepers.get(name)
+        if keeper is None:
+            raise StackError(f"no server {name} here (there are {', '.join(self.keepers)})", EX_USAGE)
+        if action in ("stop", "restart"):
+            keeper.want(False)
+            keeper.await_state(("stopped", "failed"), None)
+        if action in ("start", "restart"):
+            if keeper.state == "frozen":
+                keeper.thaw()
+            keeper.want(True)
+            keeper.await_state(("ready", "failed"), None)
+            if keeper.failure is not None:
+                raise keeper.failure
+        elif action == "kill":
+            keeper.kill_now()
+            keeper.await_state(("stopped", "failed"), None)
+        elif action == "freeze":
+            keeper.freeze()
+        elif action == "thaw":
+            keeper.thaw()
+        link.send(ready=True, state=keeper.state)
+
+    def _stop(self):
+        """Daemons first, so that they can hand back what they hold; then all servers at once."""
+        if self.keepers:
+            self.say("stopping")
+        self.stop_daemons()
+        for keeper in self.keepers.values():
+            keeper.close(self.fast)
+        for keeper in self.keepers.values():
+            if keeper.is_alive():
+                keeper.join()
+
+
+def disk_full(layout, error):
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    free, total = disk_room(layout.dir)
+    return StackError(f"the disk that holds {layout.dir} is full ({free} of {total} MB free). Fix: make "
+                      "room, or give another folder (tools/stack --run DIR)", EX_UNAVAILABLE)
+
+
+def main(layout, fd, with_daemons):
+    owner = socket.socket(fileno=fd)
+    owner.set_inheritable(False)
+    code = Supervisor(layout, owner).run(with_daemons)
+    sys.stdout.flush()
+    os._exit(code)  # threads that serve a connection are not waited for
