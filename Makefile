@@ -60,6 +60,8 @@ PRODUCERS :=
 CONSUMERS :=
 DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
 
+# One short line a step; VERBOSE=1 shows the whole command.
+say     = $(if $(VERBOSE),,@printf '  %-3s %s\n' '$(1)' '$(2)'; )
 obj     = $(patsubst %.c,$(O)/%.o,$(1))
 COMMON := $(call obj,$(wildcard src/common/*/*.c))
 CTL    := $(wildcard src/ctl/*.c)
@@ -69,7 +71,7 @@ all: $(O)/libcommon.a $(BINS) $(if $(filter debug,$(V)),compile_commands.json)
 
 $(O)/libcommon.a: $(COMMON)
 	@rm -f $@
-	$(AR) rcsD $@ $^
+	$(call say,AR,$@)$(AR) rcsD $@ $^
 .SECONDEXPANSION:
 $(CONSUMERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $(O)/src/consumers/%.o $$(call obj,$$(wildcard src/consumers/$$*_*.c))
 $(PRODUCERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $$(call obj,$$(wildcard src/producer/$$*/*.c))
@@ -77,10 +79,10 @@ $(O)/bin/onboardctl: $(call obj,$(CTL))
 $(BINS): $(O)/libcommon.a
 $(BINS):
 	@mkdir -p $(@D)
-	$(CC) $(ob_ldflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(pkg_libs) $(LDLIBS) -o $@
+	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(pkg_libs) $(LDLIBS) -o $@
 $(O)/%.o: %.c $(stamp)
 	@mkdir -p $(@D)
-	$(CC) -MMD -MP $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) -c $< -o $@
+	$(call say,CC,$<)$(CC) -MMD -MP $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) -c $< -o $@
 
 # Unit tests: one program a file, no server. Test programs beside them: tests/prog/.
 UNIT_C := $(wildcard tests/unit/test_*.c)
@@ -93,10 +95,10 @@ FUZZES := $(FUZZ_NAMES:%=$(O)/tests/fuzz_%)
 TESTLIB := $(call obj,$(wildcard tests/lib/*.c))
 $(UNITS): $(O)/tests/%: $(O)/tests/unit/%.o $(TESTLIB) $(O)/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
+	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
 $(PROGS): $(O)/tests/prog/%: $(O)/tests/prog/%.o $(O)/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
+	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
 # A fuzz target is a libFuzzer program in V=fuzz and replays its corpus in every other variant.
 ifeq ($(V),fuzz)
 $(FUZZES): FUZZ_MAIN := -fsanitize=fuzzer
@@ -106,7 +108,7 @@ $(FUZZES): $(O)/tests/fuzz/replay.o
 endif
 $(FUZZES): $(O)/tests/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libcommon.a
 	@mkdir -p $(@D)
-	$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
+	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
 tests-build: all $(UNITS) $(PROGS) $(FUZZES)
 
 compile_commands.json: Makefile $(wildcard src/*/*.c src/*/*/*.c tests/*/*.c)
@@ -134,6 +136,7 @@ check-all: ## unit tests and fuzz corpus under ASan+UBSan, TSan and valgrind
 	@tests/run --unit --build build/debug --valgrind
 FUZZ_SECONDS ?= 60
 fuzz: ## each fuzz target for FUZZ_SECONDS
+	@$(SETUP) build fuzz
 	@$(MAKE) --no-print-directory -j2 tests-build V=fuzz
 	@for t in $(FUZZ_NAMES); do mkdir -p build/fuzz/corpus/$$t; echo "fuzz $$t"; build/fuzz/tests/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) \
 		-verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done

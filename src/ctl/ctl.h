@@ -16,22 +16,22 @@ enum ctl_exit {
 	CTL_DONE = 0,
 	CTL_FAILED = 1,
 	CTL_USAGE = 2,
-	CTL_NOTHING = 3,	/* nothing matched */
-	CTL_AWAY = 69,		/* a server cannot be reached */
+	CTL_NOTHING = 3, /* nothing matched */
+	CTL_AWAY = 69,   /* a server cannot be reached */
 	CTL_CONF = 78,
 };
 
 struct ctl {
 	const struct conf *conf;
-	bool json;		/* one JSON object a line instead of the table */
-	bool colour;		/* a terminal, and NO_COLOR is not set */
-	const char *verb;	/* for messages: "db migrate" */
+	bool json;        /* one JSON object a line instead of the table */
+	bool colour;      /* a terminal, and NO_COLOR is not set */
+	const char *verb; /* for messages: "db migrate" */
 };
 
 struct ctl_verb {
 	const char *name, *arguments, *summary;
 	int (*run)(struct ctl *, int argc, char **argv); /* argv[0] is the verb */
-	const char *help; /* more lines and examples */
+	const char *help;                                /* more lines and examples */
 };
 
 /* One line to stderr, "onboardctl VERB: ..."; answers code. */

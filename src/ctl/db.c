@@ -30,7 +30,8 @@ static const struct sql_statement checksum_of = { "checksum_of",
 static const struct sql_statement remember = { "remember",
 	"INSERT INTO schema_migrations (number, name, checksum, took_ms)"
 	" VALUES ($1, $2, encode(sha256(convert_to($3, 'UTF8')), 'hex'), $4)" };
-static const struct sql_statement forget = { "forget", "DELETE FROM schema_migrations WHERE number = $1" };
+static const struct sql_statement forget = { "forget",
+	"DELETE FROM schema_migrations WHERE number = $1" };
 static const struct sql_statement still_inside = { "still_inside",
 	"SELECT pg_current_xact_id()::text" };
 
@@ -44,7 +45,7 @@ struct known {
 	const struct migration *file; /* NULL: only the database has it */
 	int number;
 	const char *name, *applied_at; /* applied_at NULL: not applied */
-	bool changed; /* the up file is not what was applied */
+	bool changed;                  /* the up file is not what was applied */
 };
 
 struct db {
@@ -57,7 +58,8 @@ struct db {
 };
 
 static int
-checksum_differs(struct db *db, const struct migration *m, const char *was, bool *out, struct err *e)
+checksum_differs(struct db *db, const struct migration *m, const char *was, bool *out,
+	struct err *e)
 {
 	struct sql_params p;
 	struct sql_result r;
@@ -79,7 +81,8 @@ look(struct db *db, struct err *e)
 	bool there;
 	size_t rows = 0;
 
-	if (sql_run(db->sql, db->mem, &table_exists, NULL, &r, e) < 0 || sql_bool(&r, 0, 0, &there, e) < 0)
+	if (sql_run(db->sql, db->mem, &table_exists, NULL, &r, e) < 0 ||
+		sql_bool(&r, 0, 0, &there, e) < 0)
 		return -1;
 	if (there) {
 		if (sql_run(db->sql, db->mem, &applied_list, NULL, &r, e) < 0)
@@ -91,7 +94,8 @@ look(struct db *db, struct err *e)
 	if (!db->all)
 		return err_set(e, ERR_LIMIT, "too many migrations");
 	for (size_t i = 0; i < db->count; i++)
-		db->all[i] = (struct known){ &db->files.list[i], (int)i + 1, db->files.list[i].name, NULL, false };
+		db->all[i] = (struct known){ &db->files.list[i], (int)i + 1, db->files.list[i].name,
+			NULL, false };
 	for (size_t row = 0; row < rows; row++) {
 		struct known *k;
 
@@ -150,7 +154,8 @@ lock_wait(struct db *db, struct err *e)
 	for (;;) {
 		if (sql_begin(db->sql, e) < 0)
 			return -1;
-		if (sql_run(db->sql, db->mem, &lock_try, NULL, &r, e) < 0 || sql_bool(&r, 0, 0, &got, e) < 0) {
+		if (sql_run(db->sql, db->mem, &lock_try, NULL, &r, e) < 0 ||
+			sql_bool(&r, 0, 0, &got, e) < 0) {
 			sql_rollback(db->sql);
 			return -1;
 		}
@@ -158,7 +163,8 @@ lock_wait(struct db *db, struct err *e)
 			return 0;
 		sql_rollback(db->sql);
 		if (clock_mono_ms() > until)
-			return err_set(e, ERR_CONFLICT, "another migration has been under way for %d s",
+			return err_set(e, ERR_CONFLICT,
+				"another migration has been under way for %d s",
 				LOCK_WAIT_MS / 1000);
 		if (!said)
 			fprintf(stderr, "another migration is under way, waiting\n");
@@ -187,7 +193,8 @@ run_inside(struct db *db, const struct known *k, bool up, struct err *e)
 		sql_run(db->sql, db->mem, &still_inside, NULL, &after, e) < 0)
 		return -1;
 	if (strcmp(sql_text(&before, 0, 0), sql_text(&after, 0, 0)) != 0)
-		return err_set(e, ERR_INVALID, "the file ends its transaction by itself; what it did before may stand");
+		return err_set(e, ERR_INVALID,
+			"the file ends its transaction by itself; what it did before may stand");
 	if (up)
 		sql_add_i64(&p, clock_mono_ms() - began);
 	return sql_run(db->sql, db->mem, up ? &remember : &forget, &p, &after, e);
@@ -203,7 +210,8 @@ tell(const struct db *db, const struct known *k, const char *what)
 	} else {
 		buf_init(&line, 4096);
 		buf_add_json_string(&line, k->name, strlen(k->name));
-		printf("{\"migration\":%s,\"number\":%d,\"state\":\"%s\"", buf_text(&line), k->number, what);
+		printf("{\"migration\":%s,\"number\":%d,\"state\":\"%s\"", buf_text(&line),
+			k->number, what);
 		if (k->applied_at)
 			printf(",\"applied_at\":\"%s\"", k->applied_at);
 		puts("}");
@@ -222,7 +230,8 @@ step(struct db *db, bool up, struct err *e)
 
 	if (lock_wait(db, e) < 0)
 		return -1;
-	if (sql_script(db->sql, table_make, 0, &r, e) < 0 || look(db, e) < 0 || sound_check(db, e) < 0)
+	if (sql_script(db->sql, table_make, 0, &r, e) < 0 || look(db, e) < 0 ||
+		sound_check(db, e) < 0)
 		goto undo;
 	for (size_t i = 0; i < db->count; i++)
 		if (up ? !db->all[i].applied_at && !k : db->all[i].applied_at != NULL)
@@ -236,9 +245,11 @@ step(struct db *db, bool up, struct err *e)
 		goto undo;
 	}
 	if (sql_commit(db->sql, &fate, e) < 0)
-		return fate == SQL_UNSURE ? err_wrap(e, "%s: the answer to COMMIT was lost; `db migrate status` tells",
-						    k->name)
-					  : err_wrap(e, "%s", k->name);
+		return fate == SQL_UNSURE
+			? err_wrap(e,
+				  "%s: the answer to COMMIT was lost; `db migrate status` tells",
+				  k->name)
+			: err_wrap(e, "%s", k->name);
 	tell(db, k, up ? "applied" : "taken back");
 	return 0;
 undo:
@@ -256,7 +267,11 @@ status(struct db *db, struct err *e)
 	for (size_t i = 0; i < db->count; i++) {
 		const struct known *k = &db->all[i];
 
-		tell(db, k, !k->file ? "unknown" : k->changed ? "changed" : k->applied_at ? "applied" : "pending");
+		tell(db, k,
+			!k->file                ? "unknown"
+				: k->changed    ? "changed"
+				: k->applied_at ? "applied"
+						: "pending");
 		pending += !k->applied_at;
 	}
 	if (!db->ctl->json && pending)
@@ -287,7 +302,8 @@ migrate(struct db *db, const char *what, int steps, struct err *e)
 	while (done < steps && (rc = step(db, strcmp(what, "up") == 0, e)) == 0)
 		done++;
 	if (rc == 1 && done == 0 && !db->ctl->json)
-		puts(strcmp(what, "up") == 0 ? "nothing to apply: the schema is up to date" : "nothing is applied");
+		puts(strcmp(what, "up") == 0 ? "nothing to apply: the schema is up to date"
+					     : "nothing is applied");
 	return rc < 0 ? -1 : 0;
 }
 
@@ -304,12 +320,14 @@ words_parse(struct ctl *c, int argc, char **argv, const char **dir, const char *
 		if (strcmp(argv[i], "--dir") == 0 && i + 1 < argc)
 			*dir = argv[++i];
 		else if (argv[i][0] == '-' || n == ARRAY_LEN(words))
-			return ctl_fail(c, CTL_USAGE, "what is \"%s\"? `onboardctl db --help` has examples", argv[i]);
+			return ctl_fail(c, CTL_USAGE,
+				"what is \"%s\"? `onboardctl db --help` has examples", argv[i]);
 		else
 			words[n++] = argv[i];
 	}
 	if (n < 2 || strcmp(words[0], "migrate") != 0 ||
-		(strcmp(words[1], "up") != 0 && strcmp(words[1], "down") != 0 && strcmp(words[1], "status") != 0) ||
+		(strcmp(words[1], "up") != 0 && strcmp(words[1], "down") != 0 &&
+			strcmp(words[1], "status") != 0) ||
 		(n == 3 && strcmp(words[1], "down") != 0))
 		return ctl_fail(c, CTL_USAGE, "want: db migrate up | down [N] | status");
 	*what = words[1];
@@ -317,7 +335,8 @@ words_parse(struct ctl *c, int argc, char **argv, const char **dir, const char *
 	if (n == 3) {
 		number = strtol(words[2], &end, 10);
 		if (*end || number < 1 || number > MIGRATIONS_MAX)
-			return ctl_fail(c, CTL_USAGE, "down wants a number of steps from 1 on, not \"%s\"", words[2]);
+			return ctl_fail(c, CTL_USAGE,
+				"down wants a number of steps from 1 on, not \"%s\"", words[2]);
 		*steps = (int)number;
 	}
 	return CTL_DONE;

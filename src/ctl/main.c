@@ -52,7 +52,9 @@ ctl_fail(const struct ctl *c, int code, const char *format, ...)
 int
 ctl_fail_err(const struct ctl *c, const struct err *e)
 {
-	int code = e->kind == ERR_AWAY ? CTL_AWAY : e->kind == ERR_MISSING ? CTL_NOTHING : CTL_FAILED;
+	int code = e->kind == ERR_AWAY   ? CTL_AWAY
+		: e->kind == ERR_MISSING ? CTL_NOTHING
+					 : CTL_FAILED;
 
 	return ctl_fail(c, code, "%s", e->text);
 }
@@ -86,7 +88,8 @@ verb_run(struct ctl *c, const struct ctl_verb *v, int argc, char **argv)
 		if (strcmp(argv[i], "--json") == 0) {
 			c->json = true;
 		} else if (strcmp(argv[i], "--help") == 0) {
-			printf("Usage: onboardctl %s %s\n%s.\n\n%s", v->name, v->arguments, v->summary, v->help);
+			printf("Usage: onboardctl %s %s\n%s.\n\n%s", v->name, v->arguments,
+				v->summary, v->help);
 			return CTL_DONE;
 		} else {
 			argv[kept++] = argv[i];
@@ -133,27 +136,16 @@ main(int argc, char **argv)
 	/* "+": the first word that is no option is the verb, and ends ours */
 	while ((opt = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
 		switch (opt) {
-		case 'c':
-			file = optarg;
-			break;
+		case 'c': file = optarg; break;
 		case 's':
 			if (n == OVERRIDES_MAX || override_parse(optarg, &overrides[n++]) < 0)
 				return ctl_fail(&c, CTL_USAGE, "--set wants SECTION.KEY=VALUE");
 			break;
-		case 'j':
-			c.json = true;
-			break;
-		case 'p':
-			print = true;
-			break;
-		case 'h':
-			print_help();
-			return CTL_DONE;
-		case 'V':
-			puts("onboardctl " ONBOARD_VERSION);
-			return CTL_DONE;
-		default:
-			return CTL_USAGE; /* getopt has said which */
+		case 'j': c.json = true; break;
+		case 'p': print = true; break;
+		case 'h': print_help(); return CTL_DONE;
+		case 'V': puts("onboardctl " ONBOARD_VERSION); return CTL_DONE;
+		default: return CTL_USAGE; /* getopt has said which */
 		}
 	}
 	if (optind == argc && !print) {
@@ -162,8 +154,9 @@ main(int argc, char **argv)
 	}
 	v = optind < argc ? verb_find(argv[optind]) : NULL;
 	if (!v && !print)
-		return ctl_fail(&c, CTL_USAGE, "no verb \"%s\"; `onboardctl --help` lists them", argv[optind]);
-	log_init("onboardctl", LOG_LEVEL_WARN, LOG_FORMAT_AUTO);
+		return ctl_fail(&c, CTL_USAGE, "no verb \"%s\"; `onboardctl --help` lists them",
+			argv[optind]);
+	log_init("onboardctl", LOG_LEVEL_ERROR, LOG_FORMAT_AUTO);
 	if (conf_load(conf_keys, file, overrides, &conf, &e) < 0)
 		return ctl_fail(&c, CTL_CONF, "%s", e.text);
 	c.conf = conf;

@@ -62,8 +62,8 @@ text_read(const char *dir, const char *name, struct arena *mem, const char **out
 static int
 transaction_check(const char *name, const char *text, struct err *e)
 {
-	static const char *const words[] = { "begin;", "begin transaction;", "start transaction;", "commit;",
-		"rollback;", "end transaction;", "commit transaction;" };
+	static const char *const words[] = { "begin;", "begin transaction;", "start transaction;",
+		"commit;", "rollback;", "end transaction;", "commit transaction;" };
 	int line = 1;
 
 	for (const char *p = text; *p; line++) {
@@ -108,20 +108,22 @@ name_parse(const char *text, struct file_name *out)
 }
 
 static int
-file_add(const char *dir, const char *name, struct arena *mem, struct migrations *out, struct err *e)
+file_add(const char *dir, const char *name, struct arena *mem, struct migrations *out,
+	struct err *e)
 {
 	struct file_name f;
 	struct migration *m;
 	const char **text;
 
 	if (!name_parse(name, &f) || f.number == 0)
-		return err_set(e, ERR_INVALID, "%s/%s: want NNNN_name.up.sql or NNNN_name.down.sql, from 0001 on",
-			dir, name);
+		return err_set(e, ERR_INVALID,
+			"%s/%s: want NNNN_name.up.sql or NNNN_name.down.sql, from 0001 on", dir,
+			name);
 	m = &out->list[f.number - 1];
 	text = f.up ? &m->up : &m->down;
 	if (m->name && (strlen(m->name) != f.stem || strncmp(m->name, name, f.stem) != 0))
-		return err_set(e, ERR_INVALID, "%s: number %04d is there twice: %s and %.*s", dir, f.number,
-			m->name, (int)f.stem, name);
+		return err_set(e, ERR_INVALID, "%s: number %04d is there twice: %s and %.*s", dir,
+			f.number, m->name, (int)f.stem, name);
 	m->number = f.number;
 	if (!m->name && !(m->name = arena_strndup(mem, name, f.stem)))
 		return err_set(e, ERR_LIMIT, "the migrations are larger than expected");
@@ -139,7 +141,8 @@ whole_check(const char *dir, const struct migrations *m, struct err *e)
 		const struct migration *one = &m->list[i];
 
 		if (!one->name)
-			return err_set(e, ERR_INVALID, "%s: number %04zu is missing, %04zu is there", dir, i + 1,
+			return err_set(e, ERR_INVALID,
+				"%s: number %04zu is missing, %04zu is there", dir, i + 1,
 				m->count);
 		if (!one->up || !one->down)
 			return err_set(e, ERR_INVALID, "%s: %s has no %s file", dir, one->name,
@@ -164,8 +167,9 @@ migrations_read(const char *dir, struct arena *mem, struct migrations *out, stru
 		return err_set(e, ERR_LIMIT, "no room for the migrations");
 	d = opendir(dir);
 	if (!d)
-		return err_set(e, ERR_INVALID, "cannot read the migrations' folder %s: %s; --dir DIR names another",
-			dir, strerror(errno));
+		return err_set(e, ERR_INVALID,
+			"cannot read the migrations' folder %s: %s; --dir DIR names another", dir,
+			strerror(errno));
 	while (rc == 0 && (entry = readdir(d))) {
 		size_t n = strlen(entry->d_name);
 

@@ -15,7 +15,7 @@
 
 struct migration {
 	int number;
-	const char *name; /* "0001_people" */
+	const char *name;      /* "0001_people" */
 	const char *up, *down; /* the files' texts */
 };
 
@@ -25,5 +25,5 @@ struct migrations {
 };
 
 /* dir NULL: ONBOARD_MIGRATIONS, ./migrations, or where `make install` put them. */
-int migrations_read(const char *dir, struct arena *mem, struct migrations *out,
-	struct err *e) MUST_CHECK;
+int migrations_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
+	MUST_CHECK;

@@ -15,7 +15,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err e;
 
 	if (size <= 4096 && email_normalize((const char *)data, size, once, &e) == 0) {
-		must(strlen(once) <= EMAIL_MAX && strcspn(once, "\r\n \t\"<>,;:\\") == strlen(once));
+		must(strlen(once) <= EMAIL_MAX &&
+			strcspn(once, "\r\n \t\"<>,;:\\") == strlen(once));
 		must(email_normalize(once, strlen(once), twice, &e) == 0);
 		must(strcmp(once, twice) == 0);
 	}

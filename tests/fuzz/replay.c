@@ -31,7 +31,8 @@ file_replay(const char *path)
 	fflush(stdout);
 	n = fread(data, 1, INPUT_MAX, f);
 	fclose(f);
-	data = must_realloc(data, n); /* exactly so large, for the sanitizer to see a step past it */
+	data = must_realloc(data,
+		n); /* exactly so large, for the sanitizer to see a step past it */
 	LLVMFuzzerTestOneInput(data, n);
 	free(data);
 	replayed++;
@@ -56,7 +57,8 @@ path_replay(const char *path)
 	}
 	while ((entry = readdir(d)))
 		if (entry->d_name[0] != '.') {
-			must(snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name) < (int)sizeof inner);
+			must(snprintf(inner, sizeof inner, "%s/%s", path, entry->d_name) <
+				(int)sizeof inner);
 			file_replay(inner);
 		}
 	closedir(d);

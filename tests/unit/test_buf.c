@@ -74,15 +74,14 @@ json_strings(void **state)
 		size_t length;
 		const char *to;
 	} rows[] = {
-		{ "", 0, "\"\"" },
-		{ "a\"b\\c/", 6, "\"a\\\"b\\\\c/\"" },
+		{ "", 0, "\"\"" }, { "a\"b\\c/", 6, "\"a\\\"b\\\\c/\"" },
 		{ "\b\f\n\r\t\x01\x1f\x7f", 8, "\"\\b\\f\\n\\r\\t\\u0001\\u001f\\u007f\"" },
 		{ "a\0b", 3, "\"a\\u0000b\"" },
 		{ "\xc3\xa9\xf0\x9f\x98\x80", 6, "\"\xc3\xa9\xf0\x9f\x98\x80\"" },
 		{ "x\xff\xc3y", 4, "\"x\xef\xbf\xbd\xef\xbf\xbdy\"" },
 		{ "\xed\xa0\x80", 3, "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"" }, /* a surrogate */
-		{ "\xc0\xaf", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\"" }, /* overlong */
-		{ "\xe2\x82", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\"" }, /* cut */
+		{ "\xc0\xaf", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\"" },                 /* overlong */
+		{ "\xe2\x82", 2, "\"\xef\xbf\xbd\xef\xbf\xbd\"" },                 /* cut */
 	};
 	struct buf b;
 

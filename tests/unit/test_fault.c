@@ -35,8 +35,9 @@ hits_when_told(void **state)
 static void
 a_wrong_spec_is_named(void **state)
 {
-	static const char *const rows[] = { "selftest", "nowhere=fail", "selftest=explode", "selftest=fail@0",
-		"selftest=fail@x", "selftest=fail@1++", "selftest=stall:", "selftest=stall:-1", "=fail" };
+	static const char *const rows[] = { "selftest", "nowhere=fail", "selftest=explode",
+		"selftest=fail@0", "selftest=fail@x", "selftest=fail@1++",
+		"selftest=stall:", "selftest=stall:-1", "=fail" };
 	struct err e;
 
 	(void)state;

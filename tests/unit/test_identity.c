@@ -30,7 +30,8 @@ usernames(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		assert_int_equal(username_check(rows[i].text, strlen(rows[i].text), &e), rows[i].good - 1);
+		assert_int_equal(username_check(rows[i].text, strlen(rows[i].text), &e),
+			rows[i].good - 1);
 	assert_int_equal(username_check("ab\0c", 4, &e), -1);
 }
 

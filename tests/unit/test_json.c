@@ -22,9 +22,11 @@ parses(const char *text, size_t length, char *why, size_t size)
 static void
 accepts_what_the_standard_accepts(void **state)
 {
-	static const char *const rows[] = { "{}", "[]", "null", "true", "false", "0", "-0", "1e3", "-1.5E-10", "\"\"",
-		" \t\r\n[ 1 , 2 ] ", "{\"a\":{\"b\":[1,[],{},\"\\u00e9\\ud83d\\ude00\\n\\/\"]}}", "9007199254740992",
-		"-9007199254740992", "\"\xf4\x8f\xbf\xbf\"", "\"\x7f\"", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
+	static const char *const rows[] = { "{}", "[]", "null", "true", "false", "0", "-0", "1e3",
+		"-1.5E-10", "\"\"", " \t\r\n[ 1 , 2 ] ",
+		"{\"a\":{\"b\":[1,[],{},\"\\u00e9\\ud83d\\ude00\\n\\/\"]}}", "9007199254740992",
+		"-9007199254740992", "\"\xf4\x8f\xbf\xbf\"", "\"\x7f\"",
+		"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
 		"{\"a\":1,\"b\":1}", "1.0", "123456789012345678.5" };
 	char why[512] = "";
 
@@ -59,7 +61,8 @@ refuses_the_rest_and_says_why(void **state)
 		{ "1e400", 0, "too large" },
 		{ "9007199254740993", 0, "beyond 2^53" },
 		{ "-9007199254740993", 0, "beyond 2^53" },
-		{ "10000000000000000000000000000000000000000000000000000000000000000", 0, "63 characters" },
+		{ "10000000000000000000000000000000000000000000000000000000000000000", 0,
+			"63 characters" },
 		{ "[1,]", 0, "a value" },
 		{ "[,1]", 0, "a value" },
 		{ "[1 2]", 0, "a comma or ]" },
@@ -89,7 +92,8 @@ refuses_the_rest_and_says_why(void **state)
 		{ "{\"email\":1,\"b\":2,\"Email\":3}", 0, "given twice" },
 		{ "[{\"x\":{\"a\":1,\"a\":1}}]", 0, "given twice" },
 		{ "{\"\\u0061\":1,\"a\":2}", 0, "given twice" },
-		{ "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]", 0, "32 levels" },
+		{ "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]", 0,
+			"32 levels" },
 		{ "\xef\xbb\xbf{}", 0, "a value" },
 		{ "/* c */ 1", 0, "a value" },
 	};
@@ -102,15 +106,17 @@ refuses_the_rest_and_says_why(void **state)
 		if (parses(rows[i].text, n, why, sizeof why) == 0)
 			fail_msg("row %zu was accepted: %s", i, rows[i].text);
 		if (!strstr(why, rows[i].why))
-			fail_msg("row %zu: %s: \"%s\" is not in: %s", i, rows[i].text, rows[i].why, why);
+			fail_msg("row %zu: %s: \"%s\" is not in: %s", i, rows[i].text, rows[i].why,
+				why);
 	}
 }
 
 static void
 getters_are_strict(void **state)
 {
-	const char text[] = "{\"s\":\"x\",\"i\":42,\"d\":1.5,\"b\":true,\"n\":null,\"big\":9007199254740992,\"l\":[1,2,3],"
-			    "\"A\":1}";
+	const char text[] =
+		"{\"s\":\"x\",\"i\":42,\"d\":1.5,\"b\":true,\"n\":null,\"big\":9007199254740992,\"l\":[1,2,3],"
+		"\"A\":1}";
 	struct arena *mem = arena_new(256, 1 << 16);
 	const struct json *v;
 	struct err e;
@@ -145,7 +151,8 @@ getters_are_strict(void **state)
 static void
 writes_compact_and_sorted(void **state)
 {
-	const char text[] = "{ \"b\" : [1, -0.1, 1e100, 123456789012], \"a\": {\"z\": \"\\u00e9\\n\", \"Y\": null}, \"c\": false }";
+	const char text[] =
+		"{ \"b\" : [1, -0.1, 1e100, 123456789012], \"a\": {\"z\": \"\\u00e9\\n\", \"Y\": null}, \"c\": false }";
 	struct arena *mem = arena_new(256, 1 << 16);
 	const struct json *v;
 	struct err e;
@@ -155,10 +162,12 @@ writes_compact_and_sorted(void **state)
 	assert_int_equal(json_parse(mem, text, strlen(text), &v, &e), 0);
 	buf_init(&b, 1000);
 	json_write(v, &b);
-	assert_string_equal(buf_text(&b), "{\"b\":[1,-0.1,1e+100,123456789012],\"a\":{\"z\":\"\xc3\xa9\\n\",\"Y\":null},\"c\":false}");
+	assert_string_equal(buf_text(&b),
+		"{\"b\":[1,-0.1,1e+100,123456789012],\"a\":{\"z\":\"\xc3\xa9\\n\",\"Y\":null},\"c\":false}");
 	buf_clear(&b);
 	json_write_sorted(v, &b);
-	assert_string_equal(buf_text(&b), "{\"a\":{\"Y\":null,\"z\":\"\xc3\xa9\\n\"},\"b\":[1,-0.1,1e+100,123456789012],\"c\":false}");
+	assert_string_equal(buf_text(&b),
+		"{\"a\":{\"Y\":null,\"z\":\"\xc3\xa9\\n\"},\"b\":[1,-0.1,1e+100,123456789012],\"c\":false}");
 	buf_fini(&b);
 	arena_free(mem);
 }

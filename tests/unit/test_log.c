@@ -48,27 +48,34 @@ capture_end(void)
 static void
 forms(void **state)
 {
-	const struct log_field fields[] = { LOG_S("event_id", "0192"), LOG_S("why", "it \"broke\"\nbadly\xff"),
-		LOG_S("absent", NULL), LOG_I("n", -7), LOG_D("ms", 1.5), LOG_D("nan", NAN), LOG_B("again", true), { 0 } };
-	const struct log_line line = { AT, LOG_LEVEL_WARN, "onboard-x", "something happened", fields, 3 };
-	const char journal[] = "PRIORITY=4\nSYSLOG_IDENTIFIER\n\x09\0\0\0\0\0\0\0onboard-x\nMESSAGE\n\x12\0\0\0\0\0\0\0"
-			       "something happened\nEVENT_ID\n\x04\0\0\0\0\0\0\0" "0192\nWHY\n\x11\0\0\0\0\0\0\0"
-			       "it \"broke\"\nbadly\xff\nN\n\x02\0\0\0\0\0\0\0-7\nMS\n\x03\0\0\0\0\0\0\0" "1.5\n"
-			       "NAN\n\x04\0\0\0\0\0\0\0null\nAGAIN\n\x04\0\0\0\0\0\0\0true\nREPEATED=3\n";
+	const struct log_field fields[] = { LOG_S("event_id", "0192"),
+		LOG_S("why", "it \"broke\"\nbadly\xff"), LOG_S("absent", NULL), LOG_I("n", -7),
+		LOG_D("ms", 1.5), LOG_D("nan", NAN), LOG_B("again", true), { 0 } };
+	const struct log_line line = { AT, LOG_LEVEL_WARN, "onboard-x", "something happened",
+		fields, 3 };
+	const char journal[] =
+		"PRIORITY=4\nSYSLOG_IDENTIFIER\n\x09\0\0\0\0\0\0\0onboard-x\nMESSAGE\n\x12\0\0\0\0\0\0\0"
+		"something happened\nEVENT_ID\n\x04\0\0\0\0\0\0\0"
+		"0192\nWHY\n\x11\0\0\0\0\0\0\0"
+		"it \"broke\"\nbadly\xff\nN\n\x02\0\0\0\0\0\0\0-7\nMS\n\x03\0\0\0\0\0\0\0"
+		"1.5\n"
+		"NAN\n\x04\0\0\0\0\0\0\0null\nAGAIN\n\x04\0\0\0\0\0\0\0true\nREPEATED=3\n";
 	struct buf b;
 
 	(void)state;
 	buf_init(&b, LOG_LINE_MAX);
 	log_format_text(&line, false, &b);
-	assert_string_equal(buf_text(&b), "2025-11-20T12:00:00.123Z warn  onboard-x: something happened event_id=0192 "
-					  "why=\"it \\\"broke\\\"\\nbadly\xef\xbf\xbd\" n=-7 ms=1.5 nan=null again=true "
-					  "repeated=3\n");
+	assert_string_equal(buf_text(&b),
+		"2025-11-20T12:00:00.123Z warn  onboard-x: something happened event_id=0192 "
+		"why=\"it \\\"broke\\\"\\nbadly\xef\xbf\xbd\" n=-7 ms=1.5 nan=null again=true "
+		"repeated=3\n");
 	buf_clear(&b);
 	log_format_json(&line, &b);
-	assert_string_equal(buf_text(&b), "{\"time\":\"2025-11-20T12:00:00.123456Z\",\"level\":\"warn\",\"program\":"
-					  "\"onboard-x\",\"message\":\"something happened\",\"event_id\":\"0192\",\"why\":"
-					  "\"it \\\"broke\\\"\\nbadly\xef\xbf\xbd\",\"n\":-7,\"ms\":1.5,\"nan\":null,"
-					  "\"again\":true,\"repeated\":3}\n");
+	assert_string_equal(buf_text(&b),
+		"{\"time\":\"2025-11-20T12:00:00.123456Z\",\"level\":\"warn\",\"program\":"
+		"\"onboard-x\",\"message\":\"something happened\",\"event_id\":\"0192\",\"why\":"
+		"\"it \\\"broke\\\"\\nbadly\xef\xbf\xbd\",\"n\":-7,\"ms\":1.5,\"nan\":null,"
+		"\"again\":true,\"repeated\":3}\n");
 	buf_clear(&b);
 	log_format_journal(&line, &b);
 	assert_int_equal(b.length, sizeof journal - 1);
@@ -95,8 +102,9 @@ one_json_object_a_line_whatever_comes(void **state)
 	log_info("one", LOG_S("x", hostile));
 	log_info("no fields");
 	log_debug("not written");
-	log_info("too much", LOG_S("a", hostile), LOG_S("b", hostile), LOG_S("c", hostile), LOG_S("d", hostile),
-		LOG_S("e", hostile), LOG_S("f", hostile), LOG_S("g", hostile), LOG_S("h", hostile));
+	log_info("too much", LOG_S("a", hostile), LOG_S("b", hostile), LOG_S("c", hostile),
+		LOG_S("d", hostile), LOG_S("e", hostile), LOG_S("f", hostile), LOG_S("g", hostile),
+		LOG_S("h", hostile));
 	p = capture_end();
 	for (; *p; p = strchr(p, '\n') + 1, lines++) {
 		assert_true(strcspn(p, "\n") < LOG_LINE_MAX);
@@ -148,7 +156,8 @@ the_journal_gets_datagrams(void **state)
 	assert_int_equal(bind(s, (struct sockaddr *)&address, sizeof address), 0);
 	capture_begin();
 	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
-	snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
+	snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
+		(unsigned long long)st.st_ino);
 	setenv("ONBOARD_TEST_JOURNAL", address.sun_path, 1);
 	setenv("JOURNAL_STREAM", stream, 1);
 	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
@@ -184,13 +193,14 @@ speak(void *arg)
 static void
 threads_share_it(void **state)
 {
+	static char word[] = "x";
 	pthread_t t[4];
 
 	(void)state;
 	capture_begin();
 	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_JSON);
 	for (int i = 0; i < 4; i++)
-		assert_int_equal(pthread_create(&t[i], NULL, speak, (char[]){ "x" }), 0);
+		assert_int_equal(pthread_create(&t[i], NULL, speak, word), 0);
 	for (int i = 0; i < 4; i++)
 		assert_int_equal(pthread_join(t[i], NULL), 0);
 	for (const char *p = capture_end(); *p; p = strchr(p, '\n') + 1)

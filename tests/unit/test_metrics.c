@@ -30,16 +30,19 @@ page(void **state)
 	metric_observe_us(metrics_cell(m, M_TOOK, "x"), 20000000);
 	buf_init(&b, 100000);
 	metrics_write(m, &b);
-	assert_non_null(strstr(b.data, "# HELP onboard_asked_total Questions.\n# TYPE onboard_asked_total counter\n"
-				       "onboard_asked_total{route=\"signup\",status=\"201\"} 7\n"
-				       "onboard_asked_total{route=\"a\\\"b\\\\c\\nd\",status=\"500\"} 1\n"));
+	assert_non_null(strstr(b.data,
+		"# HELP onboard_asked_total Questions.\n# TYPE onboard_asked_total counter\n"
+		"onboard_asked_total{route=\"signup\",status=\"201\"} 7\n"
+		"onboard_asked_total{route=\"a\\\"b\\\\c\\nd\",status=\"500\"} 1\n"));
 	assert_non_null(strstr(b.data, "# TYPE onboard_waiting gauge\nonboard_waiting -3\n"));
-	assert_non_null(strstr(b.data, "onboard_took_seconds_bucket{route=\"x\",le=\"0.0001\"} 1\n"
-				       "onboard_took_seconds_bucket{route=\"x\",le=\"0.00025\"} 2\n"));
-	assert_non_null(strstr(b.data, "onboard_took_seconds_bucket{route=\"x\",le=\"10\"} 2\n"
-				       "onboard_took_seconds_bucket{route=\"x\",le=\"+Inf\"} 3\n"
-				       "onboard_took_seconds_sum{route=\"x\"} 20.000201\n"
-				       "onboard_took_seconds_count{route=\"x\"} 3\n"));
+	assert_non_null(strstr(b.data,
+		"onboard_took_seconds_bucket{route=\"x\",le=\"0.0001\"} 1\n"
+		"onboard_took_seconds_bucket{route=\"x\",le=\"0.00025\"} 2\n"));
+	assert_non_null(strstr(b.data,
+		"onboard_took_seconds_bucket{route=\"x\",le=\"10\"} 2\n"
+		"onboard_took_seconds_bucket{route=\"x\",le=\"+Inf\"} 3\n"
+		"onboard_took_seconds_sum{route=\"x\"} 20.000201\n"
+		"onboard_took_seconds_count{route=\"x\"} 3\n"));
 	buf_fini(&b);
 	metrics_free(m);
 }

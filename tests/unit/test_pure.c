@@ -17,7 +17,8 @@ backoff_doubles_to_its_cap(void **state)
 		assert_int_equal(backoff_wait_ms(&b, i, 0), whole[i]);
 		for (uint64_t r = 0; r < 20000; r += 13)
 			assert_in_range(backoff_wait_ms(&b, i, r), whole[i] / 2, whole[i]);
-		assert_int_equal(backoff_wait_ms(&b, i, (uint64_t)whole[i] / 2), whole[i] - whole[i] / 2);
+		assert_int_equal(backoff_wait_ms(&b, i, (uint64_t)whole[i] / 2),
+			whole[i] - whole[i] / 2);
 	}
 	assert_in_range(backoff_wait_ms(&b, 4000000000u, UINT64_MAX), 2500, 5000);
 }

@@ -11,7 +11,11 @@ parts(void **state)
 	struct err e;
 
 	(void)state;
-	assert_int_equal(url_parse(URL_POSTGRES, "postgresql://onboard:p%40s%2Fs@db.example:6432/on%20board?sslmode=verify-full&a=%26", mem, &u, &e), 0);
+	assert_int_equal(
+		url_parse(URL_POSTGRES,
+			"postgresql://onboard:p%40s%2Fs@db.example:6432/on%20board?sslmode=verify-full&a=%26",
+			mem, &u, &e),
+		0);
 	assert_string_equal(u.user, "onboard");
 	assert_string_equal(u.password, "p@s/s");
 	assert_string_equal(u.host, "db.example");
@@ -91,7 +95,8 @@ redacted(void **state)
 		enum url_kind kind;
 		const char *text, *red;
 	} rows[] = {
-		{ URL_POSTGRES, "postgresql://o:secret@h/db?password=secret", "postgresql://o:***@h/db?password=***" },
+		{ URL_POSTGRES, "postgresql://o:secret@h/db?password=secret",
+			"postgresql://o:***@h/db?password=***" },
 		{ URL_REDIS, "redis://:secret@[::1]:7/0", "redis://:***@[::1]:7/0" },
 		{ URL_SMTP, "smtp://127.0.0.1:1025", "smtp://127.0.0.1:1025" },
 	};

@@ -214,9 +214,14 @@ def _ended(*children):
         yield
     except BaseException:
         for child in children:
-            child.terminate()
+            child.terminate()  # a plain user's mmdebstrap tidies up
+        deadline = time.monotonic() + (1 if os.getuid() == 0 else 20)
         for child in children:
-            child.wait()
+            try:
+                child.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                child.kill()  # unshare hears nothing else, and takes all of its namespace along
+                child.wait()
         raise
 
 

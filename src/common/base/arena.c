@@ -20,8 +20,8 @@ struct deferred {
 };
 
 struct arena {
-	struct block *first; /* kept at reset */
-	struct block *now;   /* the one that gives; the newest */
+	struct block *first;       /* kept at reset */
+	struct block *now;         /* the one that gives; the newest */
 	struct deferred *deferred; /* newest first */
 	size_t used, limit;
 };

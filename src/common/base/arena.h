@@ -18,10 +18,10 @@
 struct arena;
 
 struct arena *arena_new(size_t first_block_bytes, size_t limit_bytes);
-void arena_free(struct arena *a); /* runs the deferred, last first; NULL is fine */
+void arena_free(struct arena *a);  /* runs the deferred, last first; NULL is fine */
 void arena_reset(struct arena *a); /* the same, but the arena stays usable */
 
-void *arena_alloc(struct arena *a, size_t size) MUST_CHECK;  /* zeroed, aligned for any type */
+void *arena_alloc(struct arena *a, size_t size) MUST_CHECK; /* zeroed, aligned for any type */
 void *arena_memdup(struct arena *a, const void *p, size_t size) MUST_CHECK;
 char *arena_strdup(struct arena *a, const char *text) MUST_CHECK;
 char *arena_strndup(struct arena *a, const char *text, size_t length) MUST_CHECK;

@@ -38,7 +38,8 @@ void
 breaker_failure(struct breaker *b, int64_t now_ms)
 {
 	b->failures++;
-	if (b->state == BREAKER_HALF_OPEN || (b->state == BREAKER_CLOSED && b->failures >= b->threshold)) {
+	if (b->state == BREAKER_HALF_OPEN ||
+		(b->state == BREAKER_CLOSED && b->failures >= b->threshold)) {
 		b->state = BREAKER_OPEN;
 		b->opened_ms = now_ms;
 		b->trial = false;

@@ -134,7 +134,8 @@ void
 buf_add_json_string(struct buf *b, const char *text, size_t length)
 {
 	static const char hex[] = "0123456789abcdef";
-	static const char short_form[32] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
+	static const char short_form
+		[32] = { ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r' };
 	size_t before = b->length, plain = 0, i = 0;
 
 	buf_add_char(b, '"');

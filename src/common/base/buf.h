@@ -15,11 +15,11 @@
 #include "base/must.h"
 
 struct buf {
-	char *data;	/* NULL until the first byte */
-	size_t length;	/* <= max_bytes */
-	size_t room;	/* allocated bytes, the NUL included */
+	char *data;    /* NULL until the first byte */
+	size_t length; /* <= max_bytes */
+	size_t room;   /* allocated bytes, the NUL included */
 	size_t max_bytes;
-	bool failed;	/* something did not fit; what was there before is whole */
+	bool failed; /* something did not fit; what was there before is whole */
 };
 
 void buf_init(struct buf *b, size_t max_bytes);

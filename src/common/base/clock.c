@@ -21,7 +21,7 @@ int64_t
 clock_mono_us(void)
 {
 	return atomic_load_explicit(&turned, memory_order_relaxed) ? atomic_load(&turned_mono_us)
-								    : read_us(CLOCK_MONOTONIC);
+								   : read_us(CLOCK_MONOTONIC);
 }
 
 int64_t
@@ -34,7 +34,7 @@ int64_t
 clock_wall_us(void)
 {
 	return atomic_load_explicit(&turned, memory_order_relaxed) ? atomic_load(&turned_wall_us)
-								    : read_us(CLOCK_REALTIME);
+								   : read_us(CLOCK_REALTIME);
 }
 
 int64_t
@@ -92,9 +92,10 @@ clock_format_rfc3339(int64_t wall_us, char out[static CLOCK_RFC3339_SIZE])
 
 	must(wall_us >= 0 && gmtime_r(&s, &t) && t.tm_year < 8100);
 	/* unsigned and reduced, so that the compiler sees that it fits */
-	snprintf(out, CLOCK_RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ", (unsigned)(t.tm_year + 1900) % 10000,
-		(unsigned)(t.tm_mon + 1) % 100, (unsigned)t.tm_mday % 100, (unsigned)t.tm_hour % 100,
-		(unsigned)t.tm_min % 100, (unsigned)t.tm_sec % 100, (unsigned)(wall_us % 1000000));
+	snprintf(out, CLOCK_RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ",
+		(unsigned)(t.tm_year + 1900) % 10000, (unsigned)(t.tm_mon + 1) % 100,
+		(unsigned)t.tm_mday % 100, (unsigned)t.tm_hour % 100, (unsigned)t.tm_min % 100,
+		(unsigned)t.tm_sec % 100, (unsigned)(wall_us % 1000000));
 }
 
 struct scan {
@@ -185,8 +186,8 @@ clock_parse_rfc3339(const char *text, size_t length, int64_t *wall_us, struct er
 	minute = literal(&s, ':') ? digits(&s, 2) : -1;
 	second = literal(&s, ':') ? digits(&s, 2) : -1;
 	us = fraction_us(&s);
-	if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 || us < 0 ||
-		!offset_minutes(&s, &offset))
+	if (hour < 0 || hour > 23 || minute < 0 || minute > 59 || second < 0 || second > 60 ||
+		us < 0 || !offset_minutes(&s, &offset))
 		return err_set(e, ERR_INVALID, "not a time as 2026-11-20T12:00:00Z");
 	at = days_of(year, month, day) * 86400 + hour * 3600 + (minute - offset) * 60 + second;
 	if (at < 0 || at >= days_of(9999, 12, 31) * 86400 + 86400)

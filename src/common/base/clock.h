@@ -25,7 +25,8 @@ void clock_format_rfc3339(int64_t wall_us, char out[static CLOCK_RFC3339_SIZE]);
  * fraction (more than six digits are cut), 'Z', an offset or nothing (then UTC).
  * Years 1970 to 9999. A leap second counts as the second after it.
  */
-int clock_parse_rfc3339(const char *text, size_t length, int64_t *wall_us, struct err *e) MUST_CHECK;
+int clock_parse_rfc3339(const char *text, size_t length, int64_t *wall_us, struct err *e)
+	MUST_CHECK;
 
 /* Tests only: freezes both clocks at these values; advance moves both. */
 void clock_test_set(int64_t mono_us, int64_t wall_us);

@@ -86,7 +86,8 @@ file_read(struct conf *c, const char *path, size_t max, const char **out, struct
 
 /* A secret from a file of its own; one line end at its end is the editor's. */
 static int
-secret_take(struct conf *c, struct conf_value *v, const char *path, const char *origin, struct err *e)
+secret_take(struct conf *c, struct conf_value *v, const char *path, const char *origin,
+	struct err *e)
 {
 	const char *text;
 	size_t n;
@@ -144,21 +145,24 @@ pair_read(struct conf *c, struct reader *r, char *text, struct err *e)
 	struct conf_value *v, *secret = NULL;
 
 	if (!equals)
-		return err_set(e, ERR_INVALID, "%s:%d: neither [section], key = value nor a # comment", r->path, r->line);
+		return err_set(e, ERR_INVALID,
+			"%s:%d: neither [section], key = value nor a # comment", r->path, r->line);
 	*equals = '\0';
 	key = trim(text);
 	value = trim(equals + 1);
 	if (!r->section)
-		return err_set(e, ERR_INVALID, "%s:%d: \"%.60s\" stands before the first [section]", r->path, r->line, key);
+		return err_set(e, ERR_INVALID, "%s:%d: \"%.60s\" stands before the first [section]",
+			r->path, r->line, key);
 	v = find(c, r->section, key);
 	if (!v)
 		v = secret = find_secret(c, r->section, key);
 	if (!v)
-		return err_set(e, ERR_INVALID, "%s:%d: there is no key \"%.60s\" in [%s]; see onboard.conf(5)", r->path,
+		return err_set(e, ERR_INVALID,
+			"%s:%d: there is no key \"%.60s\" in [%s]; see onboard.conf(5)", r->path,
 			r->line, key, r->section);
 	if (r->seen[v - c->values])
-		return err_set(e, ERR_INVALID, "%s:%d: %s.%s is given in line %d already", r->path, r->line, r->section,
-			key, r->seen[v - c->values]);
+		return err_set(e, ERR_INVALID, "%s:%d: %s.%s is given in line %d already", r->path,
+			r->line, r->section, key, r->seen[v - c->values]);
 	r->seen[v - c->values] = r->line;
 	if (secret)
 		return secret_take(c, v, value, origin, e);
@@ -171,11 +175,13 @@ section_read(struct conf *c, struct reader *r, char *text, struct err *e)
 	char *end = strchr(text, ']');
 
 	if (!end || end[1] != '\0')
-		return err_set(e, ERR_INVALID, "%s:%d: a [section] without its ] at the end", r->path, r->line);
+		return err_set(e, ERR_INVALID, "%s:%d: a [section] without its ] at the end",
+			r->path, r->line);
 	*end = '\0';
 	r->section = trim(text + 1);
 	if (!section_known(c, r->section))
-		return err_set(e, ERR_INVALID, "%s:%d: there is no section [%.60s]; see onboard.conf(5)", r->path, r->line,
+		return err_set(e, ERR_INVALID,
+			"%s:%d: there is no section [%.60s]; see onboard.conf(5)", r->path, r->line,
 			r->section);
 	return 0;
 }
@@ -255,11 +261,15 @@ environment_take(struct conf *c, struct err *e)
 			file = getenv(file_name);
 		}
 		if (value && file)
-			return err_set(e, ERR_INVALID, "%s and %s are both set; unset one", name, file_name);
-		if (file && secret_take(c, &c->values[i], file, arena_printf(c->mem, "environment %s", file_name), e) < 0)
+			return err_set(e, ERR_INVALID, "%s and %s are both set; unset one", name,
+				file_name);
+		if (file &&
+			secret_take(c, &c->values[i], file,
+				arena_printf(c->mem, "environment %s", file_name), e) < 0)
 			return -1;
-		if (value && take(c, &c->values[i], arena_strdup(c->mem, value),
-				     arena_printf(c->mem, "environment %s", name), e) < 0)
+		if (value &&
+			take(c, &c->values[i], arena_strdup(c->mem, value),
+				arena_printf(c->mem, "environment %s", name), e) < 0)
 			return -1;
 	}
 	return 0;
@@ -272,7 +282,9 @@ overrides_take(struct conf *c, const struct conf_override *o, struct err *e)
 		struct conf_value *v = find(c, o->section, o->key);
 
 		if (!v)
-			return err_set(e, ERR_INVALID, "there is no key %.60s.%.60s; see onboard.conf(5)", o->section, o->key);
+			return err_set(e, ERR_INVALID,
+				"there is no key %.60s.%.60s; see onboard.conf(5)", o->section,
+				o->key);
 		if (take(c, v, arena_strdup(c->mem, o->value), "flag", e) < 0)
 			return -1;
 	}
@@ -313,8 +325,8 @@ fallbacks_take(struct conf *c)
 }
 
 int
-conf_load(const struct conf_key *keys, const char *path, const struct conf_override *overrides, struct conf **out,
-	struct err *e)
+conf_load(const struct conf_key *keys, const char *path, const struct conf_override *overrides,
+	struct conf **out, struct err *e)
 {
 	struct conf *c = must_calloc(1, sizeof *c);
 

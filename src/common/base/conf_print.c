@@ -45,7 +45,8 @@ conf_print(const struct conf *c, FILE *out)
 
 		section_begin(c->keys, i, out);
 		if (v->text)
-			fprintf(out, "# %s\n%s = %s\n", v->origin, c->keys[i].key, shown(&c->keys[i], v->text, mem));
+			fprintf(out, "# %s\n%s = %s\n", v->origin, c->keys[i].key,
+				shown(&c->keys[i], v->text, mem));
 		else
 			fprintf(out, "# %s\n# %s is not set\n", v->origin, c->keys[i].key);
 	}
@@ -62,7 +63,9 @@ comment_print(const char *text, FILE *out)
 		size_t n = strcspn(text, " ");
 
 		if (column == 0 || column + 1 + n > 96)
-			column = (size_t)fprintf(out, "%s# %.*s", column ? "\n" : "", (int)n, text) - (column > 0);
+			column =
+				(size_t)fprintf(out, "%s# %.*s", column ? "\n" : "", (int)n, text) -
+				(column > 0);
 		else
 			column += (size_t)fprintf(out, " %.*s", (int)n, text);
 		text += n;
@@ -123,7 +126,8 @@ conf_print_manual(const struct conf_key *keys, FILE *out)
 		char type[160];
 
 		if (i == 0 || strcmp(keys[i - 1].section, keys[i].section) != 0)
-			fprintf(out, "%s.Ss [%s]\n.Bl -tag -width Ds\n", i ? ".El\n" : "", keys[i].section);
+			fprintf(out, "%s.Ss [%s]\n.Bl -tag -width Ds\n", i ? ".El\n" : "",
+				keys[i].section);
 		fprintf(out, ".It Cm %s\n", keys[i].key);
 		mdoc_print(keys[i].help, out);
 		conf_type_describe(&keys[i], type, sizeof type);

@@ -12,10 +12,10 @@ struct unit {
 	const char *name;
 	int64_t factor;
 };
-static const struct unit durations[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 },
-	{ "d", 86400000 }, { "", 1000 }, { NULL, 0 } };
-static const struct unit sizes[] = { { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 }, { "B", 1 },
-	{ "", 1 }, { NULL, 0 } };
+static const struct unit durations[] = { { "ms", 1 }, { "s", 1000 }, { "m", 60000 },
+	{ "h", 3600000 }, { "d", 86400000 }, { "", 1000 }, { NULL, 0 } };
+static const struct unit sizes[] = { { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 },
+	{ "B", 1 }, { "", 1 }, { NULL, 0 } };
 static const struct unit none[] = { { "", 1 }, { NULL, 0 } };
 
 bool
@@ -27,7 +27,8 @@ conf_is_url(enum conf_type t)
 enum url_kind
 conf_url_kind(enum conf_type t)
 {
-	static const enum url_kind kinds[] = { URL_POSTGRES, URL_AMQP, URL_MONGO, URL_REDIS, URL_SMTP };
+	static const enum url_kind kinds[] = { URL_POSTGRES, URL_AMQP, URL_MONGO, URL_REDIS,
+		URL_SMTP };
 
 	must(conf_is_url(t));
 	return kinds[t - CONF_URL_POSTGRES];
@@ -69,7 +70,8 @@ show(const struct conf_key *k, int64_t n, char out[32])
 	for (; u->name; u++)
 		if (*u->name && n % u->factor == 0 && (!best || u->factor > best->factor) && n != 0)
 			best = u;
-	snprintf(out, 32, "%lld%s", (long long)(best ? n / best->factor : n), best ? best->name : "");
+	snprintf(out, 32, "%lld%s", (long long)(best ? n / best->factor : n),
+		best ? best->name : "");
 }
 
 void
@@ -197,15 +199,16 @@ urls_check(const struct conf_key *k, const char *text, struct arena *mem, struct
 }
 
 int
-conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem, struct conf_value *out,
-	struct err *e)
+conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem,
+	struct conf_value *out, struct err *e)
 {
 	char wanted[160];
 	bool good = true;
 
 	for (const char *p = text; *p; p += utf8_length(p, strlen(p)))
 		if ((unsigned char)*p < 0x20 || *p == 0x7f || utf8_length(p, strlen(p)) == 0)
-			return err_set(e, ERR_INVALID, "has a byte that is no text (a control byte, or not UTF-8)");
+			return err_set(e, ERR_INVALID,
+				"has a byte that is no text (a control byte, or not UTF-8)");
 	out->text = text;
 	if (conf_is_url(k->type))
 		return urls_check(k, text, mem, e);
@@ -213,22 +216,14 @@ conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem, 
 	case CONF_INT:
 	case CONF_DURATION_MS:
 	case CONF_SIZE_BYTES:
-		good = with_unit(text, units_of(k->type), &out->number) && in_bounds(k, out->number);
+		good = with_unit(text, units_of(k->type), &out->number) &&
+			in_bounds(k, out->number);
 		break;
-	case CONF_BOOL:
-		good = bool_parse(text, &out->number);
-		break;
-	case CONF_ENUM:
-		good = choice_known(k->choices, text);
-		break;
-	case CONF_LISTEN:
-		good = listen_sound(text);
-		break;
-	case CONF_INT_LIST_MS:
-		good = list_parse(k, text, out);
-		break;
-	default:
-		break;
+	case CONF_BOOL: good = bool_parse(text, &out->number); break;
+	case CONF_ENUM: good = choice_known(k->choices, text); break;
+	case CONF_LISTEN: good = listen_sound(text); break;
+	case CONF_INT_LIST_MS: good = list_parse(k, text, out); break;
+	default: break;
 	}
 	if (good)
 		return 0;

@@ -49,16 +49,14 @@ fault_hit_slow(enum fault_point p)
 	if (point->from && (n < point->from || n > point->to))
 		return false;
 	switch (point->action) {
-	case ACTION_KILL:
-		kill(getpid(), SIGKILL);
-		break;
-	case ACTION_ABORT:
-		abort();
+	case ACTION_KILL: kill(getpid(), SIGKILL); break;
+	case ACTION_ABORT: abort();
 	case ACTION_STALL:
-		nanosleep(&(struct timespec){ point->stall_ms / 1000, point->stall_ms % 1000 * 1000000 }, NULL);
+		nanosleep(&(struct timespec){ point->stall_ms / 1000,
+				  point->stall_ms % 1000 * 1000000 },
+			NULL);
 		return false;
-	default:
-		break;
+	default: break;
 	}
 	return true;
 }
@@ -82,7 +80,8 @@ action_parse(char *text, struct point *out)
 	static const struct {
 		const char *name;
 		enum action action;
-	} actions[] = { { "fail", ACTION_FAIL }, { "kill", ACTION_KILL }, { "abort", ACTION_ABORT } };
+	} actions[] = { { "fail", ACTION_FAIL }, { "kill", ACTION_KILL },
+		{ "abort", ACTION_ABORT } };
 
 	if (strncmp(text, "stall:", 6) == 0) {
 		out->action = ACTION_STALL;
@@ -117,13 +116,15 @@ one_parse(char *text, struct err *e)
 		if (plus && plus[1] == '\0')
 			*plus = '\0';
 		if (!number(at, &nth))
-			return err_set(e, ERR_INVALID, "ONBOARD_FAULTS: %s: @ wants a number, with + for all from there on",
+			return err_set(e, ERR_INVALID,
+				"ONBOARD_FAULTS: %s: @ wants a number, with + for all from there on",
 				text);
 		p->from = (uint64_t)nth;
 		p->to = plus ? UINT64_MAX : p->from;
 	}
 	if (!action_parse(equals + 1, p))
-		return err_set(e, ERR_INVALID, "ONBOARD_FAULTS: %s: want fail, kill, abort or stall:MS", text);
+		return err_set(e, ERR_INVALID,
+			"ONBOARD_FAULTS: %s: want fail, kill, abort or stall:MS", text);
 	return 0;
 }
 

@@ -24,7 +24,7 @@ enum fault_point {
 #define X(name) FAULT_##name,
 	FAULT_POINTS(X)
 #undef X
-	FAULT_COUNT
+		FAULT_COUNT
 };
 
 extern bool fault_any;
@@ -33,7 +33,8 @@ int fault_init(const char *spec, struct err *e) MUST_CHECK; /* NULL or "": none 
 bool fault_hit_slow(enum fault_point p);
 const char *fault_name(enum fault_point p);
 
-static inline bool fault_hit(enum fault_point p)
+static inline bool
+fault_hit(enum fault_point p)
 {
 	return __builtin_expect(fault_any, 0) && fault_hit_slow(p);
 }

@@ -33,12 +33,14 @@ int
 username_check(const char *text, size_t length, struct err *e)
 {
 	if (length < USERNAME_MIN || length > USERNAME_MAX)
-		return err_set(e, ERR_INVALID, "must have %d to %d characters", USERNAME_MIN, USERNAME_MAX);
+		return err_set(e, ERR_INVALID, "must have %d to %d characters", USERNAME_MIN,
+			USERNAME_MAX);
 	for (size_t i = 0; i < length; i++) {
 		unsigned char c = (unsigned char)text[i];
 
 		if (!is_letter(c) && !is_digit(c) && c != '_' && c != '.' && c != '-')
-			return err_set(e, ERR_INVALID, "may only have letters, digits, '_', '.' and '-'");
+			return err_set(e, ERR_INVALID,
+				"may only have letters, digits, '_', '.' and '-'");
 	}
 	return 0;
 }
@@ -48,7 +50,8 @@ static int
 local_check(const char *text, size_t length, struct err *e)
 {
 	if (length == 0 || length > LOCAL_MAX)
-		return err_set(e, ERR_INVALID, "must have 1 to %d characters before the @", LOCAL_MAX);
+		return err_set(e, ERR_INVALID, "must have 1 to %d characters before the @",
+			LOCAL_MAX);
 	for (size_t i = 0; i < length; i++) {
 		unsigned char c = (unsigned char)text[i];
 
@@ -57,7 +60,8 @@ local_check(const char *text, size_t length, struct err *e)
 		if (c == '.' || is_letter(c) || is_digit(c))
 			continue;
 		if (c == '\0' || !strchr("!#$%&'*+-/=?^_`{|}~", c))
-			return err_set(e, ERR_INVALID, "has a character before the @ that is not allowed");
+			return err_set(e, ERR_INVALID,
+				"has a character before the @ that is not allowed");
 	}
 	return 0;
 }
@@ -113,7 +117,8 @@ domain_normalize(const char *domain, size_t length, char *out, size_t room, stru
 
 	if (needs_idn(domain, length)) {
 		if (idn2_lookup_u8((const uint8_t *)domain, &ascii,
-			    IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) != IDN2_OK)
+			    IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL | IDN2_USE_STD3_ASCII_RULES) !=
+			IDN2_OK)
 			return err_set(e, ERR_INVALID, "has a domain that can't exist");
 		from = (const char *)ascii;
 	}

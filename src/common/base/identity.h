@@ -25,5 +25,5 @@ int username_check(const char *text, size_t length, struct err *e) MUST_CHECK;
  * no quotes, no comments, no spaces; so nothing in it needs escaping in mail
  * headers. The domain has two labels or more and a top label with a letter.
  */
-int email_normalize(const char *text, size_t length, char out[static EMAIL_MAX + 1],
-	struct err *e) MUST_CHECK;
+int email_normalize(const char *text, size_t length, char out[static EMAIL_MAX + 1], struct err *e)
+	MUST_CHECK;

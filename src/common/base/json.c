@@ -77,8 +77,10 @@ names_check(const cJSON *object, struct err *e)
 
 	for (size_t i = 1; i < count && rc == 0; i++)
 		if (strcasecmp(list[i - 1]->string, list[i]->string) == 0)
-			rc = err_set(e, ERR_INVALID, "not valid JSON: the name \"%.*s\" is given twice",
-				(int)utf8_cut(list[i]->string, strlen(list[i]->string), 60), list[i]->string);
+			rc = err_set(e, ERR_INVALID,
+				"not valid JSON: the name \"%.*s\" is given twice",
+				(int)utf8_cut(list[i]->string, strlen(list[i]->string), 60),
+				list[i]->string);
 	free(list);
 	return rc;
 }
@@ -102,7 +104,8 @@ tree_free(void *p)
 }
 
 int
-json_parse(struct arena *mem, const char *text, size_t length, const struct json **out, struct err *e)
+json_parse(struct arena *mem, const char *text, size_t length, const struct json **out,
+	struct err *e)
 {
 	const char *end = NULL;
 	cJSON *tree;
@@ -111,7 +114,8 @@ json_parse(struct arena *mem, const char *text, size_t length, const struct json
 		return -1;
 	tree = cJSON_ParseWithLengthOpts(text, length, &end, false);
 	if (!tree)
-		return err_set(e, ERR_LIMIT, "no memory for the JSON value"); /* all else the scan refused */
+		return err_set(e, ERR_LIMIT,
+			"no memory for the JSON value"); /* all else the scan refused */
 	must(cJSON_IsInvalid(tree) == 0 && end <= text + length);
 	if (tree_check(tree, e) < 0) {
 		cJSON_Delete(tree);
@@ -128,25 +132,20 @@ json_type(const struct json *v)
 {
 	switch (node(v)->type & 0xff) {
 	case cJSON_True:
-	case cJSON_False:
-		return JSON_BOOL;
-	case cJSON_Number:
-		return JSON_NUMBER;
-	case cJSON_String:
-		return JSON_STRING;
-	case cJSON_Array:
-		return JSON_ARRAY;
-	case cJSON_Object:
-		return JSON_OBJECT;
-	default:
-		return JSON_NULL;
+	case cJSON_False: return JSON_BOOL;
+	case cJSON_Number: return JSON_NUMBER;
+	case cJSON_String: return JSON_STRING;
+	case cJSON_Array: return JSON_ARRAY;
+	case cJSON_Object: return JSON_OBJECT;
+	default: return JSON_NULL;
 	}
 }
 
 const char *
 json_type_name(enum json_type t)
 {
-	static const char *const names[] = { "null", "a boolean", "a number", "a string", "an array", "an object" };
+	static const char *const names[] = { "null", "a boolean", "a number", "a string",
+		"an array", "an object" };
 
 	must((unsigned)t < ARRAY_LEN(names));
 	return names[t];
@@ -266,18 +265,10 @@ write_value(const cJSON *v, bool sort, struct buf *out)
 	bool object = cJSON_IsObject(v);
 
 	switch (json_type(value(v))) {
-	case JSON_NULL:
-		buf_add_text(out, "null");
-		break;
-	case JSON_BOOL:
-		buf_add_text(out, cJSON_IsTrue(v) ? "true" : "false");
-		break;
-	case JSON_NUMBER:
-		number_write(v->valuedouble, out);
-		break;
-	case JSON_STRING:
-		buf_add_json_string(out, v->valuestring, strlen(v->valuestring));
-		break;
+	case JSON_NULL: buf_add_text(out, "null"); break;
+	case JSON_BOOL: buf_add_text(out, cJSON_IsTrue(v) ? "true" : "false"); break;
+	case JSON_NUMBER: number_write(v->valuedouble, out); break;
+	case JSON_STRING: buf_add_json_string(out, v->valuestring, strlen(v->valuestring)); break;
 	default:
 		buf_add_char(out, object ? '{' : '[');
 		if (object && sort)

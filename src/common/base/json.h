@@ -38,7 +38,7 @@ const struct json *json_first(const struct json *parent); /* of an array or an o
 const struct json *json_next(const struct json *v);
 size_t json_count(const struct json *parent);
 
-const char *json_string(const struct json *v); /* NULL when not a string */
+const char *json_string(const struct json *v);         /* NULL when not a string */
 bool json_integer(const struct json *v, int64_t *out); /* false: not a whole number within 2^53 */
 bool json_number(const struct json *v, double *out);
 bool json_bool(const struct json *v, bool *out);
@@ -46,4 +46,5 @@ bool json_bool(const struct json *v, bool *out);
 /* The value as compact JSON. Names keep their order; sorted gives them by byte, for a fingerprint. */
 void json_write(const struct json *v, struct buf *out);
 void json_write_sorted(const struct json *v, struct buf *out);
-bool json_utf8_valid(const char *text, size_t length); /* whole, no surrogate, no overlong form, no NUL */
+bool json_utf8_valid(const char *text,
+	size_t length); /* whole, no surrogate, no overlong form, no NUL */

@@ -26,7 +26,8 @@ struct scan {
 static int
 refuse(struct scan *s, const char *why)
 {
-	return err_set(s->e, ERR_INVALID, "not valid JSON at byte %zu: %s", (size_t)(s->p - s->start), why);
+	return err_set(s->e, ERR_INVALID, "not valid JSON at byte %zu: %s",
+		(size_t)(s->p - s->start), why);
 }
 
 static char
@@ -70,7 +71,8 @@ number_value(struct scan *s, const char *from, bool integer)
 	value = strtod(text, NULL);
 	if (!isfinite(value))
 		return refuse(s, "a number too large");
-	if (fabs(value) < (double)JSON_INTEGER_MAX || strcmp(text + (*text == '-'), "9007199254740992") == 0)
+	if (fabs(value) < (double)JSON_INTEGER_MAX ||
+		strcmp(text + (*text == '-'), "9007199254740992") == 0)
 		return 0;
 	if (integer || fabs(value) == (double)JSON_INTEGER_MAX)
 		return refuse(s, "a whole number beyond 2^53 loses digits; give it as a string");
@@ -201,16 +203,11 @@ static int
 scalar(struct scan *s)
 {
 	switch (peek(s)) {
-	case '"':
-		return string(s);
-	case 't':
-		return literal(s, "true");
-	case 'f':
-		return literal(s, "false");
-	case 'n':
-		return literal(s, "null");
-	default:
-		return number(s);
+	case '"': return string(s);
+	case 't': return literal(s, "true");
+	case 'f': return literal(s, "false");
+	case 'n': return literal(s, "null");
+	default: return number(s);
 	}
 }
 
@@ -273,8 +270,9 @@ json_scan(const char *text, size_t length, struct err *e)
 				break;
 			}
 			if (peek(&s) != closers[depth - 1])
-				return refuse(&s, closers[depth - 1] == '}' ? "a comma or } is expected"
-									    : "a comma or ] is expected");
+				return refuse(&s,
+					closers[depth - 1] == '}' ? "a comma or } is expected"
+								  : "a comma or ] is expected");
 			s.p++;
 			depth--;
 		}

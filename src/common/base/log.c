@@ -30,7 +30,10 @@ static struct {
 		unsigned count;
 		uint64_t held; /* back */
 	} repeats[REPEATS_KEPT];
-} now = { .lock = PTHREAD_MUTEX_INITIALIZER, .program = "onboard", .format = LOG_FORMAT_TEXT, .journal = -1 };
+} now = { .lock = PTHREAD_MUTEX_INITIALIZER,
+	.program = "onboard",
+	.format = LOG_FORMAT_TEXT,
+	.journal = -1 };
 
 enum log_level log_level_now = LOG_LEVEL_INFO;
 
@@ -42,8 +45,8 @@ stderr_is_journal(void)
 	unsigned long long device, inode;
 	struct stat st;
 
-	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
-		st.st_dev == device && st.st_ino == inode;
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+		fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
 static int
@@ -70,7 +73,9 @@ log_init(const char *name, enum log_level level, enum log_format format)
 	bool terminal = isatty(STDERR_FILENO);
 
 	if (format == LOG_FORMAT_AUTO)
-		format = stderr_is_journal() ? LOG_FORMAT_JOURNAL : terminal ? LOG_FORMAT_TEXT : LOG_FORMAT_JSON;
+		format = stderr_is_journal() ? LOG_FORMAT_JOURNAL
+			: terminal           ? LOG_FORMAT_TEXT
+					     : LOG_FORMAT_JSON;
 	must(pthread_mutex_lock(&now.lock) == 0);
 	if (now.journal >= 0)
 		close(now.journal);
@@ -151,7 +156,8 @@ emit(const struct log_line *line, struct buf *out)
 	if (now.format == LOG_FORMAT_JOURNAL) {
 		log_format_journal(line, out);
 		/* a journal that is full loses the line; a daemon must not wait for it */
-		if (!buf_failed(out) && send(now.journal, out->data, out->length, MSG_NOSIGNAL) >= 0)
+		if (!buf_failed(out) &&
+			send(now.journal, out->data, out->length, MSG_NOSIGNAL) >= 0)
 			return;
 		buf_clear(out);
 		log_format_json(line, out);
@@ -162,8 +168,10 @@ emit(const struct log_line *line, struct buf *out)
 	}
 	if (buf_failed(out)) { /* too many fields for one line: the message alone */
 		buf_clear(out);
-		log_format_json(&(struct log_line){ line->wall_us, line->level, line->program, line->message,
-					(const struct log_field[]){ LOG_B("cut", true), { 0 } }, 0 },
+		log_format_json(&(struct log_line){ line->wall_us, line->level, line->program,
+					line->message,
+					(const struct log_field[]){ LOG_B("cut", true), { 0 } },
+					0 },
 			out);
 	}
 	do

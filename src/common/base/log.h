@@ -24,7 +24,13 @@ enum log_format { LOG_FORMAT_AUTO, LOG_FORMAT_TEXT, LOG_FORMAT_JSON, LOG_FORMAT_
 
 struct log_field {
 	const char *name; /* snake_case; upper case in the journal */
-	enum { LOG_FIELD_END, LOG_FIELD_STRING, LOG_FIELD_INT, LOG_FIELD_DOUBLE, LOG_FIELD_BOOL } type;
+	enum {
+		LOG_FIELD_END,
+		LOG_FIELD_STRING,
+		LOG_FIELD_INT,
+		LOG_FIELD_DOUBLE,
+		LOG_FIELD_BOOL
+	} type;
 	union {
 		const char *s; /* NULL: the field is left out */
 		int64_t i;
@@ -36,7 +42,8 @@ struct log_field {
 #define LOG_I(field, value) ((struct log_field){ (field), LOG_FIELD_INT, { .i = (value) } })
 #define LOG_D(field, value) ((struct log_field){ (field), LOG_FIELD_DOUBLE, { .d = (value) } })
 #define LOG_B(field, value) ((struct log_field){ (field), LOG_FIELD_BOOL, { .i = (value) } })
-#define LOG_E(error) LOG_S("error_kind", err_kind_name((error)->kind)), LOG_S("error", (error)->text)
+#define LOG_E(error) \
+	LOG_S("error_kind", err_kind_name((error)->kind)), LOG_S("error", (error)->text)
 
 /* name: the daemon's, in each line. May be called again (SIGHUP changes the level). */
 void log_init(const char *name, enum log_level level, enum log_format format);

@@ -52,7 +52,8 @@ left_out(const struct log_field *f)
 static bool
 bare(const char *text)
 {
-	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:/+@%,*");
+	size_t n = strspn(text,
+		"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-:/+@%,*");
 
 	return n > 0 && n < 200 && text[n] == '\0';
 }
@@ -93,7 +94,8 @@ log_format_json(const struct log_line *l, struct buf *out)
 	char at[CLOCK_RFC3339_SIZE];
 
 	clock_format_rfc3339(l->wall_us, at);
-	buf_printf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"program\":", at, levels[l->level].name);
+	buf_printf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"program\":", at,
+		levels[l->level].name);
 	add_json_cut(out, l->program);
 	buf_add_text(out, ",\"message\":");
 	add_json_cut(out, l->message);
@@ -140,7 +142,8 @@ log_format_journal(const struct log_line *l, struct buf *out)
 		if (left_out(f))
 			continue;
 		if (f->type == LOG_FIELD_STRING) {
-			add_journal(out, f->name, f->u.s, utf8_cut(f->u.s, strlen(f->u.s), LOG_VALUE_MAX));
+			add_journal(out, f->name, f->u.s,
+				utf8_cut(f->u.s, strlen(f->u.s), LOG_VALUE_MAX));
 			continue;
 		}
 		buf_init(&value, 64);

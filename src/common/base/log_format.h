@@ -13,7 +13,7 @@ struct log_line {
 	enum log_level level;
 	const char *program, *message;
 	const struct log_field *fields; /* ended by LOG_FIELD_END */
-	uint64_t repeated; /* lines like this one that were not written; 0: none */
+	uint64_t repeated;              /* lines like this one that were not written; 0: none */
 };
 
 void log_format_text(const struct log_line *l, bool colour, struct buf *out);

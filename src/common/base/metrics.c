@@ -13,9 +13,9 @@ static const struct {
 	int64_t us;
 	const char *label;
 } bounds[BUCKETS] = { { 100, "0.0001" }, { 250, "0.00025" }, { 500, "0.0005" }, { 1000, "0.001" },
-	{ 2500, "0.0025" }, { 5000, "0.005" }, { 10000, "0.01" }, { 25000, "0.025" }, { 50000, "0.05" },
-	{ 100000, "0.1" }, { 250000, "0.25" }, { 500000, "0.5" }, { 1000000, "1" }, { 2500000, "2.5" },
-	{ 5000000, "5" }, { 10000000, "10" } };
+	{ 2500, "0.0025" }, { 5000, "0.005" }, { 10000, "0.01" }, { 25000, "0.025" },
+	{ 50000, "0.05" }, { 100000, "0.1" }, { 250000, "0.25" }, { 500000, "0.5" },
+	{ 1000000, "1" }, { 2500000, "2.5" }, { 5000000, "5" }, { 10000000, "10" } };
 
 struct histogram {
 	atomic_uint_fast64_t buckets[BUCKETS + 1];
@@ -36,7 +36,7 @@ struct metrics {
 	struct family {
 		struct metric_cell *first, **last;
 		size_t cells;
-	} *families;
+	} * families;
 };
 
 static size_t
@@ -197,7 +197,8 @@ metric_value(const struct metric_cell *c)
 
 /* {a="x",b="y",le="0.1"}; le NULL: without. Nothing where there is no label at all. */
 static void
-labels_write(const struct metric_def *d, const struct metric_cell *c, const char *le, struct buf *out)
+labels_write(const struct metric_def *d, const struct metric_cell *c, const char *le,
+	struct buf *out)
 {
 	size_t n = label_count(d);
 
@@ -253,7 +254,8 @@ metrics_write(const struct metrics *m, struct buf *out)
 	for (size_t i = 0; i < m->count; i++) {
 		const struct metric_def *d = &m->defs[i];
 
-		buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", d->name, d->help, d->name, kinds[d->kind]);
+		buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", d->name, d->help, d->name,
+			kinds[d->kind]);
 		for (const struct metric_cell *c = m->families[i].first; c; c = c->next) {
 			if (d->kind == METRIC_HISTOGRAM) {
 				histogram_write(d, c, out);

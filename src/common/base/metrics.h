@@ -44,12 +44,13 @@ void metrics_free(struct metrics *m);
 /* Label values follow as const char *, as many as the definition has labels. */
 struct metric_cell *metrics_cell(struct metrics *m, size_t index, ...);
 
-void metric_add(struct metric_cell *c, uint64_t n);	/* counter */
-void metric_set(struct metric_cell *c, int64_t value);	/* gauge */
-void metric_shift(struct metric_cell *c, int64_t by);	/* gauge */
+void metric_add(struct metric_cell *c, uint64_t n);    /* counter */
+void metric_set(struct metric_cell *c, int64_t value); /* gauge */
+void metric_shift(struct metric_cell *c, int64_t by);  /* gauge */
 /* Histogram of seconds, given in microseconds: buckets 0.0001 to 10 by 1-2.5-5. */
 void metric_observe_us(struct metric_cell *c, int64_t us);
-uint64_t metric_value(const struct metric_cell *c); /* counter or gauge; observations of a histogram */
+uint64_t metric_value(
+	const struct metric_cell *c); /* counter or gauge; observations of a histogram */
 
 /* Several tables in one page: call for each. */
 void metrics_write(const struct metrics *m, struct buf *out);

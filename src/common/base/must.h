@@ -12,7 +12,8 @@ __attribute__((noreturn, cold)) void must_failed(const char *claim, const char *
 	const char *function);
 
 #define must(claim) \
-	(__builtin_expect(!!(claim), 1) ? (void)0 : must_failed(#claim, __FILE__, __LINE__, __func__))
+	(__builtin_expect(!!(claim), 1) ? (void)0 \
+					: must_failed(#claim, __FILE__, __LINE__, __func__))
 
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))

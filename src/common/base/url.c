@@ -16,9 +16,11 @@ static const struct kind {
 		bool tls;
 	} schemes[3];
 } kinds[] = {
-	[URL_POSTGRES] = { "PostgreSQL", { { "postgresql", 5432, false }, { "postgres", 5432, false } } },
+	[URL_POSTGRES] = { "PostgreSQL",
+		{ { "postgresql", 5432, false }, { "postgres", 5432, false } } },
 	[URL_AMQP] = { "RabbitMQ", { { "amqp", 5672, false }, { "amqps", 5671, true } } },
-	[URL_MONGO] = { "MongoDB", { { "mongodb", 27017, false }, { "mongodb+srv", 27017, true } } },
+	[URL_MONGO] = { "MongoDB",
+		{ { "mongodb", 27017, false }, { "mongodb+srv", 27017, true } } },
 	[URL_REDIS] = { "Redis", { { "redis", 6379, false }, { "rediss", 6379, true } } },
 	[URL_SMTP] = { "SMTP", { { "smtp", 25, false }, { "smtps", 465, true } } },
 };
@@ -34,7 +36,8 @@ nibble(char c)
 
 /* Percent escapes resolved; the answer is text: UTF-8 without control bytes. */
 static int
-decode(const char *text, size_t length, struct arena *mem, const char *part, const char **out, struct err *e)
+decode(const char *text, size_t length, struct arena *mem, const char *part, const char **out,
+	struct err *e)
 {
 	char *to = arena_alloc(mem, length + 1);
 	size_t n = 0;
@@ -51,7 +54,9 @@ decode(const char *text, size_t length, struct arena *mem, const char *part, con
 		high = i + 2 < length ? nibble(text[i + 1]) : -1;
 		low = i + 2 < length ? nibble(text[i + 2]) : -1;
 		if (high < 0 || low < 0)
-			return err_set(e, ERR_INVALID, "the URL's %s has a %% without two hex digits (%%25 is a %%)", part);
+			return err_set(e, ERR_INVALID,
+				"the URL's %s has a %% without two hex digits (%%25 is a %%)",
+				part);
 		to[n++] = (char)(high << 4 | low);
 		i += 2;
 	}
@@ -59,7 +64,8 @@ decode(const char *text, size_t length, struct arena *mem, const char *part, con
 		size_t step = utf8_length(to + i, n - i);
 
 		if (step == 0 || (unsigned char)to[i] < 0x20 || to[i] == 0x7f)
-			return err_set(e, ERR_INVALID, "the URL's %s has a byte that is no text", part);
+			return err_set(e, ERR_INVALID, "the URL's %s has a byte that is no text",
+				part);
 		i += step;
 	}
 	*out = to;
@@ -110,7 +116,8 @@ host_parse(const char *text, size_t length, struct arena *mem, struct url *out, 
 		colon = closing + 1 < end ? closing + 1 : NULL;
 	} else {
 		colon = memchr(text, ':', length);
-		if (decode(text, colon ? (size_t)(colon - text) : length, mem, "host", &out->host, e) < 0)
+		if (decode(text, colon ? (size_t)(colon - text) : length, mem, "host", &out->host,
+			    e) < 0)
 			return -1;
 	}
 	if (!*out->host)
@@ -151,10 +158,13 @@ params_parse(const char *text, struct arena *mem, struct url *out, struct err *e
 		const char *equals = memchr(text, '=', n);
 
 		if (out->param_count == PARAMS_MAX)
-			return err_set(e, ERR_INVALID, "the URL has more than %d parameters", PARAMS_MAX);
+			return err_set(e, ERR_INVALID, "the URL has more than %d parameters",
+				PARAMS_MAX);
 		if (!equals || equals == text)
-			return err_set(e, ERR_INVALID, "the URL's parameters are not name=value, joined by &");
-		if (decode(text, (size_t)(equals - text), mem, "parameter", &list[out->param_count].name, e) < 0 ||
+			return err_set(e, ERR_INVALID,
+				"the URL's parameters are not name=value, joined by &");
+		if (decode(text, (size_t)(equals - text), mem, "parameter",
+			    &list[out->param_count].name, e) < 0 ||
 			decode(equals + 1, n - (size_t)(equals - text) - 1, mem, "parameter",
 				&list[out->param_count].value, e) < 0)
 			return -1;
@@ -165,7 +175,8 @@ params_parse(const char *text, struct arena *mem, struct url *out, struct err *e
 }
 
 static int
-scheme_parse(enum url_kind kind, const char *text, struct url *out, const char **rest, struct err *e)
+scheme_parse(enum url_kind kind, const char *text, struct url *out, const char **rest,
+	struct err *e)
 {
 	const struct kind *k = &kinds[kind];
 
@@ -174,13 +185,16 @@ scheme_parse(enum url_kind kind, const char *text, struct url *out, const char *
 
 		if (strncmp(text, k->schemes[i].scheme, n) != 0 || strncmp(text + n, "://", 3) != 0)
 			continue;
-		*out = (struct url){ .kind = kind, .scheme = k->schemes[i].scheme, .tls = k->schemes[i].tls,
-			.port = k->schemes[i].port, .path = "" };
+		*out = (struct url){ .kind = kind,
+			.scheme = k->schemes[i].scheme,
+			.tls = k->schemes[i].tls,
+			.port = k->schemes[i].port,
+			.path = "" };
 		*rest = text + n + 3;
 		return 0;
 	}
-	return err_set(e, ERR_INVALID, "not a %s URL: it begins with %s:// or %s://", k->what, k->schemes[0].scheme,
-		k->schemes[1].scheme);
+	return err_set(e, ERR_INVALID, "not a %s URL: it begins with %s:// or %s://", k->what,
+		k->schemes[0].scheme, k->schemes[1].scheme);
 }
 
 int
@@ -193,7 +207,8 @@ url_parse(enum url_kind kind, const char *text, struct arena *mem, struct url *o
 		return err_set(e, ERR_INVALID, "the URL is longer than %d bytes", URL_BYTES_MAX);
 	for (const char *p = text; *p; p++)
 		if ((unsigned char)*p <= ' ' || *p == 0x7f)
-			return err_set(e, ERR_INVALID, "the URL has a space or a control byte; %%20 is a space");
+			return err_set(e, ERR_INVALID,
+				"the URL has a space or a control byte; %%20 is a space");
 	if (scheme_parse(kind, text, out, &rest, e) < 0)
 		return -1;
 	authority = strcspn(rest, "/?#");
@@ -212,7 +227,8 @@ url_parse(enum url_kind kind, const char *text, struct arena *mem, struct url *o
 		return -1;
 	}
 	question = strchrnul(end, '?');
-	if (*end == '/' && decode(end + 1, (size_t)(question - end) - 1, mem, "path", &out->path, e) < 0)
+	if (*end == '/' &&
+		decode(end + 1, (size_t)(question - end) - 1, mem, "path", &out->path, e) < 0)
 		return -1;
 	return *question ? params_parse(question + 1, mem, out, e) : 0;
 }

@@ -22,18 +22,20 @@ struct url_param {
 
 struct url {
 	enum url_kind kind;
-	bool tls;		/* by its scheme: amqps, rediss, smtps */
+	bool tls; /* by its scheme: amqps, rediss, smtps */
 	const char *scheme;
 	const char *user, *password; /* decoded; NULL when not given */
-	const char *host;	/* decoded, IPv6 without brackets; of several the first */
-	uint16_t port;		/* the kind's default when not given */
-	const char *path;	/* decoded, without the first slash; "" when not given: database, vhost, number */
+	const char *host;            /* decoded, IPv6 without brackets; of several the first */
+	uint16_t port;               /* the kind's default when not given */
+	const char *
+		path; /* decoded, without the first slash; "" when not given: database, vhost, number */
 	const struct url_param *params; /* decoded */
 	size_t param_count;
 };
 
 /* All of out lives in mem. */
-int url_parse(enum url_kind kind, const char *text, struct arena *mem, struct url *out, struct err *e) MUST_CHECK;
+int url_parse(enum url_kind kind, const char *text, struct arena *mem, struct url *out,
+	struct err *e) MUST_CHECK;
 const char *url_param(const struct url *u, const char *name); /* NULL when absent */
 /* The URL with the password as ***: fit for logs; mem's. NULL when it can't be parsed. */
 const char *url_redact(enum url_kind kind, const char *text, struct arena *mem);

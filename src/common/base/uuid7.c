@@ -14,7 +14,7 @@ struct uuid
 uuid7_new(void)
 {
 	uint64_t now = (uint64_t)(clock_wall_us() / 1000);
-	struct uuid u;
+	struct uuid u = { 0 };
 
 	rnd_bytes(u.bytes + 6, 10);
 	if (now > last.ms) {
@@ -60,7 +60,7 @@ nibble(char c)
 bool
 uuid_parse(const char *text, size_t length, struct uuid *out)
 {
-	struct uuid u;
+	struct uuid u = { 0 };
 	const char *p = text;
 
 	if (length != UUID_TEXT_SIZE - 1)

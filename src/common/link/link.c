@@ -109,7 +109,9 @@ void
 link_look(struct link *l, struct link_view *out)
 {
 	must(pthread_mutex_lock(&l->lock) == 0);
-	*out = (struct link_view){ .name = l->name, .state = l->state, .since_us = l->since_us,
+	*out = (struct link_view){ .name = l->name,
+		.state = l->state,
+		.since_us = l->since_us,
 		.reconnects = l->reconnects };
 	snprintf(out->why, sizeof out->why, "%s", l->why);
 	must(pthread_mutex_unlock(&l->lock) == 0);

@@ -23,14 +23,14 @@
 enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_UP, LINK_BLOCKED };
 
 struct link {
-	const char *name;	/* "postgres", "redis", "mongo", "rabbitmq" */
-	pthread_mutex_t lock;	/* of all below */
+	const char *name;     /* "postgres", "redis", "mongo", "rabbitmq" */
+	pthread_mutex_t lock; /* of all below */
 	enum link_state state;
-	int64_t since_us;	/* wall clock of the last change between usable and not */
-	uint64_t reconnects;	/* times it became UP after it had been UP before */
-	unsigned attempt;	/* failed tries in a row: what link_wait_ms counts */
+	int64_t since_us;    /* wall clock of the last change between usable and not */
+	uint64_t reconnects; /* times it became UP after it had been UP before */
+	unsigned attempt;    /* failed tries in a row: what link_wait_ms counts */
 	bool was_up;
-	char why[256];		/* of DOWN and BLOCKED; no secret, no address */
+	char why[256]; /* of DOWN and BLOCKED; no secret, no address */
 };
 
 struct link_view {
