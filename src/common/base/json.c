@@ -232,6 +232,9 @@ number_write(double d, struct buf *out)
 	if (strtod(text, NULL) != d)
 		snprintf(text, sizeof text, "%.17g", d);
 	buf_add_text(out, text);
+	/* one that is whole only for its size must not read back as an integer too large */
+	if (!strpbrk(text, ".e"))
+		buf_add_text(out, ".0");
 }
 
 static void write_value(const cJSON *v, bool sort, struct buf *out);

@@ -200,7 +200,7 @@ scheme_parse(enum url_kind kind, const char *text, struct url *out, const char *
 int
 url_parse(enum url_kind kind, const char *text, struct arena *mem, struct url *out, struct err *e)
 {
-	const char *rest, *at, *end, *question;
+	const char *rest = NULL, *at, *end, *question;
 	size_t authority;
 
 	if (strlen(text) > URL_BYTES_MAX)
