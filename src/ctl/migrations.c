@@ -10,6 +10,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/text.h"
+
 #ifndef ONBOARD_SHARE
 #define ONBOARD_SHARE "/usr/share/onboard"
 #endif
@@ -28,30 +30,12 @@ static int
 text_read(const char *dir, const char *name, struct arena *mem, const char **out, struct err *e)
 {
 	const char *path = arena_printf(mem, "%s/%s", dir, name);
-	char *text = must_malloc(MIGRATION_BYTES_MAX + 2);
-	FILE *f = path ? fopen(path, "re") : NULL;
-	size_t n = 0;
-	int rc = -1;
 
-	if (f)
-		n = fread(text, 1, MIGRATION_BYTES_MAX + 1, f);
-	text[n] = '\0';
 	if (!path)
-		err_set(e, ERR_LIMIT, "the migrations are larger than expected");
-	else if (!f || ferror(f))
-		err_set(e, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
-	else if (n > MIGRATION_BYTES_MAX)
-		err_set(e, ERR_INVALID, "%s is larger than %d bytes", path, MIGRATION_BYTES_MAX);
-	else if (strlen(text) != n || n == 0)
-		err_set(e, ERR_INVALID, "%s is %s", path, n ? "not text" : "empty");
-	else if (!(*out = arena_strndup(mem, text, n)))
-		err_set(e, ERR_LIMIT, "the migrations are larger than expected");
-	else
-		rc = 0;
-	if (f)
-		fclose(f);
-	free(text);
-	return rc;
+		return err_set(e, ERR_LIMIT, "the migrations are larger than expected");
+	if (text_file_read(path, MIGRATION_BYTES_MAX, mem, out, e) < 0)
+		return -1;
+	return **out ? 0 : err_set(e, ERR_INVALID, "%s is empty", path);
 }
 
 /*

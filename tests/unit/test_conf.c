@@ -130,6 +130,12 @@ faults_are_one_line_with_file_and_line(void **state)
 		{ "[api]\nlisten = h:65536\n", 0, ":2", "host:port" },
 		{ "[api]\nladder = 1s,,2s\n", 0, ":2", "durations" },
 		{ "[api]\nmode = fas\n", 0, ":2", "fast|safe" },
+		{ "[api]\nmode = fast|safe\n", 0, ":2", "fast|safe" },
+		{ "[api]\nmode =\n", 0, ":2", "fast|safe" },
+		{ "[api]\nlisten = []:1\n", 0, ":2", "host:port" },
+		{ "[api]\nlisten = h:-0\n", 0, ":2", "host:port" },
+		{ "[db]\ntoken = a\n\ntoken_file = b\n", 0, ":4", "line 2" },
+		{ "[api]\nbatch_file = b\n", 0, ":2", "batch_file" },
 		{ "[api]\nbatch = 1\nmode = fast\nbatch = 2\n", 0, ":4", "line 2" },
 		{ "[api]\nbatch\n", 0, ":2", "key = value" },
 		{ "[api\nbatch = 1\n", 0, ":1", "]" },
@@ -174,6 +180,63 @@ files_that_cannot_be_read(void **state)
 	assert_int_equal(conf_load(keys, NULL, NULL, &c, &e), -1);
 	assert_non_null(strstr(e.text, "other.conf"));
 	unsetenv("ONBOARD_CONFIG");
+}
+
+/* As composers pass on a variable that nobody set; an empty secret would be one that all know. */
+static void
+an_empty_value_unsets_what_has_no_default(void **state)
+{
+	char text[200], secret[128];
+	struct conf *c;
+	struct err e;
+
+	(void)state;
+	setenv("ONBOARD_DB_TOKEN", "", 1);
+	c = load("[db]\ntoken = x\n[orders]\npostgres_url =\n", NULL);
+	unsetenv("ONBOARD_DB_TOKEN");
+	assert_null(conf_string(c, "db", "token"));
+	assert_string_equal(conf_string(c, "orders", "postgres_url"), "postgresql://o@h/d");
+	conf_free(c);
+	snprintf(secret, sizeof secret, "%s/secret", folder);
+	write_text(secret, "\n", 1);
+	snprintf(text, sizeof text, "[db]\ntoken_file = %s\n", secret);
+	write_text(path, text, strlen(text));
+	assert_int_equal(conf_load(keys, path, NULL, &c, &e), -1);
+	assert_non_null(strstr(e.text, "is empty"));
+	unlink(secret);
+}
+
+static void
+a_file_is_at_most_a_megabyte(void **state)
+{
+	size_t n = (1 << 20) + 1;
+	char *text = must_malloc(n);
+	struct conf *c = NULL;
+	struct err e;
+
+	(void)state;
+	memset(text, '#', n);
+	write_text(path, text, n - 1);
+	assert_int_equal(conf_load(keys, path, NULL, &c, &e), 0);
+	conf_free(c);
+	write_text(path, text, n);
+	assert_int_equal(conf_load(keys, path, NULL, &c, &e), -1);
+	assert_non_null(strstr(e.text, "larger than 1048576 bytes"));
+	free(text);
+}
+
+/* A line of any length is read whole: nothing is cut at 200 bytes. */
+static void
+long_lines_are_whole(void **state)
+{
+	char text[3000] = "[db]\ntoken = ";
+	struct conf *c;
+
+	(void)state;
+	memset(text + 13, 'x', 2900);
+	c = load(text, NULL);
+	assert_int_equal(strlen(conf_string(c, "db", "token")), 2900);
+	conf_free(c);
 }
 
 static char *
@@ -283,6 +346,9 @@ main(void)
 		cmocka_unit_test(values_go_to_the_end_of_the_line),
 		cmocka_unit_test(faults_are_one_line_with_file_and_line),
 		cmocka_unit_test(files_that_cannot_be_read),
+		cmocka_unit_test(an_empty_value_unsets_what_has_no_default),
+		cmocka_unit_test(a_file_is_at_most_a_megabyte),
+		cmocka_unit_test(long_lines_are_whole),
 		cmocka_unit_test(secrets_come_by_file_and_are_never_printed),
 		cmocka_unit_test(what_is_printed_loads_again),
 		cmocka_unit_test(the_sample_is_the_table),

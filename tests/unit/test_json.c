@@ -63,6 +63,11 @@ refuses_the_rest_and_says_why(void **state)
 		{ "-9007199254740993", 0, "beyond 2^53" },
 		{ "10000000000000000000000000000000000000000000000000000000000000000", 0,
 			"63 characters" },
+		{ "9007199254740993.0", 0,
+			"beyond 2^53" }, /* a double has only 2^53 itself there */
+		/* cJSON reads 63 bytes of a number: it would take this one for 1 and lose its e10 */
+		{ "0.00000000000000000000000000000000000000000000000000000000001e10", 0,
+			"63 characters" },
 		{ "[1,]", 0, "a value" },
 		{ "[,1]", 0, "a value" },
 		{ "[1 2]", 0, "a comma or ]" },

@@ -2,6 +2,9 @@
 #include "cm.h"
 
 #include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/metrics.h"
 
@@ -66,6 +69,55 @@ cells_are_bounded(void **state)
 	metrics_free(m);
 }
 
+/* A sum that falls would look like a restart to whoever reads the page. */
+static void
+a_clock_that_steps_back_counts_as_nothing(void **state)
+{
+	struct metrics *m = metrics_new(defs, M_COUNT);
+	struct buf b;
+
+	(void)state;
+	metric_observe_us(metrics_cell(m, M_TOOK, "x"), -5);
+	buf_init(&b, 100000);
+	metrics_write(m, &b);
+	assert_non_null(strstr(b.data, "le=\"0.0001\"} 1\n"));
+	assert_non_null(strstr(b.data, "_sum{route=\"x\"} 0.000000\n"));
+	buf_fini(&b);
+	metrics_free(m);
+}
+
+/* A bad table is a bug: the process stops where the table is taken. */
+static void
+bad_tables_stop_the_process(void **state)
+{
+	static const struct metric_def bad[] = {
+		{ "Onboard_x", METRIC_COUNTER, "Help.", { NULL } },
+		{ "9x", METRIC_COUNTER, "Help.", { NULL } },
+		{ "x-y", METRIC_COUNTER, "Help.", { NULL } },
+		{ "", METRIC_COUNTER, "Help.", { NULL } },
+		{ "x", METRIC_COUNTER, "", { NULL } },
+		{ "x", METRIC_COUNTER, "a\nb", { NULL } },
+		{ "x", METRIC_COUNTER, "Help.", { "a b" } },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+		pid_t child = fork();
+		int status;
+
+		assert_true(child >= 0);
+		if (child == 0) {
+			signal(SIGABRT, SIG_DFL);
+			close(2);
+			metrics_free(metrics_new(&bad[i], 1));
+			_exit(0);
+		}
+		assert_int_equal(waitpid(child, &status, 0), child);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+			fail_msg("row %zu was accepted", i);
+	}
+}
+
 static void *
 hammer(void *arg)
 {
@@ -105,6 +157,8 @@ main(void)
 		cmocka_unit_test(page),
 		cmocka_unit_test(cells_are_bounded),
 		cmocka_unit_test(threads_lose_nothing),
+		cmocka_unit_test(a_clock_that_steps_back_counts_as_nothing),
+		cmocka_unit_test(bad_tables_stop_the_process),
 	};
 
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);

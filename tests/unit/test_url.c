@@ -68,6 +68,9 @@ refused_with_the_reason(void **state)
 		{ URL_AMQP, "amqp://u:%00@h/", "no text" },
 		{ URL_AMQP, "amqp://u:%ff@h/", "no text" },
 		{ URL_AMQP, "amqp://h%0d%0a/", "no text" },
+		{ URL_AMQP, "amqp://u:s3/cret@h", "is written %2F" },
+		{ URL_MONGO, "mongodb://a,b:x/db", "port" },
+		{ URL_MONGO, "mongodb://a,,b/db", "names no host" },
 		{ URL_SMTP, "smtp://h /", "space" },
 		{ URL_SMTP, "smtp://h\n", "space" },
 		{ URL_SMTP, "smtp://h/?x", "name=value" },
@@ -84,6 +87,7 @@ refused_with_the_reason(void **state)
 		assert_int_equal(e.kind, ERR_INVALID);
 		if (!strstr(e.text, rows[i].why))
 			fail_msg("row %zu: \"%s\" is not in: %s", i, rows[i].why, e.text);
+		assert_null(strstr(e.text, "s3")); /* the message goes into a log */
 	}
 	arena_free(mem);
 }
@@ -99,6 +103,9 @@ redacted(void **state)
 			"postgresql://o:***@h/db?password=***" },
 		{ URL_REDIS, "redis://:secret@[::1]:7/0", "redis://:***@[::1]:7/0" },
 		{ URL_SMTP, "smtp://127.0.0.1:1025", "smtp://127.0.0.1:1025" },
+		{ URL_AMQP, "amqp://a%20b:@h/%2f", "amqp://a%20b:***@h/%2f" },
+		{ URL_MONGO, "mongodb://u:p:q%40@a:1,b:2/db?x=&y=z&",
+			"mongodb://u:***@a:1,b:2/db?x=***&y=***" },
 	};
 	struct arena *mem = arena_new(1024, 1 << 20);
 

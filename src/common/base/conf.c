@@ -6,11 +6,11 @@
  */
 #include "base/conf.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/conf_own.h"
+#include "base/text.h"
 #include "base/utf8.h"
 
 #define FILE_MAX (1 << 20)
@@ -57,33 +57,6 @@ take(struct conf *c, struct conf_value *v, const char *text, const char *origin,
 	return 0;
 }
 
-/* The whole file as text. label: what an error calls it. */
-static int
-file_read(struct conf *c, const char *path, size_t max, const char **out, struct err *e)
-{
-	FILE *f = fopen(path, "re");
-	char *text = f ? must_malloc(max + 2) : NULL;
-	size_t n = 0;
-	int rc = -1;
-
-	if (f)
-		n = fread(text, 1, max + 1, f);
-	if (!f || ferror(f))
-		err_set(e, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
-	else if (n > max)
-		err_set(e, ERR_INVALID, "%s is larger than %zu bytes", path, max);
-	else if (memchr(text, '\0', n))
-		err_set(e, ERR_INVALID, "%s holds a NUL byte: it is not text", path);
-	else if (!(*out = arena_strndup(c->mem, text, n)))
-		err_set(e, ERR_LIMIT, "%s: configuration too large", path);
-	else
-		rc = 0;
-	if (f)
-		fclose(f);
-	free(text);
-	return rc;
-}
-
 /* A secret from a file of its own; one line end at its end is the editor's. */
 static int
 secret_take(struct conf *c, struct conf_value *v, const char *path, const char *origin,
@@ -92,7 +65,7 @@ secret_take(struct conf *c, struct conf_value *v, const char *path, const char *
 	const char *text;
 	size_t n;
 
-	if (file_read(c, path, 65536, &text, e) < 0)
+	if (text_file_read(path, 65536, c->mem, &text, e) < 0)
 		return err_wrap(e, "%s", origin);
 	n = strlen(text);
 	if (n > 0 && text[n - 1] == '\n')
@@ -228,8 +201,8 @@ file_take(struct conf *c, const char *path, struct err *e)
 		named = false;
 		path = DEFAULT_PATH;
 	}
-	if (file_read(c, path, FILE_MAX, &text, e) < 0)
-		return !named && errno == ENOENT ? 0 : -1;
+	if (text_file_read(path, FILE_MAX, c->mem, &text, e) < 0)
+		return !named && e->kind == ERR_MISSING ? 0 : -1;
 	c->path = arena_strdup(c->mem, path);
 	if (!c->path)
 		return err_set(e, ERR_LIMIT, "configuration too large");

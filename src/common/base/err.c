@@ -42,21 +42,28 @@ text_tidy(char *text, size_t size, bool cut)
 		text[n - 1] = '\0';
 }
 
+/* One tidy line into out, which is as large as an error's text. */
+static void
+text_format(char *out, const char *format, va_list args)
+{
+	int n = vsnprintf(out, sizeof((struct err *)0)->text, format, args);
+
+	must(n >= 0);
+	text_tidy(out, sizeof((struct err *)0)->text, (size_t)n >= sizeof((struct err *)0)->text);
+}
+
 int
 err_set(struct err *e, enum err_kind kind, const char *format, ...)
 {
 	char text[sizeof e->text];
 	va_list args;
-	int n;
 
 	if (!e)
 		return -1;
 	/* by way of a copy: an argument may be the text that is there */
 	va_start(args, format);
-	n = vsnprintf(text, sizeof text, format, args);
+	text_format(text, format, args);
 	va_end(args);
-	must(n >= 0);
-	text_tidy(text, sizeof text, (size_t)n >= sizeof text);
 	e->kind = kind;
 	memcpy(e->text, text, strlen(text) + 1);
 	return -1;
@@ -65,20 +72,13 @@ err_set(struct err *e, enum err_kind kind, const char *format, ...)
 int
 err_wrap(struct err *e, const char *format, ...)
 {
-	char context[sizeof e->text], text[sizeof e->text];
+	char context[sizeof e->text];
 	va_list args;
-	int n;
 
 	if (!e)
 		return -1;
 	va_start(args, format);
-	n = vsnprintf(context, sizeof context, format, args);
+	text_format(context, format, args);
 	va_end(args);
-	must(n >= 0);
-	text_tidy(context, sizeof context, (size_t)n >= sizeof context);
-	n = snprintf(text, sizeof text, "%s: %s", context, e->text);
-	must(n >= 0);
-	text_tidy(text, sizeof text, (size_t)n >= sizeof text);
-	memcpy(e->text, text, strlen(text) + 1);
-	return -1;
+	return err_set(e, e->kind, "%s: %s", context, e->text);
 }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "base/utf8.h"
 
 #define NUMBER_MAX 63 /* cJSON reads no further: a 64th digit of an exponent would be lost */
@@ -117,14 +118,11 @@ hex4(struct scan *s)
 	if (s->end - s->p < 4)
 		return -1;
 	for (int i = 0; i < 4; i++, s->p++) {
-		char c = *s->p | 0x20;
+		int digit = text_hex_digit(*s->p);
 
-		if (*s->p >= '0' && *s->p <= '9')
-			value = value * 16 + (*s->p - '0');
-		else if (c >= 'a' && c <= 'f')
-			value = value * 16 + (c - 'a' + 10);
-		else
+		if (digit < 0)
 			return -1;
+		value = value * 16 + digit;
 	}
 	return value;
 }

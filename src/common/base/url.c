@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 #define PARAMS_MAX 32
@@ -25,15 +26,6 @@ static const struct kind {
 	[URL_SMTP] = { "SMTP", { { "smtp", 25, false }, { "smtps", 465, true } } },
 };
 
-static int
-nibble(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* Percent escapes resolved; the answer is text: UTF-8 without control bytes. */
 static int
 decode(const char *text, size_t length, struct arena *mem, const char *part, const char **out,
@@ -51,8 +43,8 @@ decode(const char *text, size_t length, struct arena *mem, const char *part, con
 			to[n++] = text[i];
 			continue;
 		}
-		high = i + 2 < length ? nibble(text[i + 1]) : -1;
-		low = i + 2 < length ? nibble(text[i + 2]) : -1;
+		high = i + 2 < length ? text_hex_digit(text[i + 1]) : -1;
+		low = i + 2 < length ? text_hex_digit(text[i + 2]) : -1;
 		if (high < 0 || low < 0)
 			return err_set(e, ERR_INVALID,
 				"the URL's %s has a %% without two hex digits (%%25 is a %%)",

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/rnd.h"
+#include "base/text.h"
 
 /* Of the last one of this thread: the time in it may run ahead of the clock, never back. */
 static _Thread_local struct {
@@ -48,15 +49,6 @@ uuid_format(const struct uuid *u, char out[static UUID_TEXT_SIZE])
 	*p = '\0';
 }
 
-static int
-nibble(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool
 uuid_parse(const char *text, size_t length, struct uuid *out)
 {
@@ -70,8 +62,8 @@ uuid_parse(const char *text, size_t length, struct uuid *out)
 
 		if ((i == 4 || i == 6 || i == 8 || i == 10) && *p++ != '-')
 			return false;
-		high = nibble(p[0]);
-		low = nibble(p[1]);
+		high = text_hex_digit(p[0]);
+		low = text_hex_digit(p[1]);
 		if (high < 0 || low < 0)
 			return false;
 		u.bytes[i] = (uint8_t)(high << 4 | low);
