@@ -37,8 +37,11 @@ def copy_tree(to):
 
 def main():
     env = {k: v for k, v in os.environ.items() if not k.startswith(("ONBOARD_", "MAKE", "MFLAGS"))}
-    wanted = list(dict.fromkeys(c for d in DOCUMENTS for c in commands(f"{ROOT}/{d}")))
-    wanted = [c for c in wanted if c not in RUNS_THIS]
+    wanted, seen = [], set(RUNS_THIS)
+    for document in DOCUMENTS:  # in order, also what is said twice; of a later document only what is new
+        lines = list(commands(f"{ROOT}/{document}"))
+        wanted += [c for c in lines if c not in seen]
+        seen.update(lines)
     print(f"1..{len(wanted)}", flush=True)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="onboard-readme-") as tree:
