@@ -97,6 +97,7 @@ json_strings(void **state)
 	buf_add_text(&b, "ab");
 	buf_add_json_string(&b, "123456789", 9);
 	assert_true(buf_failed(&b));
+	assert_int_equal(b.length, 2);
 	assert_string_equal(buf_text(&b), "ab");
 	buf_fini(&b);
 }

@@ -215,9 +215,12 @@ a_file_is_at_most_a_megabyte(void **state)
 	struct err e;
 
 	(void)state;
-	memset(text, '#', n);
+	/* one line and one value of it all: read in no more than its length */
+	memset(text, 'x', n);
+	memcpy(text, "[db]\ntoken=", 11);
 	write_text(path, text, n - 1);
 	assert_int_equal(conf_load(keys, path, NULL, &c, &e), 0);
+	assert_int_equal(strlen(conf_string(c, "db", "token")), n - 12);
 	conf_free(c);
 	write_text(path, text, n);
 	assert_int_equal(conf_load(keys, path, NULL, &c, &e), -1);

@@ -25,8 +25,8 @@ is_one_line(void **state)
 	struct err e;
 
 	(void)state;
-	err_set(&e, ERR_INVALID, "a\nb\r\nc\033[31m\n");
-	assert_string_equal(e.text, "a b  c [31m");
+	err_set(&e, ERR_INVALID, "a\nb\r\nc\033[31m\x7f.\n");
+	assert_string_equal(e.text, "a b  c [31m .");
 }
 
 static void

@@ -2,9 +2,11 @@
 #include "cm.h"
 
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 
 static unsigned
@@ -37,7 +39,8 @@ a_wrong_spec_is_named(void **state)
 {
 	static const char *const rows[] = { "selftest", "nowhere=fail", "selftest=explode",
 		"selftest=fail@0", "selftest=fail@x", "selftest=fail@1++",
-		"selftest=stall:", "selftest=stall:-1", "=fail" };
+		"selftest=stall:", "selftest=stall:-1", "=fail", ",", "selftest=fail,",
+		"selftest=fail@2,selftest=fail" };
 	struct err e;
 
 	(void)state;
@@ -47,6 +50,28 @@ a_wrong_spec_is_named(void **state)
 		assert_non_null(strstr(e.text, "ONBOARD_FAULTS"));
 		assert_false(fault_any);
 	}
+}
+
+static void
+on_alarm(int signal)
+{
+	(void)signal;
+}
+
+static void
+a_stall_outlasts_signals(void **state)
+{
+	const struct sigaction action = { .sa_handler = on_alarm };
+	const struct itimerval each_5_ms = { { 0, 5000 }, { 0, 5000 } }, none = { 0 };
+	int64_t began;
+
+	(void)state;
+	assert_int_equal(sigaction(SIGALRM, &action, NULL), 0);
+	assert_int_equal(setitimer(ITIMER_REAL, &each_5_ms, NULL), 0);
+	began = clock_mono_us();
+	assert_int_equal(hits("selftest=stall:60", 1), 0);
+	assert_true(clock_mono_us() - began >= 60000);
+	assert_int_equal(setitimer(ITIMER_REAL, &none, NULL), 0);
 }
 
 static void
@@ -74,6 +99,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hits_when_told),
 		cmocka_unit_test(a_wrong_spec_is_named),
+		cmocka_unit_test(a_stall_outlasts_signals),
 		cmocka_unit_test(kill_kills),
 	};
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cm.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -83,6 +84,28 @@ forms(void **state)
 	buf_fini(&b);
 }
 
+/* Cut between characters; the journal's length has its second byte here. */
+static void
+long_values_are_cut(void **state)
+{
+	char text[2001] = "a", want[LOG_VALUE_MAX + 5];
+	const struct log_field fields[] = { LOG_S("x", text), { 0 } };
+	const struct log_line line = { AT, LOG_LEVEL_INFO, "t", "m", fields, 0 };
+	struct buf b;
+
+	(void)state;
+	for (size_t i = 1; i + 2 < sizeof text; i += 2)
+		memcpy(text + i, "\xc3\xa9", 3);
+	snprintf(want, sizeof want, "%.*s...\"", LOG_VALUE_MAX - 1, text);
+	buf_init(&b, LOG_LINE_MAX);
+	log_format_json(&line, &b);
+	assert_non_null(strstr(buf_text(&b), want));
+	buf_clear(&b);
+	log_format_journal(&line, &b);
+	assert_memory_equal(b.data + b.length - 1024 - 10, "X\n\xff\x03\0\0\0\0\0\0a", 11);
+	buf_fini(&b);
+}
+
 static void
 one_json_object_a_line_whatever_comes(void **state)
 {
@@ -140,43 +163,143 @@ repeats_are_counted_not_written(void **state)
 	assert_non_null(strstr(captured, "\"i\":-1,\"repeated\":990}"));
 }
 
-static void
-the_journal_gets_datagrams(void **state)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	char stream[64], folder[] = "/tmp/onboard-test-journal-XXXXXX", data[4096];
-	struct stat st;
-	ssize_t n;
-	int s;
+static struct sockaddr_un journal = { .sun_family = AF_UNIX };
 
-	(void)state;
+/* A journal of our own, and the variables that say that stderr, now captured, is its stream. */
+static int
+journal_begin(bool listening)
+{
+	char stream[64], folder[] = "/tmp/onboard-test-journal-XXXXXX";
+	int s = socket(AF_UNIX, SOCK_DGRAM, 0);
+	struct stat st;
+
 	assert_non_null(mkdtemp(folder));
-	snprintf(address.sun_path, sizeof address.sun_path, "%s/socket", folder);
-	s = socket(AF_UNIX, SOCK_DGRAM, 0);
-	assert_int_equal(bind(s, (struct sockaddr *)&address, sizeof address), 0);
+	snprintf(journal.sun_path, sizeof journal.sun_path, "%s/socket", folder);
+	if (listening)
+		assert_int_equal(bind(s, (struct sockaddr *)&journal, sizeof journal), 0);
 	capture_begin();
 	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
 	snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev,
 		(unsigned long long)st.st_ino);
-	setenv("ONBOARD_TEST_JOURNAL", address.sun_path, 1);
+	setenv("ONBOARD_TEST_JOURNAL", journal.sun_path, 1);
 	setenv("JOURNAL_STREAM", stream, 1);
 	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
-	log_info("to the journal", LOG_S("event_id", "0192"));
-	setenv("JOURNAL_STREAM", "1:1", 1); /* somebody else's stream */
-	log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
-	log_info("to the file");
-	capture_end();
+	return s;
+}
+
+static void
+journal_end(int s)
+{
 	unsetenv("JOURNAL_STREAM");
 	unsetenv("ONBOARD_TEST_JOURNAL");
+	close(s);
+	unlink(journal.sun_path);
+	*strrchr(journal.sun_path, '/') = '\0';
+	assert_int_equal(rmdir(journal.sun_path), 0);
+}
+
+static void
+the_journal_gets_datagrams(void **state)
+{
+	static const int other[][2] = { { 1, 0 }, { 0, 1 } }; /* device, inode: not ours */
+	char data[4096], stream[64];
+	int s = journal_begin(true);
+	struct stat st;
+	ssize_t n;
+
+	(void)state;
+	log_info("to the journal", LOG_S("event_id", "0192"));
+	assert_int_equal(fstat(STDERR_FILENO, &st), 0);
+	for (size_t i = 0; i < ARRAY_LEN(other); i++) {
+		snprintf(stream, sizeof stream, "%llu:%llu",
+			(unsigned long long)st.st_dev + (unsigned)other[i][0],
+			(unsigned long long)st.st_ino + (unsigned)other[i][1]);
+		setenv("JOURNAL_STREAM", stream, 1);
+		log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
+		log_info("to the file");
+	}
+	capture_end();
 	n = recv(s, data, sizeof data - 1, MSG_DONTWAIT);
 	assert_true(n > 0);
 	assert_non_null(memmem(data, (size_t)n, "to the journal", 14));
 	assert_true(recv(s, data, sizeof data - 1, MSG_DONTWAIT) < 0);
 	assert_null(strstr(captured, "to the journal"));
 	assert_non_null(strstr(captured, "to the file"));
-	close(s);
-	unlink(address.sun_path);
-	rmdir(folder);
+	journal_end(s);
+}
+
+/* Its stream, which stderr is, would block just when its socket is full. */
+static void
+a_full_journal_loses_lines_and_counts_them(void **state)
+{
+	char data[4096], want[32];
+	int s = journal_begin(true), got = 0;
+	ssize_t n;
+
+	(void)state;
+	clock_test_set(1000000, AT);
+	for (int i = 0; i < 2001; i++) {
+		if (i == 2000) /* room again */
+			for (; recv(s, data, sizeof data, MSG_DONTWAIT) > 0; got++)
+				;
+		clock_test_advance_ms(1000); /* no repeat of the second */
+		log_info("into the journal");
+	}
+	clock_test_release();
+	assert_string_equal(capture_end(), "");
+	assert_in_range(got, 1, 1999);
+	n = recv(s, data, sizeof data, MSG_DONTWAIT);
+	snprintf(want, sizeof want, "REPEATED=%d\n", 2000 - got);
+	assert_true(n > 0 && memmem(data, (size_t)n, want, strlen(want)));
+	journal_end(s);
+}
+
+static void
+without_its_socket_the_journal_gets_json(void **state)
+{
+	int s = journal_begin(false);
+
+	(void)state;
+	log_info("no socket there");
+	assert_int_equal(capture_end()[0], '{');
+	journal_end(s);
+}
+
+static void
+a_terminal_has_colour_unless_told(void **state)
+{
+	static const struct {
+		const char *no_color;
+		bool colour;
+	} rows[] = { { NULL, true }, { "", true }, { "1", false }, { "0", false } };
+	int master = posix_openpt(O_RDWR | O_NOCTTY), slave;
+	char line[512];
+	ssize_t n;
+
+	(void)state;
+	assert_true(master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0);
+	slave = open(ptsname(master), O_RDWR | O_NOCTTY);
+	assert_true(slave >= 0);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		capture_begin();
+		dup2(slave, STDERR_FILENO);
+		if (rows[i].no_color)
+			setenv("NO_COLOR", rows[i].no_color, 1);
+		else
+			unsetenv("NO_COLOR");
+		log_init("test", LOG_LEVEL_INFO, LOG_FORMAT_AUTO);
+		log_warn("to a terminal", LOG_S("k", "v"));
+		capture_end();
+		n = read(master, line, sizeof line - 1);
+		assert_true(n > 0);
+		line[n] = '\0';
+		assert_non_null(strstr(line, " test: to a terminal k=v\r\n"));
+		if (!strstr(line, rows[i].colour ? " \033[33mwarn \033[0m " : "Z warn  "))
+			fail_msg("row %zu: %s", i, line);
+	}
+	unsetenv("NO_COLOR");
+	close(slave);
+	close(master);
 }
 
 static void *
@@ -228,9 +351,13 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(forms),
+		cmocka_unit_test(long_values_are_cut),
 		cmocka_unit_test(one_json_object_a_line_whatever_comes),
 		cmocka_unit_test(repeats_are_counted_not_written),
 		cmocka_unit_test(the_journal_gets_datagrams),
+		cmocka_unit_test(a_full_journal_loses_lines_and_counts_them),
+		cmocka_unit_test(without_its_socket_the_journal_gets_json),
+		cmocka_unit_test(a_terminal_has_colour_unless_told),
 		cmocka_unit_test(threads_share_it),
 		cmocka_unit_test(words_for_level_and_format),
 	};

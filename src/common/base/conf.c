@@ -175,8 +175,8 @@ lines_read(struct conf *c, const char *path, char *text, struct err *e)
 			*next++ = '\0';
 		r.line++;
 		line = trim(text);
-		for (const char *p = line; *p && rc == 0; p += utf8_length(p, strlen(p)))
-			if (utf8_length(p, strlen(p)) == 0)
+		for (const char *p = line; *p && rc == 0; p += utf8_length(p, strnlen(p, 4)))
+			if (utf8_length(p, strnlen(p, 4)) == 0)
 				rc = err_set(e, ERR_INVALID, "%s:%d: not UTF-8", path, r.line);
 			else if ((unsigned char)*p < 0x20 && *p != '\t')
 				rc = err_set(e, ERR_INVALID, "%s:%d: a control byte", path, r.line);

@@ -205,8 +205,8 @@ conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem,
 	char wanted[160];
 	bool good = true;
 
-	for (const char *p = text; *p; p += utf8_length(p, strlen(p)))
-		if ((unsigned char)*p < 0x20 || *p == 0x7f || utf8_length(p, strlen(p)) == 0)
+	for (const char *p = text; *p; p += utf8_length(p, strnlen(p, 4)))
+		if ((unsigned char)*p < 0x20 || *p == 0x7f || utf8_length(p, strnlen(p, 4)) == 0)
 			return err_set(e, ERR_INVALID,
 				"has a byte that is no text (a control byte, or not UTF-8)");
 	out->text = text;

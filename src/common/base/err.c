@@ -43,6 +43,7 @@ text_tidy(char *text, size_t size, bool cut)
 }
 
 /* One tidy line into out, which is as large as an error's text. */
+PRINTF_LIKE(2, 0)
 static void
 text_format(char *out, const char *format, va_list args)
 {

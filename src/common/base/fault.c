@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/fault.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -41,6 +42,7 @@ bool
 fault_hit_slow(enum fault_point p)
 {
 	struct point *point = &points[p];
+	struct timespec left;
 	uint64_t n;
 
 	if (point->action == ACTION_NONE)
@@ -52,9 +54,10 @@ fault_hit_slow(enum fault_point p)
 	case ACTION_KILL: kill(getpid(), SIGKILL); break;
 	case ACTION_ABORT: abort();
 	case ACTION_STALL:
-		nanosleep(&(struct timespec){ point->stall_ms / 1000,
-				  point->stall_ms % 1000 * 1000000 },
-			NULL);
+		left = (struct timespec){ point->stall_ms / 1000,
+			point->stall_ms % 1000 * 1000000 };
+		while (nanosleep(&left, &left) < 0 && errno == EINTR)
+			;
 		return false;
 	default: break;
 	}
@@ -110,6 +113,8 @@ one_parse(char *text, struct err *e)
 			p = &points[i];
 	if (!p)
 		return err_set(e, ERR_INVALID, "ONBOARD_FAULTS: there is no point \"%s\"", text);
+	if (p->action != ACTION_NONE)
+		return err_set(e, ERR_INVALID, "ONBOARD_FAULTS: %s stands there twice", text);
 	if (at) {
 		*at++ = '\0';
 		plus = strchr(at, '+');
@@ -143,7 +148,7 @@ fault_init(const char *spec, struct err *e)
 	if (!spec || !*spec)
 		return 0;
 	copy = must_strdup(spec);
-	for (one = strtok_r(copy, ",", &rest); one && rc == 0; one = strtok_r(NULL, ",", &rest))
+	for (rest = copy; rc == 0 && (one = strsep(&rest, ","));)
 		rc = one_parse(one, e);
 	free(copy);
 	if (rc < 0)

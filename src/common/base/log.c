@@ -71,6 +71,7 @@ void
 log_init(const char *name, enum log_level level, enum log_format format)
 {
 	bool terminal = isatty(STDERR_FILENO);
+	const char *no_color = getenv("NO_COLOR"); /* empty: as if unset */
 
 	if (format == LOG_FORMAT_AUTO)
 		format = stderr_is_journal() ? LOG_FORMAT_JOURNAL
@@ -84,7 +85,7 @@ log_init(const char *name, enum log_level level, enum log_format format)
 		format = LOG_FORMAT_JSON;
 	now.program = name;
 	now.format = format;
-	now.colour = terminal && !getenv("NO_COLOR");
+	now.colour = terminal && !(no_color && *no_color);
 	must(pthread_mutex_unlock(&now.lock) == 0);
 	log_level_set(level);
 }
@@ -121,8 +122,8 @@ log_format_parse(const char *text, enum log_format *out, struct err *e)
 	return err_set(e, ERR_INVALID, "\"%s\" is not auto, text, json or journal", text);
 }
 
-/* false: this line is one too many of its kind. repeated: how many were before it. */
-static bool
+/* NULL: this line is one too many of its kind. repeated: how many were before it. */
+static struct repeat *
 may_speak(const char *message, uint64_t *repeated)
 {
 	int64_t second = clock_mono_ms() / 1000;
@@ -141,24 +142,27 @@ may_speak(const char *message, uint64_t *repeated)
 	}
 	if (++r->count > BURST) {
 		r->held++;
-		return false;
+		return NULL;
 	}
 	*repeated = r->held;
 	r->held = 0;
-	return true;
+	return r;
 }
 
-static void
+/* false: the journal had no room and the line is lost. */
+static bool
 emit(const struct log_line *line, struct buf *out)
 {
 	ssize_t n;
 
 	if (now.format == LOG_FORMAT_JOURNAL) {
 		log_format_journal(line, out);
-		/* a journal that is full loses the line; a daemon must not wait for it */
 		if (!buf_failed(out) &&
 			send(now.journal, out->data, out->length, MSG_NOSIGNAL) >= 0)
-			return;
+			return true;
+		/* not to stderr then: that is the journal's too, and a daemon must not wait for it */
+		if (!buf_failed(out) && (errno == EAGAIN || errno == ENOBUFS))
+			return false;
 		buf_clear(out);
 		log_format_json(line, out);
 	} else if (now.format == LOG_FORMAT_JSON) {
@@ -177,12 +181,14 @@ emit(const struct log_line *line, struct buf *out)
 	do
 		n = write(STDERR_FILENO, out->data, out->length);
 	while (n < 0 && errno == EINTR);
+	return true;
 }
 
 void
 log_write(enum log_level level, const char *message, const struct log_field *fields)
 {
 	struct log_line line = { clock_wall_us(), level, NULL, message, fields, 0 };
+	struct repeat *r;
 	int saved = errno;
 	struct buf out;
 
@@ -191,8 +197,9 @@ log_write(enum log_level level, const char *message, const struct log_field *fie
 	buf_init(&out, LOG_LINE_MAX);
 	must(pthread_mutex_lock(&now.lock) == 0);
 	line.program = now.program;
-	if (may_speak(message, &line.repeated))
-		emit(&line, &out);
+	r = may_speak(message, &line.repeated);
+	if (r && !emit(&line, &out))
+		r->held = line.repeated + 1; /* said with the next one */
 	must(pthread_mutex_unlock(&now.lock) == 0);
 	buf_fini(&out);
 	errno = saved;

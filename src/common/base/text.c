@@ -2,24 +2,51 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A file that can be read to its end: a pipe or a terminal would make a daemon wait for somebody. */
+static FILE *
+file_open(const char *path, struct err *e)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat st;
+	FILE *f;
+
+	if (fd < 0) {
+		err_set(e, errno == ENOENT ? ERR_MISSING : ERR_INVALID, "cannot read %s: %s", path,
+			strerror(errno));
+		return NULL;
+	}
+	must(fstat(fd, &st) == 0);
+	if (!S_ISREG(st.st_mode)) {
+		err_set(e, ERR_INVALID, "cannot read %s: it is %s", path,
+			S_ISDIR(st.st_mode) ? "a directory" : "not a regular file");
+		close(fd);
+		return NULL;
+	}
+	f = fdopen(fd, "r");
+	must(f);
+	return f;
+}
 
 int
 text_file_read(const char *path, size_t max, struct arena *mem, const char **out, struct err *e)
 {
-	FILE *f = fopen(path, "re");
-	char *text = NULL;
-	size_t n = 0;
+	FILE *f = file_open(path, e);
+	char *text;
+	size_t n;
 	int rc = -1;
 
-	if (f) {
-		text = must_malloc(max + 1);
-		n = fread(text, 1, max + 1, f);
-	}
-	if (!f || ferror(f))
-		err_set(e, errno == ENOENT ? ERR_MISSING : ERR_INVALID, "cannot read %s: %s", path,
-			strerror(errno));
+	if (!f)
+		return -1;
+	text = must_malloc(max + 1);
+	n = fread(text, 1, max + 1, f);
+	if (ferror(f))
+		err_set(e, ERR_INVALID, "cannot read %s: %s", path, strerror(errno));
 	else if (n > max)
 		err_set(e, ERR_INVALID, "%s is larger than %zu bytes", path, max);
 	else if (memchr(text, '\0', n))
@@ -28,8 +55,7 @@ text_file_read(const char *path, size_t max, struct arena *mem, const char **out
 		err_set(e, ERR_LIMIT, "no room for %s", path);
 	else
 		rc = 0;
-	if (f)
-		fclose(f);
+	fclose(f);
 	free(text);
 	return rc;
 }
