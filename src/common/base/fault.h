@@ -18,7 +18,7 @@
 
 #include "base/err.h"
 
-#define FAULT_POINTS(X) X(selftest)
+#define FAULT_POINTS(X) X(selftest) X(loop_turn)
 
 enum fault_point {
 #define X(name) FAULT_##name,
