@@ -100,19 +100,6 @@ verb_run(struct ctl *c, const struct ctl_verb *v, int argc, char **argv)
 	return v->run(c, kept, argv);
 }
 
-/* "section.key=value", cut in place. */
-static int
-override_parse(char *text, struct conf_override *out)
-{
-	char *dot = strchr(text, '.'), *equals = strchr(text, '=');
-
-	if (!dot || !equals || dot > equals || dot == text)
-		return -1;
-	*dot = *equals = '\0';
-	*out = (struct conf_override){ text, dot + 1, equals + 1 };
-	return 0;
-}
-
 #define OVERRIDES_MAX 64
 
 int
@@ -138,7 +125,7 @@ main(int argc, char **argv)
 		switch (opt) {
 		case 'c': file = optarg; break;
 		case 's':
-			if (n == OVERRIDES_MAX || override_parse(optarg, &overrides[n++]) < 0)
+			if (n == OVERRIDES_MAX || !conf_override_parse(optarg, &overrides[n++]))
 				return ctl_fail(&c, CTL_USAGE, "--set wants SECTION.KEY=VALUE");
 			break;
 		case 'j': c.json = true; break;

@@ -248,6 +248,18 @@ environment_take(struct conf *c, struct err *e)
 	return 0;
 }
 
+bool
+conf_override_parse(char *text, struct conf_override *out)
+{
+	char *dot = strchr(text, '.'), *equals = strchr(text, '=');
+
+	if (!dot || !equals || dot > equals || dot == text)
+		return false;
+	*dot = *equals = '\0';
+	*out = (struct conf_override){ text, dot + 1, equals + 1 };
+	return true;
+}
+
 static int
 overrides_take(struct conf *c, const struct conf_override *o, struct err *e)
 {

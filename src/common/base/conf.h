@@ -67,6 +67,9 @@ struct conf_override {
 	const char *section, *key, *value; /* from a flag */
 };
 
+/* "section.key=value", cut in place; false: it is none. */
+bool conf_override_parse(char *text, struct conf_override *out);
+
 /*
  * keys ends with a row whose section is NULL.
  * path NULL: ONBOARD_CONFIG, else /etc/onboard/onboard.conf if it is there

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The exchanges, queues and bindings that every daemon makes sure of before it
+ * says READY, and looks after from time to time. They stand in one table, in
+ * topology.c; nothing else knows a queue's arguments.
+ *
+ * A queue that exists with other arguments is never touched: the error says
+ * what differs and how to mend it. user.dlq alone is used as it is.
+ *
+ * Threads: the connection's. Time: each question's deadline is the connection's
+ * call_ms; a whole declaration is about forty of them.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "link/broker.h"
+
+#define TOPOLOGY_RETRIES 3
+
+struct topology_consumer {
+	const char *name, *queue;
+	const char *const *keys; /* what it binds on user_events; NULL-ended */
+};
+
+/* Ends with a NULL name. */
+extern const struct topology_consumer topology_consumers[];
+#define TOPOLOGY_EVENTS "user_events"
+#define TOPOLOGY_DEAD "dlx"
+#define TOPOLOGY_DEAD_KEY "user.failed"
+#define TOPOLOGY_DEAD_QUEUE "user.dlq"
+
+const struct topology_consumer *topology_find(const char *name); /* NULL: none of that name */
+/* "<queue>.retry.<n>", n from 1 to TOPOLOGY_RETRIES. */
+void topology_retry_name(const char *queue, unsigned n, char out[static 256]);
+int64_t topology_retry_ms(unsigned n);
+
+/* 0 when each name in the list (commas, blanks; "" or NULL: all) is a consumer's; ERR_INVALID. */
+int topology_list_check(const char *only_consumers, struct err *e) MUST_CHECK;
+
+/*
+ * Declares what is missing. A queue that differs does not keep the others from
+ * being declared; the first fault is the error (ERR_CONFLICT: the difference).
+ */
+int topology_declare(struct broker *b, const char *only_consumers, struct err *e) MUST_CHECK;
+
+enum topology_fault {
+	TOPOLOGY_MISSING, /* not there: to be declared */
+	TOPOLOGY_DIFFERS, /* there with other arguments: has to be mended by hand */
+	TOPOLOGY_AS_IS,   /* user.dlq with other arguments: used as it is */
+	TOPOLOGY_UNKNOWN, /* could not be looked at */
+};
+typedef void topology_fault_fn(void *arg, enum topology_fault fault, const char *object,
+	const char *text);
+
+/*
+ * Compares and changes nothing, but for bindings: AMQP cannot ask for one, so
+ * each is made again, which is harmless where it is there. faults (may be NULL)
+ * counts those told, AS_IS left out. -1: the comparison could not be finished.
+ */
+int topology_check(struct broker *b, const char *only_consumers, topology_fault_fn *tell, void *arg,
+	size_t *faults, struct err *e) MUST_CHECK;
+
+/* The broker's words of a 406 as a sentence with the way out; false: not of that form. */
+bool topology_explain(const char *words, char *out, size_t size);
