@@ -5,6 +5,7 @@ import os
 import re
 import select
 import shutil
+import subprocess
 import sys
 import time
 
@@ -23,6 +24,9 @@ Local servers for onboard: PostgreSQL, RabbitMQ, a MongoDB server, Redis and a m
   env                what DIR/env holds
   ctl ACTION SERVER  stop, start, restart, kill, freeze or thaw one server (for fault tests);
                      what was stopped or killed by ctl stays down until `ctl start`
+  exec SERVER PROGRAM [ARG…]
+                     a program of the server's own file system on its data, such as
+                     `exec redis redis-server --version`
 """
 EPILOG = """\
 environment: ONBOARD_EXTERNAL=postgres,redis (not started; their ONBOARD_…_URL must be set),
@@ -53,6 +57,9 @@ def parser():
     one = verbs.add_parser("ctl")
     one.add_argument("action", choices=["stop", "start", "restart", "kill", "freeze", "thaw"])
     one.add_argument("server")
+    one = verbs.add_parser("exec")
+    one.add_argument("server")
+    one.add_argument("argv", nargs=argparse.REMAINDER, metavar="PROGRAM")
     one = verbs.add_parser("supervise")  # the supervisor itself: `up` starts it
     one.add_argument("fd", type=int)
     one.add_argument("--daemons", action="store_true")
@@ -198,6 +205,13 @@ def do_ctl(layout, args):
     return 0
 
 
+def do_exec(layout, args):
+    if not args.argv:
+        raise StackError("exec wants a program: tools/stack exec SERVER PROGRAM [ARG…]", EX_USAGE)
+    command = client.ask(layout, verb="exec", server=args.server, argv=args.argv)["command"]
+    return subprocess.run(command, check=False).returncode
+
+
 def do_supervise(layout, args):
     supervisor.main(layout, args.fd, args.daemons)
 
@@ -206,7 +220,7 @@ def main():
     args = parser().parse_args()
     layout = Layout(args.run)
     verbs = {"up": do_up, "run": do_up, "down": do_down, "reset": do_reset, "status": do_status,
-             "logs": do_logs, "env": do_env, "ctl": do_ctl, "supervise": do_supervise}
+             "logs": do_logs, "env": do_env, "ctl": do_ctl, "exec": do_exec, "supervise": do_supervise}
     try:
         return verbs[args.verb](layout, args)
     except StackError as error:

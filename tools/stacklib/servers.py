@@ -71,9 +71,9 @@ class Server:
     def binds(self):
         return []
 
-    def command(self):
-        return sandbox.command(self.context.rootfs, self.user, self.argv(), self.data, self.binds(),
-                               self.environment())
+    def command(self, argv=None):
+        return sandbox.command(self.context.rootfs, self.user, argv or self.argv(), self.data,
+                               self.binds(), self.environment())
 
     def spawn(self, lock_fd):
         return sandbox.Process(self.command(), self.log, lock_fd, target=self.target)

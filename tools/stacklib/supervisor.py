@@ -298,11 +298,22 @@ class Supervisor:
         fine = self.settled.is_set() and all(row["state"] in ("ready", "external") for row in rows)
         link.send(dir=str(self.layout.dir), pid=os.getpid(), ready=fine, servers=rows)
 
-    def _do_ctl(self, link, message):
-        action, name = message["action"], message["server"]
+    def _keeper(self, name):
         keeper = self.keepers.get(name)
         if keeper is None:
             raise StackError(f"no server {name} here (there are {', '.join(self.keepers)})", EX_USAGE)
+        return keeper
+
+    def _do_exec(self, link, message):
+        """The command line that runs a program beside a server; whoever asks runs it."""
+        server = self._keeper(message["server"]).server
+        if not server.sandboxed:
+            raise StackError(f"{server.name} runs in no sandbox", EX_USAGE)
+        link.send(command=server.command(message["argv"]))
+
+    def _do_ctl(self, link, message):
+        action = message["action"]
+        keeper = self._keeper(message["server"])
         if action in ("stop", "restart"):
             keeper.want(False)
             keeper.await_state(("stopped", "failed"), None)

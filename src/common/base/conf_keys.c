@@ -12,6 +12,8 @@ const struct conf_key conf_keys[] = {
 	{ "rabbitmq", "url", CONF_URL_AMQP, "amqp://guest:guest@127.0.0.1:5672/%2f",
 		.help = "The broker; of several URLs the first that answers. The path is the virtual host.",
 		.flags = CONF_SECRET },
+	{ "rabbitmq", "heartbeat", CONF_DURATION_MS, "5s", 1000, 10000,
+		.help = "How soon a silent broker is noticed: after one and a half of it." },
 	{ "mongo", "url", CONF_URL_MONGO, "mongodb://127.0.0.1:27017/onboard",
 		.help = "Where events and user states are; the path is the database.",
 		.flags = CONF_SECRET },

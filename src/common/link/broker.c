@@ -190,7 +190,7 @@ broker_close(struct broker *b)
 	b->ask = (struct question){ 0 };
 	if (b->fd >= 0) {
 		snprintf(b->why, sizeof b->why, "closed");
-		link_state_set(&b->link, LINK_DOWN, NULL);
+		link_closed(&b->link);
 	}
 	broker_discard(b);
 }

@@ -91,7 +91,10 @@ lost(struct kv_async *k, const char *why, bool free_it)
 	k->c = NULL;
 	k->phase = PHASE_WAITING;
 	k->hello_left = 0;
-	link_state_set(&k->link, LINK_DOWN, k->why);
+	if (k->closing)
+		link_closed(&k->link);
+	else
+		link_state_set(&k->link, LINK_DOWN, k->why);
 	timer_set(k, k->closing ? -1 : link_wait_ms(&k->link));
 	if (c && free_it)
 		redisAsyncFree(c);

@@ -83,6 +83,17 @@ link_state_set(struct link *l, enum link_state to, const char *why)
 		announce(l->name, from, to, again, why);
 }
 
+void
+link_closed(struct link *l)
+{
+	must(pthread_mutex_lock(&l->lock) == 0);
+	if (l->state == LINK_UP)
+		l->since_us = clock_wall_us();
+	l->state = LINK_DOWN;
+	snprintf(l->why, sizeof l->why, "closed");
+	must(pthread_mutex_unlock(&l->lock) == 0);
+}
+
 int64_t
 link_wait_ms(struct link *l)
 {

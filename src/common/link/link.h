@@ -45,6 +45,8 @@ void link_init(struct link *l, const char *name);
 void link_fini(struct link *l);
 /* The only place where the state changes; an illegal step is a bug. why: NULL for UP, CONNECTING. */
 void link_state_set(struct link *l, enum link_state to, const char *why);
+/* DOWN because we are done with it: nothing to warn of. */
+void link_closed(struct link *l);
 /* How long to wait before the next try; call once after each failed one. */
 int64_t link_wait_ms(struct link *l);
 bool link_usable(struct link *l); /* UP */

@@ -117,7 +117,10 @@ lost(struct sql_async *s, const char *why)
 	PQfinish(s->pg);
 	s->pg = NULL;
 	s->prepared.count = 0;
-	link_state_set(&s->link, LINK_DOWN, why);
+	if (s->closing)
+		link_closed(&s->link);
+	else
+		link_state_set(&s->link, LINK_DOWN, why);
 	phase_set(s, PHASE_WAITING, s->closing ? -1 : link_wait_ms(&s->link));
 	err_set(&e, ERR_AWAY, "%s is away: %s", s->link.name, why);
 	for (; n > 0 && s->head; n--) {

@@ -223,7 +223,7 @@ on_signal(struct daemon *d, int number, event_callback_fn fn)
 static int
 serve(struct daemon *d, struct err *e)
 {
-	if (d->def->start(d, d->state, e) < 0)
+	if (daemon_admin_start(d, e) < 0 || d->def->start(d, d->state, e) < 0)
 		return -1;
 	loop_timer_set(d->look, 0);
 	if (notify_watchdog_ms() > 0)
@@ -254,6 +254,7 @@ run(struct daemon *d)
 		log_error("cannot start", LOG_E(&e));
 		d->exit_code = e.kind == ERR_INVALID ? DAEMON_EXIT_CONF : 1;
 	}
+	daemon_admin_stop(d); /* first: it shows what stop frees */
 	if (d->def->stop)
 		d->def->stop(d->state);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What daemon.c, daemon_args.c and admin.c share; nobody else includes it. */
+/* What daemon.c, daemon_args.c and daemon_admin.c share; nobody else includes it. */
 #pragma once
 
 #include "run/daemon.h"
@@ -26,6 +26,7 @@ struct daemon_link {
 	bool required;
 };
 
+struct http;
 struct loop_timer;
 struct daemon {
 	const struct daemon_def *def;
@@ -38,10 +39,17 @@ struct daemon {
 	struct metrics *metrics[8];
 	size_t metrics_count;
 	struct loop_timer *look, *watchdog, *deadline;
-	char status[256]; /* as last told to systemd */
+	struct http *admin;
+	struct metrics *own_metrics;
+	int64_t started_us; /* wall clock */
+	char status[256];   /* as last told to systemd */
 	bool said_ready, draining, drained;
 	int exit_code;
 };
 
 enum daemon_state { DAEMON_WAITING, DAEMON_DEGRADED, DAEMON_READY, DAEMON_DRAINING };
 enum daemon_state daemon_look(struct daemon *d);
+
+/* daemon_admin.c */
+int daemon_admin_start(struct daemon *d, struct err *e) MUST_CHECK;
+void daemon_admin_stop(struct daemon *d);

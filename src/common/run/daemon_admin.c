@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/* What a daemon tells of itself: /health, /ready, /metrics. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "link/link.h"
+#include "run/daemon_own.h"
+#include "run/http.h"
+#include "version.h"
+
+#define ANSWER_MAX (4u << 20)
+
+enum { M_INFO, M_START, M_CPU, M_LINK_UP, M_RECONNECTS };
+static const struct metric_def defs[] = {
+	[M_INFO] = { "onboard_build_info", METRIC_GAUGE, "Always 1.", { "daemon", "version" } },
+	[M_START] = { "onboard_start_time_seconds", METRIC_GAUGE, "When it started, since 1970.",
+		{} },
+	[M_CPU] = { "onboard_cpu_milliseconds_total", METRIC_COUNTER, "Processor time used.", {} },
+	[M_LINK_UP] = { "onboard_link_up", METRIC_GAUGE, "1 while the server can be used.",
+		{ "server" } },
+	[M_RECONNECTS] = { "onboard_link_reconnects_total", METRIC_COUNTER,
+		"Times it came back after it had been up.", { "server" } },
+};
+
+static void
+member(struct buf *b, const char *name, const char *text)
+{
+	buf_add_char(b, '"');
+	buf_add_text(b, name);
+	buf_add_text(b, "\":");
+	buf_add_json_string(b, text, strlen(text));
+}
+
+static const char *
+state_name(enum daemon_state s)
+{
+	static const char *const names[] = { [DAEMON_WAITING] = "waiting",
+		[DAEMON_DEGRADED] = "degraded",
+		[DAEMON_READY] = "ready",
+		[DAEMON_DRAINING] = "draining" };
+
+	return names[s];
+}
+
+static void
+dependencies_write(struct daemon *d, struct buf *b)
+{
+	char since[CLOCK_RFC3339_SIZE];
+	struct link_view v;
+
+	buf_add_text(b, "\"dependencies\":{");
+	for (size_t i = 0; i < d->link_count; i++) {
+		link_look(d->links[i].link, &v);
+		clock_format_rfc3339(v.since_us, since);
+		buf_printf(b, "%s\"%s\":{", i ? "," : "", v.name);
+		member(b, "state", link_state_name(v.state));
+		buf_printf(b, ",\"required\":%s,", d->links[i].required ? "true" : "false");
+		member(b, "since", since);
+		buf_printf(b, ",\"reconnects\":%llu", (unsigned long long)v.reconnects);
+		if (*v.why) {
+			buf_add_char(b, ',');
+			member(b, "why", v.why);
+		}
+		buf_add_char(b, '}');
+	}
+	buf_add_char(b, '}');
+}
+
+static void
+status_answer(struct daemon *d, struct http_request *r, int status)
+{
+	struct buf b;
+
+	buf_init(&b, ANSWER_MAX);
+	buf_add_char(&b, '{');
+	member(&b, "status", state_name(daemon_look(d)));
+	buf_add_char(&b, ',');
+	member(&b, "daemon", d->def->name);
+	buf_add_char(&b, ',');
+	member(&b, "version", ONBOARD_VERSION);
+	buf_printf(&b, ",\"instance\":%u,\"uptime_seconds\":%lld,", d->args.instance,
+		(long long)(clock_wall_us() - d->started_us) / 1000000);
+	dependencies_write(d, &b);
+	buf_add_char(&b, '}');
+	http_answer_json(r, status, &b);
+	buf_fini(&b);
+}
+
+static void
+on_health(void *arg, struct http_request *r)
+{
+	status_answer(arg, r, 200);
+}
+
+static void
+on_ready(void *arg, struct http_request *r)
+{
+	enum daemon_state s = daemon_look(arg);
+
+	status_answer(arg, r, s == DAEMON_READY || s == DAEMON_DEGRADED ? 200 : 503);
+}
+
+/* What stands elsewhere is read when it is asked for. */
+static void
+own_metrics_set(struct daemon *d, struct metrics *m)
+{
+	struct metric_cell *c = metrics_cell(m, M_CPU);
+	struct link_view v;
+
+	metric_set(metrics_cell(m, M_INFO, d->def->name, ONBOARD_VERSION), 1);
+	metric_set(metrics_cell(m, M_START), d->started_us / 1000000);
+	metric_add(c, (uint64_t)(clock_cpu_us() / 1000) - metric_value(c));
+	for (size_t i = 0; i < d->link_count; i++) {
+		link_look(d->links[i].link, &v);
+		metric_set(metrics_cell(m, M_LINK_UP, v.name), v.state == LINK_UP);
+		c = metrics_cell(m, M_RECONNECTS, v.name);
+		metric_add(c, v.reconnects - metric_value(c));
+	}
+}
+
+static void
+on_metrics(void *arg, struct http_request *r)
+{
+	struct daemon *d = arg;
+	struct buf b;
+
+	buf_init(&b, ANSWER_MAX);
+	own_metrics_set(d, d->own_metrics);
+	metrics_write(d->own_metrics, &b);
+	for (size_t i = 0; i < d->metrics_count; i++)
+		metrics_write(d->metrics[i], &b);
+	if (buf_failed(&b))
+		http_answer_problem(r, 500, "too many metrics", NULL, 0);
+	else
+		http_answer(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_text(&b),
+			b.length);
+	buf_fini(&b);
+}
+
+static const struct http_route routes[] = {
+	{ "GET", "/health", on_health, 0 },
+	{ "GET", "/ready", on_ready, 0 },
+	{ "GET", "/metrics", on_metrics, 0 },
+	{ 0 },
+};
+
+/* Takes as long for a wrong token as for the right one. */
+static bool
+token_fits(const char *want, const char *header)
+{
+	size_t n = strlen(want);
+	unsigned char differs = 0;
+
+	if (!header || strncmp(header, "Bearer ", 7) != 0 || strlen(header + 7) != n)
+		return false;
+	for (size_t i = 0; i < n; i++)
+		differs |= (unsigned char)(want[i] ^ header[7 + i]);
+	return differs == 0;
+}
+
+static bool
+gate(void *arg, struct http_request *r)
+{
+	struct daemon *d = arg;
+	const char *token = conf_string(d->conf, "admin", "token");
+
+	if (http_from_loopback(r) ||
+		(token && *token && token_fits(token, http_header(r, "Authorization"))))
+		return true;
+	if (token && *token) {
+		http_answer_header(r, "WWW-Authenticate", "Bearer");
+		http_answer_problem(r, 401, "send admin.token as a bearer token", NULL, 0);
+	} else {
+		http_answer_problem(r, 403, "only from loopback, unless admin.token is set", NULL,
+			0);
+	}
+	return false;
+}
+
+int
+daemon_admin_start(struct daemon *d, struct err *e)
+{
+	const char *listen = conf_string(d->conf, "admin", "listen");
+	char own[32];
+
+	snprintf(own, sizeof own, "127.0.0.1:%u", d->def->admin_port + 10 * (d->args.instance - 1));
+	d->started_us = clock_wall_us();
+	d->own_metrics = metrics_new(defs, ARRAY_LEN(defs));
+	d->admin = http_new(&(struct http_options){ .loop = d->loop,
+				    .name = "admin",
+				    .listen = listen ? listen : own,
+				    .routes = routes,
+				    .gate = gate,
+				    .arg = d },
+		e);
+	if (!d->admin)
+		return -1;
+	log_info("admin listener", LOG_I("port", http_port(d->admin)));
+	return 0;
+}
+
+void
+daemon_admin_stop(struct daemon *d)
+{
+	http_free(d->admin);
+	d->admin = NULL;
+	metrics_free(d->own_metrics);
+	d->own_metrics = NULL;
+}
