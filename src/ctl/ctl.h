@@ -12,6 +12,8 @@
 #include "base/conf.h"
 #include "base/err.h"
 
+struct broker;
+
 enum ctl_exit {
 	CTL_DONE = 0,
 	CTL_FAILED = 1,
@@ -42,4 +44,20 @@ int ctl_fail_err(const struct ctl *c, const struct err *e);
 enum ctl_mark { CTL_MARK_OK, CTL_MARK_WARN, CTL_MARK_BAD };
 const char *ctl_mark(const struct ctl *c, enum ctl_mark m);
 
+/*
+ * One finding: "ok   rabbitmq   4.3.0" and, on a line of its own, the way out
+ * (fix may be NULL). With --json an object of state, subject, text and fix.
+ */
+void ctl_finding(const struct ctl *c, enum ctl_mark m, const char *subject, const char *text,
+	const char *fix);
+
+/* How many migrations wait; -1: away, or the schema is not what the files say. */
+int ctl_schema_check(struct ctl *c, size_t *pending, struct err *e) MUST_CHECK;
+/* A connection to the broker, or NULL. */
+struct broker *ctl_broker(const struct ctl *c, struct err *e) MUST_CHECK;
+/* Tells each fault of the topology; counts those that want mending. */
+int ctl_topology_check(struct ctl *c, struct broker *b, size_t *faults, struct err *e) MUST_CHECK;
+
 int ctl_db(struct ctl *c, int argc, char **argv);
+int ctl_doctor(struct ctl *c, int argc, char **argv);
+int ctl_topology(struct ctl *c, int argc, char **argv);

@@ -292,6 +292,23 @@ db_open(struct db *db, const char *dir, struct err *e)
 	return sql_script(db->sql, "SET client_min_messages = warning", 0, &r, e);
 }
 
+int
+ctl_schema_check(struct ctl *c, size_t *pending, struct err *e)
+{
+	struct db db = { .ctl = c, .mem = arena_new(1 << 16, ARENA_MAX) };
+	int rc = -1;
+
+	*pending = 0;
+	if (db_open(&db, NULL, e) == 0 && look(&db, e) == 0) {
+		for (size_t i = 0; i < db.count; i++)
+			*pending += !db.all[i].applied_at;
+		rc = sound_check(&db, e);
+	}
+	sql_close(db.sql);
+	arena_free(db.mem);
+	return rc;
+}
+
 static int
 migrate(struct db *db, const char *what, int steps, struct err *e)
 {

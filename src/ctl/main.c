@@ -16,6 +16,15 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl db migrate down 2    take the last two back\n"
 		"  onboardctl db migrate status    what is applied, what is not, what differs\n"
 		"  --dir DIR                       where the numbered files are (ONBOARD_MIGRATIONS)\n" },
+	{ "doctor", "", "every server, version, queue and table, with the fix for each fault",
+		ctl_doctor,
+		"  onboardctl doctor               one line each; exit 1 when something is wrong\n"
+		"  onboardctl doctor --json        one object a line: state, subject, text, fix\n" },
+	{ "topology", "declare | check", "the broker's exchanges, queues and bindings",
+		ctl_topology,
+		"  onboardctl topology declare     make what is missing; never changes what is there\n"
+		"  onboardctl topology check       what is missing or has other arguments\n"
+		"  --set topology.consumers=LIST   only the queues of these consumers\n" },
 };
 
 static void
@@ -67,6 +76,34 @@ ctl_mark(const struct ctl *c, enum ctl_mark m)
 		"\033[31mBAD\033[0m " };
 
 	return c->colour ? coloured[m] : plain[m];
+}
+
+void
+ctl_finding(const struct ctl *c, enum ctl_mark m, const char *subject, const char *text,
+	const char *fix)
+{
+	static const char *const states[] = { "ok", "warn", "bad" };
+	struct buf line;
+
+	if (!c->json) {
+		printf("%s %-10s %s\n", ctl_mark(c, m), subject, text);
+		if (fix)
+			printf("     %-10s -> %s\n", "", fix);
+	} else {
+		buf_init(&line, 1 << 16);
+		buf_printf(&line, "{\"state\":\"%s\",\"subject\":", states[m]);
+		buf_add_json_string(&line, subject, strlen(subject));
+		buf_add_text(&line, ",\"text\":");
+		buf_add_json_string(&line, text, strlen(text));
+		if (fix) {
+			buf_add_text(&line, ",\"fix\":");
+			buf_add_json_string(&line, fix, strlen(fix));
+		}
+		buf_add_text(&line, "}\n");
+		fputs(buf_text(&line), stdout);
+		buf_fini(&line);
+	}
+	fflush(stdout);
 }
 
 static const struct ctl_verb *

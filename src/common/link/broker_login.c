@@ -155,6 +155,9 @@ broker_login(struct broker *b, const struct url *u, struct err *e)
 		errno = 0;
 		rc = amqp_socket_open_noblock(s, u->host, u->port, &wait);
 	}
+	if (rc == AMQP_STATUS_SOCKET_ERROR && errno == EINPROGRESS)
+		/* the library asked the socket why, and kept it for itself */
+		return broker_lost(b, e, "cannot connect: connection refused, or no way there");
 	if (rc != AMQP_STATUS_OK)
 		return broker_lost(b, e, "cannot connect: %s%s%s",
 			bad ? bad : amqp_error_string2(rc), errno && !u->tls ? ": " : "",

@@ -250,7 +250,8 @@ query_parse(struct http_request *r)
 
 	if (!query || !*query)
 		return 0;
-	if (evhttp_parse_query_str(query, &r->query)) {
+	/* evhttp would cut a value there */
+	if (strstr(query, "%00") || evhttp_parse_query_str(query, &r->query)) {
 		http_answer_problem(r, 400, "the query is not name=value&...", NULL, 0);
 		return -1;
 	}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/* topology declare | check: the broker's exchanges, queues and bindings. */
+#include "run/topology.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "ctl.h"
+
+struct broker *
+ctl_broker(const struct ctl *c, struct err *e)
+{
+	struct broker *b =
+		broker_new(&(struct broker_options){ .url = conf_string(c->conf, "rabbitmq", "url"),
+				   .name = "onboardctl" },
+			e);
+
+	if (b && broker_connect(b, e)) {
+		broker_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+static void
+on_fault(void *arg, enum topology_fault fault, const char *object, const char *text)
+{
+	const struct ctl *c = arg;
+
+	(void)object;
+	/* the text brings the way out */
+	ctl_finding(c, fault == TOPOLOGY_AS_IS ? CTL_MARK_WARN : CTL_MARK_BAD, "topology", text,
+		NULL);
+}
+
+int
+ctl_topology_check(struct ctl *c, struct broker *b, size_t *faults, struct err *e)
+{
+	return topology_check(b, conf_string(c->conf, "topology", "consumers"), on_fault, c, faults,
+		e);
+}
+
+static int
+check(struct ctl *c, struct broker *b, struct err *e)
+{
+	size_t faults = 0;
+
+	if (ctl_topology_check(c, b, &faults, e))
+		return -1;
+	if (faults == 0)
+		ctl_finding(c, CTL_MARK_OK, "topology", "whole", NULL);
+	return faults ? err_set(e, ERR_CONFLICT, "%zu faults", faults) : 0;
+}
+
+static int
+declare(struct ctl *c, struct broker *b, struct err *e)
+{
+	if (topology_declare(b, conf_string(c->conf, "topology", "consumers"), e))
+		return -1;
+	ctl_finding(c, CTL_MARK_OK, "topology", "declared", NULL);
+	return 0;
+}
+
+int
+ctl_topology(struct ctl *c, int argc, char **argv)
+{
+	struct err e = ERR_INIT;
+	struct broker *b;
+	int rc;
+
+	if (argc != 2 || (strcmp(argv[1], "declare") != 0 && strcmp(argv[1], "check") != 0))
+		return ctl_fail(c, CTL_USAGE, "want: topology declare | check");
+	if (topology_list_check(conf_string(c->conf, "topology", "consumers"), &e))
+		return ctl_fail(c, CTL_CONF, "%s", e.text);
+	b = ctl_broker(c, &e);
+	if (!b)
+		return ctl_fail_err(c, &e);
+	rc = strcmp(argv[1], "declare") == 0 ? declare(c, b, &e) : check(c, b, &e);
+	broker_free(b);
+	return rc ? ctl_fail_err(c, &e) : CTL_DONE;
+}

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""onboardctl doctor and topology, on servers with and without faults."""
+import json
+import os
+import subprocess
+import sys
+import urllib.parse
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import tap
+from daemon import BUILD, free_port
+from management import Management
+from proxy import Proxy
+
+VHOST = f"doctor-{os.getpid()}"
+
+
+def ctl(*words, **env):
+    said = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), *words], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, check=False, env=os.environ | env)
+    return said.returncode, said.stdout, said.stderr
+
+
+def findings(*words, **env):
+    code, out, _ = ctl(*words, "--json", **env)
+    return code, [json.loads(line) for line in out.splitlines()]
+
+
+class Vhost:
+    """A virtual host of one's own; .env leads to it."""
+
+    def __enter__(self):
+        self.management = Management()
+        self.management.ask("PUT", f"/api/vhosts/{VHOST}", {})
+        url = urllib.parse.urlsplit(os.environ["ONBOARD_RABBITMQ_URL"])
+        self.env = {"ONBOARD_RABBITMQ_URL": url._replace(path=f"/{VHOST}").geturl()}
+        return self
+
+    def __exit__(self, *_):
+        self.management.delete(f"/api/vhosts/{VHOST}")
+
+
+def test_doctor_finds_all_well():
+    assert ctl("db", "migrate", "up")[0] == 0 and ctl("topology", "declare")[0] == 0
+    code, found = findings("doctor")
+    assert code == 0 and all(f["state"] == "ok" for f in found), found
+    assert {f["subject"] for f in found} >= {"postgres", "schema", "rabbitmq", "topology", "redis"}, found
+    code, out, _ = ctl("doctor")
+    assert code == 0 and out.count("\n") == len(found) and all(len(line) <= 80 for line in out.splitlines()), out
+
+
+def test_doctor_names_each_server_that_is_away_and_the_way_out():
+    nowhere = free_port()
+    for section, scheme in (("postgres", "postgresql"), ("rabbitmq", "amqp"), ("redis", "redis")):
+        code, found = findings("doctor", **{f"ONBOARD_{section.upper()}_URL": f"{scheme}://127.0.0.1:{nowhere}"})
+        bad = [f for f in found if f["state"] == "bad"]
+        assert code == 69 and bad[0]["subject"] == section, (section, found)
+        assert f"{section}.url" in bad[0]["fix"] and "efused" in bad[0]["text"], bad[0]
+
+
+def test_doctor_does_not_hang_on_a_silent_server():
+    url = urllib.parse.urlsplit(os.environ["ONBOARD_RABBITMQ_URL"])
+    proxy = Proxy(url.hostname, url.port)
+    proxy.stall()
+    code, found = findings("doctor", ONBOARD_RABBITMQ_URL=f"amqp://x:y@127.0.0.1:{proxy.port}")
+    assert code == 69 and "rabbitmq" in [f["subject"] for f in found if f["state"] == "bad"]
+    proxy.flow()
+    proxy.close()
+
+
+def test_topology_missing_is_told_and_declared():
+    with Vhost() as v:
+        code, found = findings("topology", "check", **v.env)
+        assert code == 1 and any("'user_events' is missing" in f["text"] for f in found), found
+        assert not v.management.get(f"/api/queues/{VHOST}"), "a check declared something"
+        assert findings("doctor", **v.env)[0] == 1
+        assert ctl("topology", "declare", **v.env)[0] == 0
+        assert findings("topology", "check", **v.env)[0] == 0
+        v.management.delete(f"/api/queues/{VHOST}/user_mail_queue.retry.2")
+        code, found = findings("topology", "check", **v.env)
+        assert code == 1 and [f["text"] for f in found] == \
+            ["queue 'user_mail_queue.retry.2' is missing; `onboardctl topology declare` makes it"], found
+
+
+def test_topology_with_other_arguments_names_the_difference():
+    with Vhost() as v:
+        v.management.ask("PUT", f"/api/queues/{VHOST}/user_mail_queue.retry.1",
+                         {"durable": True, "arguments": {"x-queue-type": "quorum", "x-message-ttl": 5000}})
+        v.management.ask("PUT", f"/api/queues/{VHOST}/user.dlq", {"durable": True, "arguments": {"x-queue-type": "classic"}})
+        code, out, err = ctl("topology", "declare", **v.env)
+        assert code == 1 and "user_mail_queue.retry.1" in err and "x-" in err, (out, err)
+        code, found = findings("topology", "check", **v.env)
+        bad = [f["text"] for f in found if f["state"] == "bad"]
+        assert code == 1 and len(bad) == 1 and "user_mail_queue.retry.1" in bad[0], found
+        warned = [f["text"] for f in found if f["state"] == "warn"]
+        assert len(warned) == 1 and "user.dlq" in warned[0] and "used as it is" in warned[0], found
+
+
+def test_topology_words():
+    assert ctl("topology")[0] == 2 and ctl("topology", "mend-it")[0] == 2
+    code, _, err = ctl("--set", "topology.consumers=nobody", "topology", "check")
+    assert code == 78 and "nobody" in err
+    with Vhost() as v:
+        assert ctl("--set", "topology.consumers=mailer", "topology", "declare", **v.env)[0] == 0
+        names = {q["name"] for q in v.management.get(f"/api/queues/{VHOST}")}
+        assert names == {"user.dlq", "user_mail_queue", *(f"user_mail_queue.retry.{n}" for n in (1, 2, 3))}, names
+
+
+if __name__ == "__main__":
+    sys.exit(tap.run(globals()))
