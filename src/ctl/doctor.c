@@ -83,7 +83,8 @@ postgres(struct doctor *d)
 		return;
 	}
 	finding(d, number >= POSTGRES_OLDEST ? CTL_MARK_OK : CTL_MARK_WARN, "postgres",
-		sql_text(&r, 0, 0), number >= POSTGRES_OLDEST ? NULL : "15 is the oldest supported");
+		sql_text(&r, 0, 0),
+		number >= POSTGRES_OLDEST ? NULL : "15 is the oldest supported");
 	if (!durable)
 		finding(d, CTL_MARK_BAD, "postgres",
 			"a commit may be lost in a crash (fsync or synchronous_commit is off)",
