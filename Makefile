@@ -56,7 +56,7 @@ $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf 
 	printf '#define ONBOARD_VERSION "%s"\n' '$(VERSION)' >$(O)/gen/version.h)
 
 # The daemons that exist: a new one is one word here (docs/adding-a-consumer.md).
-PRODUCERS :=
+PRODUCERS := api
 CONSUMERS :=
 DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
 

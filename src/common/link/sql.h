@@ -41,7 +41,8 @@ struct sql_options {
 	int64_t connect_ms;      /* 0: 2000 */
 	int64_t query_ms;        /* 0: 2000; the server's statement_timeout is nine tenths of it */
 	int64_t ping_ms;         /* async: asks an idle server this often; 0: 2000, -1: never */
-	size_t queue_max;        /* async: calls waiting behind the one under way; 0: 64 */
+	bool lazy_commit; /* a crash of the server may lose the last ones: for what is done again */
+	size_t queue_max; /* async: calls waiting behind the one under way; 0: 64 */
 };
 
 /* Prepared when a connection first runs it. A constant: known by its address. */

@@ -1,0 +1,36 @@
+-- SPDX-License-Identifier: MIT
+-- Events commit with what they tell of. The row stays as the archive until its day's partition is
+-- dropped; a row in outbox_unpublished means that no broker has confirmed it yet. Two tables, since
+-- a flag in the archive would write each row twice.
+
+CREATE TABLE outbox (
+	day         date   NOT NULL, -- of the event id's own time (UUID v7), never of now()
+	event_id    uuid   NOT NULL,
+	type        text   NOT NULL CONSTRAINT outbox_type_word CHECK (type ~ '^[a-z][a-z0-9_.]*$'),
+	user_id     bigint NOT NULL,
+	body        text   NOT NULL, -- the message, byte for byte
+	traceparent text,
+	PRIMARY KEY (day, event_id)
+) PARTITION BY RANGE (day);
+-- What has no partition of its own: never refused, seen by onboardctl doctor.
+CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
+
+CREATE TABLE outbox_unpublished (
+	event_id uuid PRIMARY KEY,
+	day      date NOT NULL
+);
+-- Short-lived rows: vacuum by count, or the index grows faster than it is cleaned.
+ALTER TABLE outbox_unpublished SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+	autovacuum_vacuum_cost_delay = 0);
+
+-- Idempotency-Key: claimed before the signup's transaction, answered inside it.
+CREATE TABLE signup_keys (
+	key         text PRIMARY KEY,
+	fingerprint text NOT NULL, -- SHA-256 of the normalised body
+	claim       uuid NOT NULL, -- who works on it: the event id
+	claimed_at  timestamptz NOT NULL DEFAULT now(),
+	user_id     bigint, -- answered 201
+	taken       text,   -- answered 409: "username", "email" or both
+	CONSTRAINT signup_keys_one_answer CHECK (user_id IS NULL OR taken IS NULL)
+);
+CREATE INDEX signup_keys_claimed_at ON signup_keys (claimed_at);

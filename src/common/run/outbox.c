@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/outbox.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "link/sql.h"
+#include "run/publisher.h"
+#include "run/thread.h"
+
+#define DONE_MAX 200000 /* remembered while the database is away; the rest is published again */
+#define FORGET_MAX 2000 /* in one statement */
+#define SWEEP_MAX 500   /* in one transaction */
+#define SWEEP_WAIT_MS 5000
+#define SWEEP_EVERY_MS 1000
+#define LOOK_EVERY_MS 5000
+#define KEEP_EVERY_MS 600000
+#define DAYS_AHEAD 7
+#define LINGER_MS 50
+#define STALL_MS 30000
+#define ARENA_MAX (256u << 20)
+
+enum { M_UNPUBLISHED, M_OLDEST, M_SWEPT };
+static const struct metric_def defs[] = {
+	[M_UNPUBLISHED] = { "onboard_outbox_unpublished", METRIC_GAUGE,
+		"Events that no broker has confirmed yet; 100000 stands for more.", {} },
+	[M_OLDEST] = { "onboard_outbox_oldest_seconds", METRIC_GAUGE,
+		"Age of the oldest unpublished event.", {} },
+	[M_SWEPT] = { "onboard_outbox_swept_total", METRIC_COUNTER,
+		"Events that stayed behind and were published by the sweeper.", {} },
+};
+
+static const struct sql_statement forget_some = { "outbox_forget",
+	"DELETE FROM outbox_unpublished WHERE event_id = ANY ($1::uuid[])" };
+static const struct sql_statement left_behind = {
+	"outbox_left_behind",
+	"SELECT u.event_id, o.type, o.body, o.traceparent FROM outbox_unpublished u"
+	" JOIN outbox o ON o.day = u.day AND o.event_id = u.event_id"
+	" WHERE u.event_id < $1::uuid ORDER BY u.event_id LIMIT $2::integer FOR UPDATE OF u SKIP LOCKED"
+};
+static const struct sql_statement backlog = { "outbox_backlog",
+	"SELECT (SELECT count(*) FROM (SELECT FROM outbox_unpublished LIMIT 100000) x),"
+	" (SELECT event_id FROM outbox_unpublished ORDER BY event_id LIMIT 1)" };
+static const struct sql_statement keys_forget = { "signup_keys_forget",
+	"DELETE FROM signup_keys WHERE key IN (SELECT key FROM signup_keys"
+	" WHERE claimed_at < now() - interval '24 hours' LIMIT 10000)" };
+static const struct sql_statement keep_lock = { "outbox_keep_lock",
+	"SELECT pg_try_advisory_xact_lock(hashtext('onboard'), hashtext('outbox'))" };
+static const struct sql_statement days_missing = { "outbox_days_missing",
+	"SELECT to_char(d, 'YYYYMMDD'), d::date, d::date + 1"
+	" FROM generate_series(now() AT TIME ZONE 'UTC' - interval '1 day',"
+	" now() AT TIME ZONE 'UTC' + make_interval(days => $1::integer), '1 day') AS d"
+	" WHERE to_regclass('outbox_' || to_char(d, 'YYYYMMDD')) IS NULL" };
+static const struct sql_statement days_over = { "outbox_days_over",
+	"SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+	" WHERE i.inhparent = 'outbox'::regclass AND c.relname ~ '^outbox_[0-9]{8}$'"
+	" AND to_date(right(c.relname, 8), 'YYYYMMDD') <"
+	" (now() AT TIME ZONE 'UTC')::date - $1::integer"
+	" AND NOT EXISTS (SELECT FROM outbox_unpublished u"
+	" WHERE u.day = to_date(right(c.relname, 8), 'YYYYMMDD'))" };
+
+struct outbox {
+	struct sql *sql;
+	struct thread *thread;
+	struct publisher *publisher;
+	struct metrics *metrics;
+	int64_t sweep_after_ms, retention_days;
+	atomic_bool ready;
+
+	pthread_mutex_t lock; /* of done */
+	struct uuid *done;    /* confirmed, still written down as unpublished */
+	size_t done_count;
+
+	/* the thread's own */
+	struct arena *mem;
+	struct uuid *taken;
+	size_t taken_count;
+	int64_t sweep_ms, look_ms, keep_ms;
+};
+
+void
+outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE])
+{
+	char text[CLOCK_RFC3339_SIZE];
+
+	clock_format_rfc3339(uuid7_time_ms(id) * 1000, text);
+	snprintf(out, OUTBOX_DAY_SIZE, "%.10s", text);
+}
+
+void
+outbox_done(void *arg, const struct uuid *ids, size_t n)
+{
+	struct outbox *o = arg;
+	size_t room;
+
+	must(pthread_mutex_lock(&o->lock) == 0);
+	room = DONE_MAX - o->done_count;
+	if (n > room)
+		n = room;
+	memcpy(o->done + o->done_count, ids, n * sizeof *ids);
+	o->done_count += n;
+	must(pthread_mutex_unlock(&o->lock) == 0);
+	thread_wake(o->thread);
+}
+
+/* ---- forgetting what is confirmed ---- */
+
+static void
+done_take(struct outbox *o)
+{
+	size_t n;
+
+	must(pthread_mutex_lock(&o->lock) == 0);
+	n = o->done_count;
+	if (n > DONE_MAX - o->taken_count)
+		n = DONE_MAX - o->taken_count;
+	memcpy(o->taken + o->taken_count, o->done, n * sizeof *o->done);
+	o->taken_count += n;
+	o->done_count -= n;
+	memmove(o->done, o->done + n, o->done_count * sizeof *o->done);
+	must(pthread_mutex_unlock(&o->lock) == 0);
+}
+
+static int
+forget(struct outbox *o, struct err *e)
+{
+	char id[UUID_TEXT_SIZE];
+	struct sql_params p;
+	struct sql_result r;
+	struct sql_array ids;
+	int rc = 0;
+
+	sql_array_init(&ids, FORGET_MAX * (UUID_TEXT_SIZE + 3) + 16);
+	while (o->taken_count > 0 && rc == 0) {
+		size_t n = o->taken_count < FORGET_MAX ? o->taken_count : FORGET_MAX;
+
+		sql_array_clear(&ids);
+		for (size_t i = 0; i < n; i++) {
+			uuid_format(&o->taken[o->taken_count - 1 - i], id);
+			sql_array_text(&ids, id);
+		}
+		sql_params_init(&p);
+		rc = sql_add_array(&p, &ids, e);
+		if (rc == 0)
+			rc = sql_run(o->sql, o->mem, &forget_some, &p, &r, e);
+		if (rc == 0)
+			o->taken_count -= n;
+		arena_reset(o->mem);
+		thread_tick(o->thread);
+	}
+	sql_array_fini(&ids);
+	return rc;
+}
+
+/* ---- what stayed behind ---- */
+
+/* An id that sorts before all made from this time on. */
+static void
+cutoff_format(int64_t ms, char out[static UUID_TEXT_SIZE])
+{
+	struct uuid u = { 0 };
+
+	for (int i = 0; i < 6; i++)
+		u.bytes[i] = (uint8_t)(ms >> (40 - 8 * i));
+	uuid_format(&u, out);
+}
+
+/* How many of the ids the publisher has confirmed by now. */
+static size_t
+confirmed_count(struct outbox *o, const struct uuid *ids, size_t n)
+{
+	size_t found = 0;
+
+	for (size_t i = 0; i < n; i++)
+		for (size_t k = 0; k < o->taken_count; k++)
+			if (memcmp(&ids[i], &o->taken[k], sizeof *ids) == 0) {
+				found++;
+				break;
+			}
+	return found;
+}
+
+static void
+swept_wait(struct outbox *o, const struct uuid *ids, size_t n)
+{
+	int64_t until = clock_mono_ms() + SWEEP_WAIT_MS;
+
+	while (confirmed_count(o, ids, n) < n && clock_mono_ms() < until &&
+		!thread_stopping(o->thread)) {
+		thread_wait(o->thread, until - clock_mono_ms());
+		done_take(o);
+	}
+}
+
+/* Their rows stay locked until they are confirmed and gone, or given back. */
+static int
+sweep_rows(struct outbox *o, const struct sql_result *r)
+{
+	struct publisher_batch *b = publisher_batch_new(r->rows * 1024);
+	struct uuid *ids = arena_alloc(o->mem, r->rows * sizeof *ids);
+	size_t n = 0;
+
+	must(ids);
+	for (size_t i = 0; i < r->rows; i++) {
+		must(uuid_parse(sql_text(r, i, 0), 36, &ids[n]));
+		publisher_batch_add(b,
+			&(struct publisher_event){ .id = ids[n++],
+				.type = sql_text(r, i, 1),
+				.body = sql_text(r, i, 2),
+				.length = sql_length(r, i, 2),
+				.traceparent = sql_text(r, i, 3) });
+	}
+	if (!publisher_push(o->publisher, b))
+		return 0; /* full: these are not the ones to hurry with */
+	swept_wait(o, ids, n);
+	metric_add(metrics_cell(o->metrics, M_SWEPT), confirmed_count(o, ids, n));
+	return (int)n;
+}
+
+/* 1: there may be more at once. */
+static int
+sweep(struct outbox *o, struct err *e)
+{
+	int64_t before = clock_wall_us() / 1000 - o->sweep_after_ms;
+	int64_t oldest = publisher_oldest_ms(o->publisher);
+	char cutoff[UUID_TEXT_SIZE];
+	struct sql_params p;
+	struct sql_result r;
+	enum sql_fate fate;
+	int n;
+
+	if (!link_usable(publisher_link(o->publisher)))
+		return 0;
+	/* what the publisher still has in memory is not left behind, however old it is */
+	if (oldest && oldest - o->sweep_after_ms < before)
+		before = oldest - o->sweep_after_ms;
+	cutoff_format(before, cutoff);
+	sql_params_init(&p);
+	sql_add_text(&p, cutoff);
+	sql_add_i64(&p, SWEEP_MAX);
+	if (sql_begin(o->sql, e))
+		return -1;
+	if (sql_run(o->sql, o->mem, &left_behind, &p, &r, e)) {
+		sql_rollback(o->sql);
+		return -1;
+	}
+	n = r.rows ? sweep_rows(o, &r) : 0;
+	/* deleted inside the transaction that holds the locks; else they would be swept again */
+	if (n > 0 && forget(o, e)) {
+		sql_rollback(o->sql);
+		return -1;
+	}
+	if (sql_commit(o->sql, &fate, e))
+		return -1;
+	if (n > 0)
+		log_info("events that had stayed behind are published", LOG_I("events", n));
+	return n == SWEEP_MAX;
+}
+
+/* ---- keeping ---- */
+
+static int
+look(struct outbox *o, struct err *e)
+{
+	struct sql_result r;
+	struct uuid oldest;
+	int64_t n, age = 0;
+
+	if (sql_run(o->sql, o->mem, &backlog, NULL, &r, e) || sql_i64(&r, 0, 0, &n, e))
+		return -1;
+	if (!sql_null(&r, 0, 1) && uuid_parse(sql_text(&r, 0, 1), 36, &oldest))
+		age = clock_wall_us() / 1000000 - uuid7_time_ms(&oldest) / 1000;
+	metric_set(metrics_cell(o->metrics, M_UNPUBLISHED), n);
+	metric_set(metrics_cell(o->metrics, M_OLDEST), age > 0 ? age : 0);
+	return 0;
+}
+
+/* Names and dates come from the server's own list of days: digits only. */
+static int
+days_make(struct outbox *o, struct err *e)
+{
+	struct sql_params p;
+	struct sql_result r, done;
+	char text[200];
+
+	sql_params_init(&p);
+	sql_add_i64(&p, DAYS_AHEAD);
+	if (sql_run(o->sql, o->mem, &days_missing, &p, &r, e))
+		return -1;
+	for (size_t i = 0; i < r.rows; i++) {
+		snprintf(text, sizeof text,
+			"CREATE TABLE outbox_%s PARTITION OF outbox FOR VALUES FROM ('%s') TO ('%s')",
+			sql_text(&r, i, 0), sql_text(&r, i, 1), sql_text(&r, i, 2));
+		if (sql_script(o->sql, text, 0, &done, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int
+days_drop(struct outbox *o, struct err *e)
+{
+	struct sql_params p;
+	struct sql_result r, done;
+	char text[100];
+
+	sql_params_init(&p);
+	sql_add_i64(&p, o->retention_days);
+	if (sql_run(o->sql, o->mem, &days_over, &p, &r, e))
+		return -1;
+	for (size_t i = 0; i < r.rows; i++) {
+		snprintf(text, sizeof text, "DROP TABLE %s", sql_text(&r, i, 0));
+		if (sql_script(o->sql, text, 0, &done, e))
+			return -1;
+		log_info("partition dropped after the retention",
+			LOG_S("table", sql_text(&r, i, 0)));
+	}
+	return 0;
+}
+
+static int
+keep(struct outbox *o, struct err *e)
+{
+	struct sql_result r;
+	enum sql_fate fate;
+	bool mine;
+
+	if (sql_begin(o->sql, e))
+		return -1;
+	if (sql_run(o->sql, o->mem, &keep_lock, NULL, &r, e) || sql_bool(&r, 0, 0, &mine, e) ||
+		(mine && (days_make(o, e) || days_drop(o, e)))) {
+		sql_rollback(o->sql);
+		return -1;
+	}
+	if (sql_commit(o->sql, &fate, e) || sql_run(o->sql, o->mem, &keys_forget, NULL, &r, e))
+		return -1;
+	if (mine) /* else another process is just at it */
+		atomic_store(&o->ready, true);
+	return mine ? 0 : 1;
+}
+
+static int
+turn(struct outbox *o, struct err *e)
+{
+	int64_t now = clock_mono_ms();
+	int rc = 0;
+
+	done_take(o);
+	if (forget(o, e))
+		return -1;
+	if (now >= o->keep_ms) {
+		rc = keep(o, e);
+		if (rc < 0)
+			return -1;
+		o->keep_ms = now + (rc ? SWEEP_EVERY_MS : KEEP_EVERY_MS);
+	}
+	if (now >= o->sweep_ms) {
+		rc = sweep(o, e);
+		if (rc < 0)
+			return -1;
+		o->sweep_ms = now + (rc ? 0 : SWEEP_EVERY_MS);
+	}
+	if (now >= o->look_ms) {
+		if (look(o, e))
+			return -1;
+		o->look_ms = now + LOOK_EVERY_MS;
+	}
+	return 0;
+}
+
+static void
+run(struct thread *t, void *arg)
+{
+	struct outbox *o = arg;
+
+	while (!thread_stopping(t)) {
+		struct err e = ERR_INIT;
+		int64_t wait = SWEEP_EVERY_MS;
+
+		thread_tick(t);
+		if (turn(o, &e)) {
+			/* away is said by the link; anything else is news */
+			if (e.kind != ERR_AWAY)
+				log_warn("keeping the outbox failed", LOG_E(&e));
+			wait = sql_due_ms(o->sql) > 50 ? sql_due_ms(o->sql) : 50;
+		} else if (o->sweep_ms <= clock_mono_ms()) {
+			wait = 0;
+		}
+		arena_reset(o->mem);
+		thread_wait(t, wait);
+		/* confirms come in many small portions; a little later they are one statement */
+		if (!thread_stopping(t))
+			(void)poll(NULL, 0, LINGER_MS);
+	}
+}
+
+struct outbox *
+outbox_new(const struct outbox_options *options, struct err *e)
+{
+	struct outbox *o = must_calloc(1, sizeof *o);
+
+	o->sweep_after_ms = options->sweep_after_ms;
+	o->retention_days = options->retention_days;
+	must(pthread_mutex_init(&o->lock, NULL) == 0);
+	o->metrics = metrics_new(defs, ARRAY_LEN(defs));
+	o->mem = arena_new(1 << 14, ARENA_MAX);
+	o->done = must_calloc(DONE_MAX, sizeof *o->done);
+	o->taken = must_calloc(DONE_MAX, sizeof *o->taken);
+	o->sql = sql_open(&(struct sql_options){ .url = options->url,
+				  .application = options->name,
+				  .link_name = "postgres-outbox",
+				  .lazy_commit = true },
+		e);
+	if (!o->sql) {
+		outbox_stop(o, 0);
+		return NULL;
+	}
+	return o;
+}
+
+void
+outbox_start(struct outbox *o, struct publisher *p)
+{
+	o->publisher = p;
+	o->thread = thread_start("outbox", run, o);
+}
+
+void
+outbox_stop(struct outbox *o, int64_t wait_ms)
+{
+	int64_t until = clock_mono_ms() + wait_ms;
+	struct err e = ERR_INIT;
+
+	if (!o)
+		return;
+	thread_stop(o->thread);
+	thread_join(o->thread);
+	o->thread = NULL;
+	do {
+		done_take(o);
+	} while (o->sql && wait_ms > 0 && o->taken_count && forget(o, &e) == 0 &&
+		clock_mono_ms() < until);
+	sql_close(o->sql);
+	arena_free(o->mem);
+	metrics_free(o->metrics);
+	must(pthread_mutex_destroy(&o->lock) == 0);
+	free(o->done);
+	free(o->taken);
+	free(o);
+}
+
+struct link *
+outbox_link(struct outbox *o)
+{
+	return sql_link(o->sql);
+}
+
+struct metrics *
+outbox_metrics(struct outbox *o)
+{
+	return o->metrics;
+}
+
+bool
+outbox_alive(const struct outbox *o)
+{
+	return thread_alive(o->thread, STALL_MS);
+}
+
+bool
+outbox_ready(const struct outbox *o)
+{
+	return atomic_load(&o->ready);
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The outbox beside the way of a fresh event: one thread with its own database
+ * connection that
+ *   - forgets as unpublished what the publisher has confirmed,
+ *   - publishes what stayed behind (a crash, a broker away, a full queue),
+ *     oldest first, each row locked meanwhile, so that two processes never
+ *     publish the same one at the same time,
+ *   - makes the days' partitions ahead and drops those past the retention that
+ *     hold nothing unpublished, and forgets old Idempotency-Keys.
+ *
+ * Threads: outbox_done from the publisher's; the rest from the maker's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/uuid7.h"
+
+struct link;
+struct metrics;
+struct outbox;
+struct publisher;
+
+struct outbox_options {
+	const char *url, *name; /* application_name */
+	int64_t sweep_after_ms; /* younger rows are on their way */
+	int64_t retention_days;
+};
+
+struct outbox *outbox_new(const struct outbox_options *o, struct err *e) MUST_CHECK;
+void outbox_start(struct outbox *o, struct publisher *p);
+/* Writes down what is confirmed, at most wait_ms long. NULL is fine. */
+void outbox_stop(struct outbox *o, int64_t wait_ms);
+/* For publisher_options.done; arg is the outbox. */
+void outbox_done(void *arg, const struct uuid *ids, size_t n);
+struct link *outbox_link(struct outbox *o);
+struct metrics *outbox_metrics(struct outbox *o);
+bool outbox_alive(const struct outbox *o);
+bool outbox_ready(const struct outbox *o); /* today has its partition */
+
+/* The day an event belongs to, "2026-11-20": of its id's own time. */
+#define OUTBOX_DAY_SIZE 11
+void outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE]);

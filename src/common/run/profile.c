@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+#include "run/profile.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+
+static struct kv_script script;
+
+static void
+script_make(void)
+{
+	kv_script_init(&script,
+		"local have = tonumber(redis.call('GET', KEYS[2]) or '')\n"
+		"if have and have > tonumber(ARGV[1]) then return 0 end\n"
+		"redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[4])\n"
+		"if ARGV[2] == '' then redis.call('DEL', KEYS[1])\n"
+		"else redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end\n"
+		"return 1\n");
+}
+
+const struct kv_script *
+profile_script(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	must(pthread_once(&once, script_make) == 0);
+	return &script;
+}
+
+void
+profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+{
+	snprintf(out, PROFILE_KEY_SIZE, "user:%" PRId64 ":profile", user_id);
+}
+
+void
+profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+{
+	snprintf(out, PROFILE_KEY_SIZE, "user:%" PRId64 ":version", user_id);
+}
+
+void
+profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE])
+{
+	snprintf(out, PROFILE_KEY_SIZE, "users:country:%.3s", code);
+}

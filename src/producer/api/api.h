@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * onboard-api: one loop, one thread; no lock on the way of a request. Besides
+ * it only the publisher's thread and the outbox's (run/publisher, run/outbox).
+ *
+ *	main.c         the daemon: what it opens, when it is ready, how it drains
+ *	signup.c       POST /api/users/signup: micro-batches, one transaction each
+ *	signup_batch.c a batch's statement, and what became of each signup in it
+ *	signup_key.c   Idempotency-Key
+ *	places.c       an address' country and city, before the transaction
+ *	user_input.c   what a client may say of a user, every fault at once
+ *	user_get.c     GET one: process, Redis, database; one rebuild at a time
+ *	user_list.c    GET many, in pages
+ *	user_change.c  PATCH, PUT, DELETE
+ *	countries.c    names and statistics
+ *	cache.c        the tiers, and how a change reaches them
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/conf.h"
+#include "base/metrics.h"
+#include "link/kv.h"
+#include "link/sql.h"
+#include "run/daemon.h"
+#include "run/http.h"
+#include "run/loop.h"
+#include "run/outbox.h"
+#include "run/publisher.h"
+
+#define API_READERS_MAX 16
+
+enum api_metric {
+	M_BATCH_ROWS,
+	M_BATCHES,
+	M_BATCH_SECONDS,
+	M_QUEUE,
+	M_SIGNUPS,
+	M_MEMORY_HITS,
+	M_MEMORY_MISSES,
+	M_MEMORY_ENTRIES,
+	M_REDIS_HITS,
+	M_REDIS_MISSES,
+	M_STATEMENTS,
+	M_COUNT
+};
+
+struct cache;
+struct places;
+struct signups;
+struct user_loads;
+
+struct api {
+	struct daemon *daemon;
+	struct loop *loop;
+	struct http *http;
+	struct sql_async *writer; /* signups alone */
+	struct sql_async *readers[API_READERS_MAX];
+	size_t reader_count;
+	struct publisher *publisher;
+	struct outbox *outbox;
+	struct cache *cache;
+	struct places *places;
+	struct signups *signups;
+	struct user_loads *loads;
+	struct metrics *metrics;
+	struct metric_cell *cells[M_COUNT];
+};
+
+/* The reader with the least to do. A refusal is an error, not an answer of done. */
+int api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
+	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
+
+/* main.c's routes */
+http_handler_fn signup_post;
+http_handler_fn user_get, user_list, user_patch, user_delete;
+http_handler_fn countries_get, countries_stats;
+
+/* signup.c */
+struct signups *signups_new(struct api *a);
+void signups_reload(struct signups *s, const struct conf *c);
+void signups_free(struct signups *s);
+
+/* user_get.c */
+struct user_loads *user_loads_new(struct api *a);
+void user_loads_free(struct user_loads *l);

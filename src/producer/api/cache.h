@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Three tiers: this process (lru), Redis, the database. A change reaches both
+ * caches before it is answered, and by cache:invalidate every other process.
+ *
+ * The process' tier is used only while it hears that channel: else it would
+ * not know of others' changes. Redis is trusted only while nothing that it
+ * should have forgotten is left to tell it.
+ *
+ * Threads: the loop's.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/conf.h"
+#include "base/err.h"
+#include "link/kv.h"
+
+struct api;
+struct cache;
+
+struct cache *cache_new(struct api *a, const struct conf *c, struct err *e) MUST_CHECK;
+void cache_free(struct cache *c);
+struct link *cache_link(struct cache *c);
+
+const char *cache_memory_get(struct cache *c, const char *key, size_t *length, int64_t *version);
+void cache_memory_put(struct cache *c, const char *key, const char *text, size_t length,
+	int64_t version);
+/* 0: done will be called; -1: Redis is away or not to be trusted now. */
+int cache_redis_get(struct cache *c, const char *key, kv_done_fn *done, void *arg) MUST_CHECK;
+void cache_profile_put(struct cache *c, int64_t user_id, int64_t version, const char *text,
+	size_t length);
+void cache_text_put(struct cache *c, const char *key, const char *text, size_t length);
+
+/* Its profile is older than version everywhere, before done is called. */
+void cache_user_changed(struct cache *c, int64_t user_id, int64_t version, void (*done)(void *),
+	void *arg);
+/* A country's list has changed; nobody waits for it. code may be NULL or "". */
+void cache_country_changed(struct cache *c, const char *code);

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * POST /api/users/signup. What comes while a transaction is under way forms the
+ * next one; alone, a request waits for nothing. The answer goes out after the
+ * commit, and the event to the publisher; the outbox has it in any case.
+ */
+#include "signup.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "cache.h"
+
+#define ANSWER_MAX (16u << 10)
+
+struct signups *
+signups_new(struct api *a)
+{
+	struct signups *all = must_calloc(1, sizeof *all);
+
+	all->api = a;
+	TAILQ_INIT(&all->queue);
+	buf_init(&all->text, ANSWER_MAX);
+	all->batch = signup_batch_new(all);
+	signups_reload(all, daemon_conf(a->daemon));
+	return all;
+}
+
+void
+signups_reload(struct signups *all, const struct conf *c)
+{
+	all->queue_max = (size_t)conf_int(c, "api", "queue");
+	all->batch_max = (size_t)conf_int(c, "api", "batch");
+}
+
+void
+signups_free(struct signups *all)
+{
+	if (!all)
+		return;
+	must(!all->busy && all->queued == 0);
+	signup_batch_free(all->batch);
+	buf_fini(&all->text);
+	free(all);
+}
+
+/* ---- answers ---- */
+
+static void
+gone(struct signup *s)
+{
+	loop_timer_free(s->again);
+	s->again = NULL;
+}
+
+void
+signup_fail(struct signup *s, const struct err *e)
+{
+	gone(s);
+	http_answer_error(s->request, e);
+}
+
+void
+signup_created(struct signup *s)
+{
+	struct buf *b = &s->all->text;
+
+	gone(s);
+	metric_add(s->all->api->cells[M_SIGNUPS], 1);
+	buf_clear(b);
+	buf_add_text(b, "{\"id\":");
+	buf_add_i64(b, s->user_id);
+	buf_add_text(b, ",\"username\":");
+	buf_add_json_string(b, s->in.username, strlen(s->in.username));
+	buf_add_text(b, ",\"email\":");
+	buf_add_json_string(b, s->in.email, strlen(s->in.email));
+	buf_add_text(b, ",\"status\":\"created\",\"event_id\":\"");
+	buf_add_text(b, s->event_text);
+	buf_add_text(b, "\"}");
+	http_answer_json(s->request, 201, b);
+}
+
+void
+signup_taken(struct signup *s, bool username, bool email)
+{
+	struct problem_field fields[2];
+	size_t n = 0;
+
+	gone(s);
+	if (username)
+		fields[n++] = (struct problem_field){ "username", "is taken" };
+	if (email)
+		fields[n++] = (struct problem_field){ "email", "is taken" };
+	http_answer_problem(s->request, 409,
+		username && email  ? "username and email are taken"
+			: username ? "username is taken"
+				   : "email is taken",
+		fields, n);
+}
+
+/* ---- the queue ---- */
+
+void
+signup_next(struct signups *all)
+{
+	if (all->busy || all->queued == 0)
+		return;
+	all->busy = true;
+	signup_batch_run(all->batch);
+}
+
+void
+signup_enqueue(struct signup *s)
+{
+	struct signups *all = s->all;
+	struct err e = ERR_INIT;
+
+	if (all->queued >= all->queue_max) {
+		err_set(&e, ERR_LIMIT, "%zu signups wait already", all->queued);
+		signup_fail(s, &e);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&all->queue, s, entry);
+	all->queued++;
+	metric_set(all->api->cells[M_QUEUE], (int64_t)all->queued);
+	signup_next(all);
+}
+
+/* ---- a request ---- */
+
+static void
+member(struct buf *b, const char *name, const char *text)
+{
+	if (!text || !*text)
+		return;
+	buf_add_text(b, ",\"");
+	buf_add_text(b, name);
+	buf_add_text(b, "\":");
+	buf_add_json_string(b, text, strlen(text));
+}
+
+/* The event, but for the user's id, which the database gives. */
+static int
+event_make(struct signup *s, struct err *e)
+{
+	struct arena *mem = http_mem(s->request);
+	struct buf *b = &s->all->text;
+	char now[CLOCK_RFC3339_SIZE];
+
+	s->event = uuid7_new();
+	uuid_format(&s->event, s->event_text);
+	outbox_day(&s->event, s->day);
+	clock_format_rfc3339(clock_wall_us(), now);
+	buf_clear(b);
+	buf_add_text(b, "{\"id\":\"");
+	buf_add_text(b, s->event_text);
+	buf_add_text(b, "\",\"type\":\"user.created\",\"timestamp\":\"");
+	buf_add_text(b, now);
+	buf_add_text(b, "\",\"payload\":{\"user_id\":");
+	s->head = arena_strndup(mem, buf_text(b), b->length);
+	buf_clear(b);
+	member(b, "username", s->in.username);
+	member(b, "email", s->in.email);
+	buf_add_text(b, ",\"version\":1");
+	member(b, "name", s->in.name);
+	if (s->place.city_id) {
+		member(b, "country", s->place.country);
+		member(b, "city", s->in.address.city);
+	}
+	buf_add_text(b, "}}");
+	s->tail = arena_strndup(mem, buf_text(b), b->length);
+	return s->head && s->tail && !buf_failed(b) ? 0 : err_set(e, ERR_LIMIT, "no room");
+}
+
+static void
+placed(struct signup *s)
+{
+	struct err e = ERR_INIT;
+
+	if (event_make(s, &e))
+		signup_fail(s, &e);
+	else if (s->key)
+		signup_key_claim(s);
+	else
+		signup_enqueue(s);
+}
+
+static void
+on_place(void *arg, const struct place *p, const struct err *e)
+{
+	struct signup *s = arg;
+
+	if (e && e->kind == ERR_INVALID) {
+		http_answer_problem(s->request, 422, NULL,
+			&(struct problem_field){ "address.country", e->text }, 1);
+	} else if (e) {
+		signup_fail(s, e);
+	} else {
+		s->place = *p;
+		placed(s);
+	}
+}
+
+void
+signup_post(void *arg, struct http_request *r)
+{
+	struct api *a = arg;
+	const struct json *v = http_json(r);
+	struct err e = ERR_INIT;
+	struct signup *s;
+	int known = 1;
+
+	if (!v)
+		return;
+	s = arena_alloc(http_mem(r), sizeof *s);
+	must(s);
+	s->all = a->signups;
+	s->request = r;
+	user_input_read(v, true, http_mem(r), &s->in);
+	if (s->in.error_count) {
+		http_answer_problem(r, 422, "some fields are not as they must be", s->in.errors,
+			s->in.error_count);
+		return;
+	}
+	if (signup_key_read(s))
+		return;
+	if (s->in.has_address && !s->in.address_null)
+		known = place_find(a->places, &s->in.address, &s->place, on_place, s, &e);
+	if (known < 0)
+		signup_fail(s, &e);
+	else if (known)
+		placed(s);
+}

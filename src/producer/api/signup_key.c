@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Idempotency-Key. The key is claimed by a statement that commits by itself,
+ * with the event's id as the claim; the signup's transaction goes through only
+ * while the claim stands, and writes the answer beside it. So whoever comes
+ * with the same key finds the answer, or a claim: then it waits, and takes an
+ * old claim over, whose process must have died on the way.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "signup.h"
+
+#define ASK_MS 25
+#define WAIT_MS 10000
+
+static const struct sql_statement claim = { "signup_key_claim",
+	"WITH c AS (INSERT INTO signup_keys (key, fingerprint, claim) VALUES ($1, encode(sha256(convert_to($2, 'UTF8')), 'hex'), $3::uuid)"
+	" ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, claim = excluded.claim,"
+	" claimed_at = now(), user_id = NULL, taken = NULL"
+	" WHERE signup_keys.claimed_at < now() - interval '24 hours'"
+	" OR (signup_keys.user_id IS NULL AND signup_keys.taken IS NULL"
+	" AND signup_keys.fingerprint = excluded.fingerprint"
+	" AND signup_keys.claimed_at < now() - interval '15 seconds') RETURNING 1)"
+	" SELECT EXISTS (SELECT FROM c), k.fingerprint = encode(sha256(convert_to($2, 'UTF8')), 'hex'),"
+	" k.claim, k.user_id, k.taken"
+	" FROM (SELECT) AS one LEFT JOIN signup_keys k ON k.key = $1" };
+
+/* The normalised body: the order of names, blanks and the e-mail's case make no other one. */
+static const char *
+body_normal(const struct signup *s, struct arena *mem)
+{
+	const struct address_input *a = &s->in.address;
+	const char *const parts[] = { s->in.username, s->in.email, s->in.name, a->street,
+		a->postal_code, a->city, a->region, a->country };
+	const char *text;
+	struct buf b;
+
+	buf_init(&b, 64 << 10);
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		if (parts[i])
+			buf_add_json_string(&b, parts[i], strlen(parts[i]));
+		buf_add_char(&b, ',');
+	}
+	text = arena_strndup(mem, buf_text(&b), b.length);
+	buf_fini(&b);
+	return text;
+}
+
+int
+signup_key_read(struct signup *s)
+{
+	const char *key = http_header(s->request, "Idempotency-Key");
+
+	if (!key)
+		return 0;
+	for (const char *p = key; *p; p++)
+		if (*p < 0x21 || *p > 0x7e)
+			key = "";
+	if (!*key || strlen(key) > SIGNUP_KEY_MAX) {
+		http_answer_problem(s->request, 422, NULL,
+			&(struct problem_field){ "Idempotency-Key",
+				"needs 1 to 255 visible ASCII characters" },
+			1);
+		return -1;
+	}
+	s->key = key;
+	s->normal = body_normal(s, http_mem(s->request));
+	must(s->normal);
+	return 0;
+}
+
+static void claim_run(void *arg);
+
+static void
+again(struct signup *s)
+{
+	struct err e = ERR_INIT;
+
+	if (clock_mono_ms() > s->key_until_ms) {
+		err_set(&e, ERR_AWAY, "another request with this Idempotency-Key is under way");
+		signup_fail(s, &e);
+		return;
+	}
+	if (!s->again)
+		s->again = loop_timer_new(s->all->api->loop, claim_run, s);
+	loop_timer_set(s->again, ASK_MS);
+}
+
+/* What was answered to the first one. */
+static void
+answer_again(struct signup *s, const struct sql_result *r)
+{
+	struct err e = ERR_INIT;
+	const char *taken = sql_text(r, 0, 4);
+
+	if (taken) {
+		signup_taken(s, strstr(taken, "username") != NULL, strstr(taken, "email") != NULL);
+		return;
+	}
+	snprintf(s->event_text, sizeof s->event_text, "%s", sql_text(r, 0, 2));
+	if (sql_i64(r, 0, 3, &s->user_id, &e))
+		signup_fail(s, &e);
+	else
+		signup_created(s);
+}
+
+static void
+on_claim(void *arg, const struct sql_result *r, const struct err *e)
+{
+	struct signup *s = arg;
+	struct err why = ERR_INIT;
+	bool mine, same = false;
+
+	if (e && !(r && sql_again(r))) {
+		signup_fail(s, e);
+		return;
+	}
+	if (e) {
+		again(s);
+		return;
+	}
+	if (sql_bool(r, 0, 0, &mine, &why) ||
+		(!sql_null(r, 0, 1) && sql_bool(r, 0, 1, &same, &why))) {
+		signup_fail(s, &why);
+	} else if (mine) {
+		signup_enqueue(s);
+	} else if (sql_null(r, 0, 1)) {
+		again(s); /* claimed by another after our look */
+	} else if (!same) {
+		loop_timer_free(s->again);
+		s->again = NULL;
+		http_answer_problem(s->request, 422,
+			"this Idempotency-Key came with another body before",
+			&(struct problem_field){ "Idempotency-Key", "is used for another body" },
+			1);
+	} else if (sql_null(r, 0, 3) && sql_null(r, 0, 4)) {
+		again(s);
+	} else {
+		answer_again(s, r);
+	}
+}
+
+static void
+claim_run(void *arg)
+{
+	struct signup *s = arg;
+	struct err e = ERR_INIT;
+
+	sql_params_init(&s->params);
+	sql_add_text(&s->params, s->key);
+	sql_add_text(&s->params, s->normal);
+	sql_add_text(&s->params, s->event_text);
+	if (api_read(s->all->api, NULL, &claim, &s->params, on_claim, s, &e))
+		signup_fail(s, &e);
+}
+
+void
+signup_key_claim(struct signup *s)
+{
+	s->key_until_ms = clock_mono_ms() + WAIT_MS;
+	claim_run(s);
+}

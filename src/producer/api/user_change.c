@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * PATCH, PUT (both merge) and DELETE /api/users/{id}: one statement changes the
+ * row, raises its version and stores the event; then the caches hear of it, and
+ * only then the client: a GET after the answer shows the change.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api.h"
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "cache.h"
+#include "places.h"
+#include "user_input.h"
+#include "user_json.h"
+
+#define ANSWER_MAX (64u << 10)
+#define TURNS_MAX 4
+
+#define OLD \
+	"WITH old AS MATERIALIZED (SELECT u.id, u.version, u.address_id, co.code FROM users u" \
+	" LEFT JOIN addresses a ON a.id = u.address_id LEFT JOIN cities ci ON ci.id = a.city_id" \
+	" LEFT JOIN countries co ON co.id = ci.country_id WHERE u.id = $1 FOR UPDATE OF u)," \
+	" go AS (SELECT * FROM old WHERE $2::bigint IS NULL OR version = $2)"
+#define EVENT(type, payload) \
+	" e AS (SELECT json_build_object('id', $3::text, 'type', '" type \
+	"', 'timestamp', $4::text, 'payload', json_strip_nulls(json_build_object(" payload \
+	")))::text AS body FROM "
+#define STORE(type) \
+	" o AS (INSERT INTO outbox (day, event_id, type, user_id, body, traceparent)" \
+	" SELECT $5::date, $3::uuid, '" type "', $1::bigint, body, $6 FROM e)," \
+	" p AS (INSERT INTO outbox_unpublished (event_id, day) SELECT $3::uuid, $5::date FROM e)"
+
+/* $7 username, $8 email, $9 has name, $10 name, $11 has address, $12 city, $13 street, $14 postal,
+ * $15 country's code, $16 city's name */
+static const struct sql_statement update = {
+	"user_update",
+	OLD
+	", an AS (SELECT nextval('addresses_id_seq') AS id FROM go"
+	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND address_id IS NULL),"
+	" ai AS (INSERT INTO addresses (id, street, postal_code, city_id)"
+	" SELECT id, $13::text, $14::text, $12::bigint FROM an),"
+	" au AS (UPDATE addresses a SET street = $13, postal_code = $14, city_id = $12 FROM go"
+	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND a.id = go.address_id),"
+	" u AS (UPDATE users SET username = coalesce($7::text, username),"
+	" email = coalesce($8::text, email),"
+	" name = CASE WHEN $9::boolean THEN $10::text ELSE name END,"
+	" address_id = CASE WHEN NOT $11::boolean THEN users.address_id"
+	" WHEN $12::bigint IS NULL THEN NULL"
+	" ELSE coalesce(users.address_id, (SELECT id FROM an)) END,"
+	" version = users.version + 1, updated_at = now() FROM go WHERE users.id = go.id"
+	" RETURNING users.id, users.username, users.email, users.name, users.version,"
+	" users.address_id),"
+	" w AS (SELECT u.*, CASE WHEN $11::boolean THEN $15::text ELSE go.code END AS country,"
+	" CASE WHEN $11::boolean THEN $16::text ELSE (SELECT ci.name FROM addresses a"
+	" JOIN cities ci ON ci.id = a.city_id WHERE a.id = go.address_id) END AS city,"
+	" go.code AS previous_country FROM u JOIN go ON go.id = u.id)," EVENT("user.updated",
+		"'user_id', id, 'username', username, 'email', email, 'version', version,"
+		" 'name', name, 'country', country, 'city', city,"
+		" 'previous_country', previous_country") "w)," STORE("user.updated") " SELECT old.version, w.version, e.body, old.code, w.country FROM old"
+										     " LEFT JOIN w ON true LEFT JOIN e ON true"
+};
+
+static const struct sql_statement drop = {
+	"user_delete",
+	OLD
+	", u AS (DELETE FROM users USING go WHERE users.id = go.id RETURNING users.id),"
+	" a AS (DELETE FROM addresses USING go, u WHERE addresses.id = go.address_id)," EVENT(
+		"user.deleted",
+		"'user_id', go.id, 'version', go.version + 1, 'country', go.code") "go JOIN u ON"
+										   " u.id = go.id)," STORE(
+											   "user.deleted") " SELECT old.version, old.version + 1, e.body, old.code, NULL FROM old LEFT JOIN e ON true"
+};
+
+static const struct sql_statement read_back = { "user_read_back", USER_SELECT " WHERE u.id = $1" };
+
+/* Lives in its request's arena. */
+struct change {
+	struct api *api;
+	struct http_request *request;
+	bool deleting;
+	struct user_input in;
+	struct place place;
+	int64_t id, if_match; /* if_match 0: any */
+	struct uuid event;
+	char event_text[UUID_TEXT_SIZE], day[OUTBOX_DAY_SIZE], now[CLOCK_RFC3339_SIZE];
+	struct sql_params params;
+	unsigned turns;
+	int64_t version;
+};
+
+static void run(struct change *c);
+
+/* ---- after it is in force ---- */
+
+static void
+on_read_back(void *arg, const struct sql_result *r, const struct err *e)
+{
+	struct change *c = arg;
+	struct buf b;
+	char tag[32];
+
+	if (e) {
+		http_answer_error(c->request, e);
+		return;
+	}
+	if (r->rows == 0) { /* deleted by another since */
+		http_answer_problem(c->request, 404, "no such user", NULL, 0);
+		return;
+	}
+	buf_init(&b, ANSWER_MAX);
+	user_json(&b, r, 0);
+	snprintf(tag, sizeof tag, "\"%s\"", sql_text(r, 0, USER_VERSION));
+	http_answer_header(c->request, "ETag", tag);
+	http_answer_json(c->request, 200, &b);
+	buf_fini(&b);
+}
+
+static void
+on_caches_told(void *arg)
+{
+	struct change *c = arg;
+	struct err e = ERR_INIT;
+
+	if (c->deleting) {
+		http_answer(c->request, 204, NULL, NULL, 0);
+		return;
+	}
+	sql_params_init(&c->params);
+	sql_add_i64(&c->params, c->id);
+	if (api_read(c->api, NULL, &read_back, &c->params, on_read_back, c, &e))
+		http_answer_error(c->request, &e);
+}
+
+static void
+in_force(struct change *c, const struct sql_result *r)
+{
+	struct publisher_batch *out = publisher_batch_new(sql_length(r, 0, 2) + 512);
+	const char *before = sql_text(r, 0, 3), *after = sql_text(r, 0, 4);
+
+	publisher_batch_add(out,
+		&(struct publisher_event){ .id = c->event,
+			.type = c->deleting ? "user.deleted" : "user.updated",
+			.body = sql_text(r, 0, 2),
+			.length = sql_length(r, 0, 2),
+			.traceparent = http_trace(c->request)->parent });
+	(void)publisher_push(c->api->publisher, out);
+	cache_country_changed(c->api->cache, before);
+	if (after && (!before || strcmp(before, after) != 0))
+		cache_country_changed(c->api->cache, after);
+	cache_user_changed(c->api->cache, c->id, c->version, on_caches_told, c);
+}
+
+/* ---- the change ---- */
+
+static void
+taken(struct change *c, const struct sql_result *r)
+{
+	bool username = strcmp(r->constraint, "users_username_key") == 0;
+	bool email = strcmp(r->constraint, "users_email_key") == 0;
+	const struct problem_field field = { username ? "username" : "email", "is taken" };
+
+	if (username || email) {
+		http_answer_problem(c->request, 409,
+			username ? "username is taken" : "email is taken", &field, 1);
+		return;
+	}
+	places_forget(c->api->places);
+	http_answer_problem(c->request, 503, "the address' city has just gone", NULL, 0);
+}
+
+static void
+on_changed(void *arg, const struct sql_result *r, const struct err *e)
+{
+	struct change *c = arg;
+	struct err why = ERR_INIT;
+
+	if (e && sql_again(r) && ++c->turns < TURNS_MAX) {
+		run(c);
+	} else if (e && e->kind == ERR_CONFLICT) {
+		taken(c, r);
+	} else if (e) {
+		http_answer_error(c->request, e);
+	} else if (r->rows == 0) {
+		http_answer_problem(c->request, 404, "no such user", NULL, 0);
+	} else if (sql_null(r, 0, 2)) {
+		http_answer_problem(c->request, 412, "the user has changed since: read it again",
+			NULL, 0);
+	} else if (sql_i64(r, 0, 1, &c->version, &why)) {
+		http_answer_error(c->request, &why);
+	} else {
+		in_force(c, r);
+	}
+}
+
+static void
+run(struct change *c)
+{
+	struct err e = ERR_INIT;
+	struct sql_params *p = &c->params;
+
+	sql_params_init(p);
+	sql_add_i64(p, c->id);
+	if (c->if_match)
+		sql_add_i64(p, c->if_match);
+	else
+		sql_add_text(p, NULL);
+	sql_add_text(p, c->event_text);
+	sql_add_text(p, c->now);
+	sql_add_text(p, c->day);
+	sql_add_text(p, http_trace(c->request)->parent);
+	if (!c->deleting) {
+		sql_add_text(p, c->in.username);
+		sql_add_text(p, *c->in.email ? c->in.email : NULL);
+		sql_add_bool(p, c->in.has_name);
+		sql_add_text(p, c->in.name);
+		sql_add_bool(p, c->in.has_address);
+		if (c->place.city_id)
+			sql_add_i64(p, c->place.city_id);
+		else
+			sql_add_text(p, NULL);
+		sql_add_text(p, c->in.address.street);
+		sql_add_text(p, c->in.address.postal_code);
+		sql_add_text(p, c->place.city_id ? c->place.country : NULL);
+		sql_add_text(p, c->in.address.city);
+	}
+	if (api_read(c->api, NULL, c->deleting ? &drop : &update, p, on_changed, c, &e))
+		http_answer_error(c->request, &e);
+}
+
+static void
+on_place(void *arg, const struct place *p, const struct err *e)
+{
+	struct change *c = arg;
+
+	if (e && e->kind == ERR_INVALID) {
+		http_answer_problem(c->request, 422, NULL,
+			&(struct problem_field){ "address.country", e->text }, 1);
+	} else if (e) {
+		http_answer_error(c->request, e);
+	} else {
+		c->place = *p;
+		run(c);
+	}
+}
+
+/* If-Match: * or the version as ETag gave it. NULL: answered. */
+static struct change *
+change_new(struct api *a, struct http_request *r, bool deleting)
+{
+	const char *match = http_header(r, "If-Match");
+	struct change *c = arena_alloc(http_mem(r), sizeof *c);
+	char *end;
+
+	must(c);
+	c->api = a;
+	c->request = r;
+	c->deleting = deleting;
+	if (!http_part_id(r, 0, &c->id)) {
+		http_answer_problem(r, 404, "no such user", NULL, 0);
+		return NULL;
+	}
+	if (match && strcmp(match, "*") != 0) {
+		c->if_match = *match == '"' ? strtoll(match + 1, &end, 10) : 0;
+		if (c->if_match <= 0 || strcmp(end, "\"") != 0) {
+			http_answer_problem(r, 412, "If-Match is no ETag of ours", NULL, 0);
+			return NULL;
+		}
+	}
+	c->event = uuid7_new();
+	uuid_format(&c->event, c->event_text);
+	outbox_day(&c->event, c->day);
+	clock_format_rfc3339(clock_wall_us(), c->now);
+	return c;
+}
+
+void
+user_patch(void *arg, struct http_request *r)
+{
+	struct api *a = arg;
+	const struct json *v = http_json(r);
+	struct change *c = v ? change_new(a, r, false) : NULL;
+	struct err e = ERR_INIT;
+	int known = 1;
+
+	if (!c)
+		return;
+	user_input_read(v, false, http_mem(r), &c->in);
+	if (!c->in.error_count && json_count(v) == 0) {
+		http_answer_problem(r, 422, "the body changes nothing", NULL, 0);
+		return;
+	}
+	if (c->in.error_count) {
+		http_answer_problem(r, 422, "some fields are not as they must be", c->in.errors,
+			c->in.error_count);
+		return;
+	}
+	if (c->in.has_address && !c->in.address_null)
+		known = place_find(a->places, &c->in.address, &c->place, on_place, c, &e);
+	if (known < 0)
+		http_answer_error(r, &e);
+	else if (known)
+		run(c);
+}
+
+void
+user_delete(void *arg, struct http_request *r)
+{
+	struct change *c = change_new(arg, r, true);
+
+	if (c)
+		run(c);
+}

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* GET /api/users/{id}: the process, Redis, the database; one rebuild at a time for one key. */
+#include "user_get.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "api.h"
+#include "base/json.h"
+#include "cache.h"
+#include "run/profile.h"
+#include "user_json.h"
+
+#define ANSWER_MAX (64u << 10)
+
+static const struct sql_statement by_id = { "user_by_id", USER_SELECT " WHERE u.id = $1" };
+
+struct load {
+	UT_hash_handle hh;
+	struct api *api;
+	int64_t user_id;
+	char key[PROFILE_KEY_SIZE];
+	bool forgotten; /* not in the table any more */
+	struct http_request **waiting;
+	size_t count, room;
+	struct arena *mem;
+	struct sql_params params;
+};
+
+struct user_loads {
+	struct api *api;
+	struct load *by_key;
+};
+
+struct user_loads *
+user_loads_new(struct api *a)
+{
+	struct user_loads *l = must_calloc(1, sizeof *l);
+
+	l->api = a;
+	return l;
+}
+
+void
+user_loads_free(struct user_loads *l)
+{
+	must(!l || !l->by_key); /* every link has answered by now */
+	free(l);
+}
+
+void
+user_loads_forget(struct user_loads *l, const char *key)
+{
+	struct load *one;
+
+	if (!l)
+		return;
+	HASH_FIND_STR(l->by_key, key, one);
+	if (!one)
+		return;
+	HASH_DEL(l->by_key, one);
+	one->forgotten = true;
+}
+
+static void
+wait_for(struct load *l, struct http_request *r)
+{
+	if (l->count == l->room) {
+		l->room = l->room ? l->room * 2 : 4;
+		l->waiting = must_realloc(l->waiting, l->room * sizeof *l->waiting);
+	}
+	l->waiting[l->count++] = r;
+}
+
+static void
+answer_user(struct http_request *r, const char *text, size_t length, int64_t version)
+{
+	char tag[32];
+
+	snprintf(tag, sizeof tag, "\"%" PRId64 "\"", version);
+	http_answer_header(r, "ETag", tag);
+	http_answer(r, 200, "application/json", text, length);
+}
+
+static void
+load_end(struct load *l)
+{
+	if (!l->forgotten)
+		HASH_DEL(l->api->loads->by_key, l);
+	arena_free(l->mem);
+	free(l->waiting);
+	free(l);
+}
+
+static void
+load_answer(struct load *l, const char *text, size_t length, int64_t version)
+{
+	if (!l->forgotten)
+		cache_memory_put(l->api->cache, l->key, text, length, version);
+	for (size_t i = 0; i < l->count; i++)
+		answer_user(l->waiting[i], text, length, version);
+	load_end(l);
+}
+
+static void
+load_fail(struct load *l, const struct err *e)
+{
+	for (size_t i = 0; i < l->count; i++)
+		http_answer_error(l->waiting[i], e);
+	load_end(l);
+}
+
+static void
+on_row(void *arg, const struct sql_result *r, const struct err *e)
+{
+	struct load *l = arg;
+	struct err why = ERR_INIT;
+	int64_t version;
+	struct buf b;
+
+	if (e) {
+		load_fail(l, e);
+		return;
+	}
+	if (r->rows == 0) {
+		err_set(&why, ERR_MISSING, "no such user");
+		load_fail(l, &why);
+		return;
+	}
+	if (sql_i64(r, 0, USER_VERSION, &version, &why)) {
+		load_fail(l, &why);
+		return;
+	}
+	buf_init(&b, ANSWER_MAX);
+	user_json(&b, r, 0);
+	if (buf_failed(&b)) {
+		err_set(&why, ERR_INTERNAL, "a user is over %u bytes", ANSWER_MAX);
+		load_fail(l, &why);
+	} else {
+		if (!l->forgotten)
+			cache_profile_put(l->api->cache, l->user_id, version, buf_text(&b),
+				b.length);
+		load_answer(l, buf_text(&b), b.length, version);
+	}
+	buf_fini(&b);
+}
+
+static void
+from_database(struct load *l)
+{
+	struct err e = ERR_INIT;
+
+	sql_params_init(&l->params);
+	sql_add_i64(&l->params, l->user_id);
+	metric_add(l->api->cells[M_REDIS_MISSES], 1);
+	if (api_read(l->api, l->mem, &by_id, &l->params, on_row, l, &e))
+		load_fail(l, &e);
+}
+
+/* What is in Redis may be anybody's: it is a user's JSON with a version, or it is not there. */
+static bool
+version_read(struct load *l, const struct kv_reply *r, int64_t *version)
+{
+	const struct json *v;
+	int64_t id;
+
+	return json_parse(l->mem, r->text, r->length, &v, NULL) == 0 &&
+		json_type(v) == JSON_OBJECT && json_get(v, "id") && json_get(v, "version") &&
+		json_integer(json_get(v, "id"), &id) && id == l->user_id &&
+		json_integer(json_get(v, "version"), version);
+}
+
+static void
+on_redis(void *arg, const struct kv_reply *r, const struct err *e)
+{
+	struct load *l = arg;
+	int64_t version;
+
+	if (!e && r->type == KV_TEXT && version_read(l, r, &version)) {
+		metric_add(l->api->cells[M_REDIS_HITS], 1);
+		load_answer(l, r->text, r->length, version);
+	} else {
+		from_database(l);
+	}
+}
+
+void
+user_get(void *arg, struct http_request *r)
+{
+	struct api *a = arg;
+	char key[PROFILE_KEY_SIZE];
+	const char *text;
+	struct load *l;
+	int64_t id, version;
+	size_t length;
+
+	if (!http_part_id(r, 0, &id)) {
+		http_answer_problem(r, 404, "no such user", NULL, 0);
+		return;
+	}
+	profile_key(id, key);
+	text = cache_memory_get(a->cache, key, &length, &version);
+	if (text) {
+		answer_user(r, text, length, version);
+		return;
+	}
+	HASH_FIND_STR(a->loads->by_key, key, l);
+	if (l) {
+		wait_for(l, r);
+		return;
+	}
+	l = must_calloc(1, sizeof *l);
+	l->api = a;
+	l->user_id = id;
+	memcpy(l->key, key, sizeof key);
+	l->mem = arena_new(4096, 4 << 20);
+	wait_for(l, r);
+	HASH_ADD_STR(a->loads->by_key, key, l);
+	if (cache_redis_get(a->cache, key, on_redis, l))
+		from_database(l);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+#include "user_json.h"
+
+#include <string.h>
+
+void
+user_json_text(struct buf *out, const char *name, const struct sql_result *r, size_t row,
+	size_t column)
+{
+	buf_add_char(out, '"');
+	buf_add_text(out, name);
+	buf_add_text(out, "\":");
+	if (sql_null(r, row, column))
+		buf_add_text(out, "null");
+	else
+		buf_add_json_string(out, sql_text(r, row, column), sql_length(r, row, column));
+}
+
+/* A number as PostgreSQL writes it; what is none in JSON (NaN, Infinity) is null. */
+static void
+number(struct buf *out, const char *name, const struct sql_result *r, size_t row, size_t column)
+{
+	const char *text = sql_text(r, row, column);
+
+	buf_printf(out, ",\"%s\":%s", name, text && strpbrk(text, "NaIi") ? "null" : text);
+}
+
+void
+user_json(struct buf *out, const struct sql_result *r, size_t row)
+{
+	static const char *const address[] = { "street", "postal_code", "city", "region", "country",
+		"country_name" };
+
+	buf_add_text(out, "{\"id\":");
+	buf_add_text(out, sql_text(r, row, USER_ID));
+	buf_add_char(out, ',');
+	user_json_text(out, "username", r, row, 1);
+	buf_add_char(out, ',');
+	user_json_text(out, "email", r, row, 2);
+	buf_add_char(out, ',');
+	user_json_text(out, "name", r, row, 3);
+	number(out, "profile_score", r, row, 4);
+	buf_add_text(out,
+		strcmp(sql_text(r, row, 5), "0") == 0 ? ",\"is_verified\":false"
+						      : ",\"is_verified\":true");
+	number(out, "version", r, row, USER_VERSION);
+	buf_add_char(out, ',');
+	user_json_text(out, "created_at", r, row, 7);
+	buf_add_char(out, ',');
+	user_json_text(out, "updated_at", r, row, 8);
+	buf_add_text(out, ",\"address\":");
+	if (sql_null(r, row, 9)) {
+		buf_add_text(out, "null}");
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(address); i++) {
+		buf_add_char(out, i ? ',' : '{');
+		user_json_text(out, address[i], r, row, 9 + i);
+	}
+	buf_add_text(out, "}}");
+}

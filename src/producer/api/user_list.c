@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * GET /api/users: by country, by city with a least score, by username, by
+ * e-mail, or all; in pages by id. A country's first page of the usual size is
+ * cached under users:country:{code}.
+ */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "api.h"
+#include "base/identity.h"
+#include "base/json.h"
+#include "cache.h"
+#include "run/profile.h"
+#include "user_json.h"
+
+#define LIMIT_USUAL 50
+#define LIMIT_MAX 200
+#define ANSWER_MAX (2u << 20)
+
+#define PAGE " ORDER BY u.id LIMIT $2"
+static const struct sql_statement by_country = { "users_by_country",
+	USER_SELECT " WHERE u.id > $1 AND co.code = $3" PAGE };
+static const struct sql_statement by_city = { "users_by_city",
+	USER_SELECT " WHERE u.id > $1 AND lower(ci.name) = lower($3)"
+		    " AND ($4::text IS NULL OR co.code = $4)"
+		    " AND ($5::float8 IS NULL OR u.profile_score >= $5)" PAGE };
+static const struct sql_statement by_username = { "users_by_username",
+	USER_SELECT " WHERE u.id > $1 AND lower(u.username) = lower($3)" PAGE };
+static const struct sql_statement by_email = { "users_by_email",
+	USER_SELECT " WHERE u.id > $1 AND u.email = $3" PAGE };
+static const struct sql_statement all_users = { "users_all", USER_SELECT " WHERE u.id > $1" PAGE };
+
+/* Lives in its request's arena. */
+struct listing {
+	struct api *api;
+	struct http_request *request;
+	struct sql_params params;
+	const struct sql_statement *statement;
+	int64_t limit, after;
+	const char *text[3]; /* $3 to $5 */
+	size_t text_count;
+	char key[PROFILE_KEY_SIZE]; /* "": not cached */
+	char email[EMAIL_MAX + 1], country[4];
+	struct problem_field errors[8];
+	size_t error_count;
+};
+
+static void
+fault(struct listing *l, const char *field, const char *reason)
+{
+	if (l->error_count < ARRAY_LEN(l->errors))
+		l->errors[l->error_count++] = (struct problem_field){ field, reason };
+}
+
+static void
+on_rows(void *arg, const struct sql_result *r, const struct err *e)
+{
+	struct listing *l = arg;
+	size_t n = r->rows < (size_t)l->limit ? r->rows : (size_t)l->limit;
+	struct buf b;
+
+	if (e) {
+		http_answer_error(l->request, e);
+		return;
+	}
+	buf_init(&b, ANSWER_MAX);
+	buf_add_text(&b, "{\"items\":[");
+	for (size_t row = 0; row < n; row++) {
+		if (row)
+			buf_add_char(&b, ',');
+		user_json(&b, r, row);
+	}
+	buf_add_text(&b, "],\"next_cursor\":");
+	if (r->rows > n)
+		buf_printf(&b, "\"%s\"}", sql_text(r, n - 1, USER_ID));
+	else
+		buf_add_text(&b, "null}");
+	if (*l->key && !buf_failed(&b)) {
+		cache_memory_put(l->api->cache, l->key, buf_text(&b), b.length, 0);
+		cache_text_put(l->api->cache, l->key, buf_text(&b), b.length);
+	}
+	http_answer_json(l->request, 200, &b);
+	buf_fini(&b);
+}
+
+static void
+from_database(struct listing *l)
+{
+	struct err e = ERR_INIT;
+
+	sql_params_init(&l->params);
+	sql_add_i64(&l->params, l->after);
+	sql_add_i64(&l->params, l->limit + 1); /* one more tells whether there is a next page */
+	for (size_t i = 0; i < l->text_count; i++)
+		sql_add_text(&l->params, l->text[i]);
+	if (api_read(l->api, NULL, l->statement, &l->params, on_rows, l, &e))
+		http_answer_error(l->request, &e);
+}
+
+static void
+on_redis(void *arg, const struct kv_reply *r, const struct err *e)
+{
+	struct listing *l = arg;
+	const struct json *v;
+
+	if (e || r->type != KV_TEXT ||
+		json_parse(http_mem(l->request), r->text, r->length, &v, NULL) ||
+		json_type(v) != JSON_OBJECT || !json_get(v, "items")) {
+		metric_add(l->api->cells[M_REDIS_MISSES], 1);
+		from_database(l);
+		return;
+	}
+	metric_add(l->api->cells[M_REDIS_HITS], 1);
+	cache_memory_put(l->api->cache, l->key, r->text, r->length, 0);
+	http_answer(l->request, 200, "application/json", r->text, r->length);
+}
+
+/* ---- the query ---- */
+
+static void
+number_read(struct listing *l, const char *name, int64_t min, int64_t max, int64_t *out)
+{
+	const char *text = http_query(l->request, name);
+	char *end;
+	int64_t n;
+
+	if (!text)
+		return;
+	n = isdigit((unsigned char)*text) && strlen(text) <= 16 ? strtoll(text, &end, 10) : -1;
+	if (n < min || n > max || *end)
+		fault(l, name,
+			strcmp(name, "limit") == 0 ? "wants 1 to 200" : "is not a cursor of ours");
+	else
+		*out = n;
+}
+
+static const char *
+text_read(struct listing *l, const char *name, size_t max)
+{
+	const char *text = http_query(l->request, name);
+
+	if (text && (!*text || strlen(text) > max)) {
+		fault(l, name, "is empty or too long");
+		return NULL;
+	}
+	return text;
+}
+
+static const char *
+score_read(struct listing *l)
+{
+	const char *text = http_query(l->request, "min_score");
+	size_t digits;
+
+	if (!text)
+		return NULL;
+	digits = strspn(text, "0123456789.");
+	if (!*text || text[digits] || digits > 12 || strchr(text, '.') != strrchr(text, '.') ||
+		!isdigit((unsigned char)*text) || !isdigit((unsigned char)text[digits - 1])) {
+		fault(l, "min_score", "is not a number from 0 on");
+		return NULL;
+	}
+	return text;
+}
+
+static const char *
+country_read(struct listing *l)
+{
+	const char *text = text_read(l, "country", 3);
+	size_t i = 0;
+
+	if (!text)
+		return NULL;
+	for (; text[i] && isalpha((unsigned char)text[i]); i++)
+		l->country[i] = (char)toupper((unsigned char)text[i]);
+	if (text[i] || i < 2) {
+		fault(l, "country", "is not an ISO code");
+		return NULL;
+	}
+	return l->country;
+}
+
+static void
+filters_read(struct listing *l)
+{
+	const char *country = country_read(l), *city = text_read(l, "city", 400);
+	const char *username = text_read(l, "username", 50), *email = text_read(l, "email", 400);
+	const char *score = score_read(l);
+	struct err e = ERR_INIT;
+
+	if (!!username + !!email + (country || city) > 1)
+		fault(l, username ? "username" : "email", "cannot be combined with another filter");
+	if (score && !city)
+		fault(l, "min_score", "goes with city");
+	if (email && email_normalize(email, strlen(email), l->email, &e))
+		fault(l, "email", "is not an e-mail address");
+	if (username) {
+		l->statement = &by_username;
+		l->text[l->text_count++] = username;
+	} else if (email) {
+		l->statement = &by_email;
+		l->text[l->text_count++] = l->email;
+	} else if (city) {
+		l->statement = &by_city;
+		l->text[0] = city;
+		l->text[1] = country;
+		l->text[2] = score;
+		l->text_count = 3;
+	} else if (country) {
+		l->statement = &by_country;
+		l->text[l->text_count++] = country;
+		if (l->limit == LIMIT_USUAL && l->after == 0)
+			profile_country_key(country, l->key);
+	}
+}
+
+void
+user_list(void *arg, struct http_request *r)
+{
+	struct listing *l = arena_alloc(http_mem(r), sizeof *l);
+	struct api *a = arg;
+	const char *text;
+	int64_t version;
+	size_t length;
+
+	must(l);
+	*l = (struct listing){ .api = a,
+		.request = r,
+		.statement = &all_users,
+		.limit = LIMIT_USUAL };
+	number_read(l, "limit", 1, LIMIT_MAX, &l->limit);
+	number_read(l, "cursor", 0, JSON_INTEGER_MAX, &l->after);
+	filters_read(l);
+	if (l->error_count) {
+		http_answer_problem(r, 422, NULL, l->errors, l->error_count);
+		return;
+	}
+	text = *l->key ? cache_memory_get(a->cache, l->key, &length, &version) : NULL;
+	if (text)
+		http_answer(r, 200, "application/json", text, length);
+	else if (!*l->key || cache_redis_get(a->cache, l->key, on_redis, l))
+		from_database(l);
+}
