@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Bulk writes. Each kind is a bulk operation of its own and small enough to be
+ * one command: the driver reports the first write error even when a later
+ * command of the same operation was lost, so with more than one it could not
+ * be told what was done.
+ */
+#include "link/doc_bulk.h"
+
+#include "link/doc_own.h"
+
+enum { INSERTS, UPDATES, DELETES, KINDS };
+
+struct part {
+	mongoc_bulk_operation_t *bulk; /* NULL: none of the kind */
+	uint32_t *item;                /* of each of its writes */
+	size_t count, room, bytes;
+};
+
+struct doc_bulk {
+	struct arena *mem;
+	const char *collection;
+	struct part parts[KINDS];
+	struct doc_item *items; /* made by run */
+	size_t count;
+	bson_t plain, upsert; /* options */
+	bool ran;
+};
+
+static void
+bulk_free(void *p)
+{
+	struct doc_bulk *b = p;
+
+	for (size_t i = 0; i < KINDS; i++) {
+		mongoc_bulk_operation_destroy(b->parts[i].bulk);
+		free(b->parts[i].item);
+	}
+	bson_destroy(&b->plain);
+	bson_destroy(&b->upsert);
+	free(b);
+}
+
+struct doc_bulk *
+doc_bulk_new(struct arena *mem, const char *collection)
+{
+	struct doc_bulk *b = must_calloc(1, sizeof *b);
+
+	b->mem = mem;
+	/* bodies are right by construction; the driver would refuse names that servers take */
+	bson_init(&b->plain);
+	must(BSON_APPEND_BOOL(&b->plain, "validate", false));
+	bson_copy_to(&b->plain, &b->upsert);
+	must(BSON_APPEND_BOOL(&b->upsert, "upsert", true));
+	if (!arena_defer(mem, bulk_free, b))
+		return NULL;
+	b->collection = arena_strdup(mem, collection);
+	return b->collection ? b : NULL;
+}
+
+size_t
+doc_bulk_count(const struct doc_bulk *b)
+{
+	return b ? b->count : 0;
+}
+
+/* Room for one more write of the kind; NULL: e says why not. */
+static struct part *
+part_for(struct doc_bulk *b, int kind, size_t bytes, struct err *e)
+{
+	struct part *p;
+
+	if (!b || b->count >= DOC_BULK_MAX || b->parts[kind].bytes + bytes > DOC_BULK_BYTES_MAX) {
+		err_set(e, ERR_LIMIT, "the bulk is full: %zu writes", doc_bulk_count(b));
+		return NULL;
+	}
+	must(!b->ran);
+	p = &b->parts[kind];
+	if (!p->bulk)
+		p->bulk = mongoc_bulk_operation_new(false);
+	if (p->count == p->room) {
+		p->room = p->room ? 2 * p->room : 64;
+		p->item = must_realloc(p->item, p->room * sizeof *p->item);
+	}
+	return p;
+}
+
+static int
+added(struct doc_bulk *b, struct part *p, size_t bytes, bool good, const bson_error_t *why,
+	struct err *e)
+{
+	if (!good)
+		return doc_error_set(why, e);
+	p->bytes += bytes;
+	p->item[p->count++] = (uint32_t)b->count++;
+	return 0;
+}
+
+int
+doc_bulk_insert(struct doc_bulk *b, const struct doc_body *document, struct err *e)
+{
+	bson_error_t why = { 0 };
+	struct part *p;
+	bson_t doc;
+	bool good;
+
+	if (doc_bson(document, &doc, e) || !(p = part_for(b, INSERTS, doc.len, e)))
+		return -1;
+	good = mongoc_bulk_operation_insert_with_opts(p->bulk, &doc, &b->plain, &why);
+	return added(b, p, doc.len, good, &why, e);
+}
+
+int
+doc_bulk_update_one(struct doc_bulk *b, const struct doc_body *selector,
+	const struct doc_body *update, bool upsert, struct err *e)
+{
+	bson_error_t why = { 0 };
+	struct part *p;
+	bson_t which, what;
+	size_t bytes;
+	bool good;
+
+	if (doc_bson(selector, &which, e) || doc_bson(update, &what, e))
+		return -1;
+	bytes = which.len + what.len + 64;
+	if (!(p = part_for(b, UPDATES, bytes, e)))
+		return -1;
+	good = mongoc_bulk_operation_update_one_with_opts(p->bulk, &which, &what,
+		upsert ? &b->upsert : &b->plain, &why);
+	return added(b, p, bytes, good, &why, e);
+}
+
+int
+doc_bulk_delete_one(struct doc_bulk *b, const struct doc_body *selector, struct err *e)
+{
+	bson_error_t why = { 0 };
+	struct part *p;
+	bson_t which;
+	size_t bytes;
+	bool good;
+
+	if (doc_bson(selector, &which, e))
+		return -1;
+	bytes = which.len + 64;
+	if (!(p = part_for(b, DELETES, bytes, e)))
+		return -1;
+	good = mongoc_bulk_operation_remove_one_with_opts(p->bulk, &which, NULL, &why);
+	return added(b, p, bytes, good, &why, e);
+}
+
+/* One entry of writeErrors. False: it is none of an item. */
+static bool
+judge(struct doc_bulk *b, const struct part *p, const bson_iter_t *at, bson_error_t *away)
+{
+	struct doc_view error = { 0 };
+	struct err own = ERR_INIT;
+	bson_error_t why = { .domain = MONGOC_ERROR_SERVER };
+	const char *text;
+	struct doc_item *item;
+	int64_t index, code = 0;
+	uint32_t length = 0;
+	char name[64];
+
+	if (BSON_ITER_HOLDS_DOCUMENT(at)) {
+		bson_iter_document(at, &length, &error.bytes);
+		error.length = length;
+	}
+	text = doc_get_text(&error, "errmsg", NULL);
+	if (!doc_get_i64(&error, "index", &index) || index < 0 || (size_t)index >= p->count)
+		return false;
+	(void)doc_get_i64(&error, "code", &code);
+	bson_strncpy(why.message, text ? text : "", sizeof why.message);
+	why.code = (uint32_t)code;
+	doc_error_set(&why, &own);
+	if (own.kind == ERR_AWAY)
+		*away = why;
+	item = &b->items[p->item[index]];
+	*item = (struct doc_item){ .fate = DOC_FAILED, .kind = own.kind };
+	item->why = arena_strdup(b->mem, own.text);
+	if (own.kind == ERR_CONFLICT) {
+		item->fate = DOC_DUPLICATE;
+		doc_error_index(text ? text : "", name, sizeof name);
+		item->index = arena_strdup(b->mem, name);
+	}
+	if (!item->why)
+		item->why = "no room for the reason";
+	if (item->fate == DOC_DUPLICATE && !item->index)
+		item->index = "";
+	return true;
+}
+
+/* True: it is known of each write what became of it. */
+static bool
+answered(struct doc_bulk *b, const struct part *p, const bson_t *reply, bool good, int kind,
+	bson_error_t *error)
+{
+	const struct doc_view r = { bson_get_data(reply), reply->len };
+	bson_error_t away = { 0 };
+	struct doc_view errors;
+	bson_iter_t i, at;
+	size_t n = 0;
+	int64_t inserted = -1;
+
+	if (bson_iter_init_find(&i, reply, "writeErrors") && bson_iter_recurse(&i, &at))
+		for (; bson_iter_next(&at); n++)
+			if (!judge(b, p, &at, &away)) {
+				bson_set_error(error, MONGOC_ERROR_PROTOCOL, 0,
+					"a strange write error");
+				return false;
+			}
+	if (away.code != 0) {
+		*error = away;
+		return false;
+	}
+	if (!good && n == 0)
+		return false; /* error says why */
+	if (doc_get_nested(&r, "writeConcernErrors", &errors) && doc_count_members(&errors) > 0) {
+		bson_set_error(error, MONGOC_ERROR_WRITE_CONCERN, 64, "not confirmed as asked");
+		return false;
+	}
+	if (kind == INSERTS &&
+		(!doc_get_i64(&r, "nInserted", &inserted) || (size_t)inserted + n != p->count)) {
+		bson_set_error(error, MONGOC_ERROR_PROTOCOL, 0, "not every insert was answered");
+		return false;
+	}
+	return true;
+}
+
+int
+doc_bulk_run(struct doc *d, struct doc_bulk *b, const struct doc_item **items, struct err *e)
+{
+	struct doc_call c;
+	bool good = true;
+
+	*items = NULL;
+	if (!b)
+		return err_set(e, ERR_LIMIT, "no room for the bulk");
+	must(!b->ran);
+	b->items = arena_alloc(b->mem, (b->count + 1) * sizeof *b->items);
+	if (!b->items)
+		return err_set(e, ERR_LIMIT, "no room for the bulk's outcome");
+	*items = b->items;
+	if (b->count == 0)
+		return 0;
+	if (doc_call_begin(d, NULL, &c, e))
+		return -1;
+	b->ran = true;
+	for (int kind = 0; good && kind < KINDS; kind++) {
+		struct part *p = &b->parts[kind];
+		bson_t reply;
+
+		if (!p->bulk)
+			continue;
+		mongoc_bulk_operation_set_client(p->bulk, c.client);
+		mongoc_bulk_operation_set_database(p->bulk, c.database);
+		mongoc_bulk_operation_set_collection(p->bulk, b->collection);
+		good = mongoc_bulk_operation_execute(p->bulk, &reply, &c.error) != 0;
+		good = answered(b, p, &reply, good, kind, &c.error);
+		bson_destroy(&reply);
+	}
+	return doc_call_end(&c, good, e);
+}

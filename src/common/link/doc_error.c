@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* MongoDB: what its errors mean and how much of them may be said. */
+#include "link/doc_own.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum err_kind
+doc_error_kind(int code)
+{
+	static const struct {
+		int code;
+		enum err_kind kind;
+	} kinds[] = {
+		{ 2, ERR_INVALID },      /* BadValue */
+		{ 6, ERR_AWAY },         /* HostUnreachable */
+		{ 7, ERR_AWAY },         /* HostNotFound */
+		{ 9, ERR_INVALID },      /* FailedToParse */
+		{ 13, ERR_AWAY },        /* Unauthorized */
+		{ 14, ERR_INVALID },     /* TypeMismatch */
+		{ 15, ERR_INVALID },     /* Overflow */
+		{ 18, ERR_AWAY },        /* AuthenticationFailed */
+		{ 22, ERR_INVALID },     /* InvalidBSON */
+		{ 24, ERR_AWAY },        /* LockTimeout */
+		{ 26, ERR_MISSING },     /* NamespaceNotFound */
+		{ 28, ERR_INVALID },     /* PathNotViable */
+		{ 43, ERR_AWAY },        /* CursorNotFound */
+		{ 46, ERR_AWAY },        /* LockBusy */
+		{ 48, ERR_CONFLICT },    /* NamespaceExists */
+		{ 50, ERR_AWAY },        /* MaxTimeMSExpired */
+		{ 52, ERR_INVALID },     /* DollarPrefixedFieldName */
+		{ 53, ERR_INVALID },     /* InvalidIdField */
+		{ 54, ERR_INVALID },     /* NotSingleValueField */
+		{ 56, ERR_INVALID },     /* EmptyFieldName */
+		{ 57, ERR_INVALID },     /* DottedFieldName */
+		{ 64, ERR_AWAY },        /* WriteConcernFailed */
+		{ 66, ERR_INVALID },     /* ImmutableField */
+		{ 73, ERR_INVALID },     /* InvalidNamespace */
+		{ 79, ERR_AWAY },        /* UnknownReplWriteConcern */
+		{ 85, ERR_CONFLICT },    /* IndexOptionsConflict */
+		{ 86, ERR_CONFLICT },    /* IndexKeySpecsConflict */
+		{ 89, ERR_AWAY },        /* NetworkTimeout */
+		{ 91, ERR_AWAY },        /* ShutdownInProgress */
+		{ 100, ERR_AWAY },       /* UnsatisfiableWriteConcern */
+		{ 112, ERR_AWAY },       /* WriteConflict */
+		{ 121, ERR_INVALID },    /* DocumentValidationFailure */
+		{ 133, ERR_AWAY },       /* FailedToSatisfyReadPreference */
+		{ 134, ERR_AWAY },       /* ReadConcernMajorityNotAvailableYet */
+		{ 189, ERR_AWAY },       /* PrimarySteppedDown */
+		{ 202, ERR_AWAY },       /* NetworkInterfaceExceededTimeLimit */
+		{ 237, ERR_AWAY },       /* CursorKilled */
+		{ 262, ERR_AWAY },       /* ExceededTimeLimit */
+		{ 9001, ERR_AWAY },      /* SocketException */
+		{ 10058, ERR_AWAY },     /* LegacyNotPrimary */
+		{ 10107, ERR_AWAY },     /* NotWritablePrimary */
+		{ 10334, ERR_INVALID },  /* BSONObjectTooLarge */
+		{ 11000, ERR_CONFLICT }, /* DuplicateKey */
+		{ 11001, ERR_CONFLICT }, /* the same, of an update */
+		{ 11600, ERR_AWAY },     /* InterruptedAtShutdown */
+		{ 11601, ERR_AWAY },     /* Interrupted */
+		{ 11602, ERR_AWAY },     /* InterruptedDueToReplStateChange */
+		{ 12582, ERR_CONFLICT }, /* DuplicateKey of a mongos */
+		{ 13435, ERR_AWAY },     /* NotPrimaryNoSecondaryOk */
+		{ 13436, ERR_AWAY },     /* NotPrimaryOrSecondary */
+		{ 14031, ERR_AWAY },     /* OutOfDiskSpace */
+		{ 16755, ERR_INVALID },  /* what a 2dsphere index can't take */
+		{ 17280, ERR_INVALID },  /* KeyTooLong */
+		{ 17419, ERR_INVALID },  /* too large after the update */
+		{ 17420, ERR_INVALID },  /* the same */
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (kinds[i].code == code)
+			return kinds[i].kind;
+	return ERR_INTERNAL;
+}
+
+/* Where a message begins to show what it was given. */
+static size_t
+plain_part(const char *m)
+{
+	static const char *const marks[] = { " dup key", " on value", "found value" };
+	size_t n = strcspn(m, "'`\"{[(\r\n");
+	const char *p;
+
+	for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
+		p = strstr(m, marks[i]);
+		if (p && (size_t)(p - m) < n)
+			n = (size_t)(p - m);
+	}
+	return n;
+}
+
+/* Whole words, without those that look like an e-mail address or a URL with a password. */
+static size_t
+copy_words(const char *m, size_t n, char *out, size_t size)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < n;) {
+		size_t word = strcspn(m + i, " ");
+		const char *from = m + i;
+
+		if (word > n - i)
+			word = n - i;
+		i += word + 1;
+		if (memchr(from, '@', word)) {
+			from = "***";
+			word = 3;
+		}
+		if (at + word + 2 > size)
+			break;
+		if (at > 0)
+			out[at++] = ' ';
+		memcpy(out + at, from, word);
+		at += word;
+	}
+	while (at > 0 && strchr(" :,;.", out[at - 1]))
+		at--;
+	out[at] = '\0';
+	return at;
+}
+
+void
+doc_error_text(const char *message, char *out, size_t size)
+{
+	/* the driver's own: "No suitable servers found: `…` expired: [WHY calling hello on 'host']" */
+	const char *inner =
+		strncmp(message, "No suitable servers", 19) == 0 ? strchr(message, '[') : NULL;
+	const char *m = inner ? inner + 1 : message, *calling = strstr(m, " calling ");
+	size_t n = plain_part(m);
+
+	if (calling && (size_t)(calling - m) < n)
+		n = (size_t)(calling - m);
+	must(size > 16);
+	if (copy_words(m, n, out, size) == 0)
+		snprintf(out, size, "no reason given");
+}
+
+void
+doc_error_index(const char *message, char *out, size_t size)
+{
+	const char *p = strstr(message, " index: "), *q;
+	size_t n;
+
+	out[0] = '\0';
+	if (!p)
+		return;
+	p += strlen(" index: ");
+	n = strcspn(p, " ");
+	/* before 4.2: "index: db.users.$email_1" */
+	q = memchr(p, '$', n);
+	if (q && q > p && q[-1] == '.') {
+		n -= (size_t)(q + 1 - p);
+		p = q + 1;
+	}
+	snprintf(out, size, "%.*s", (int)n, p);
+}
+
+int
+doc_error_set(const bson_error_t *error, struct err *e)
+{
+	enum err_kind kind;
+	char text[256], index[64];
+
+	doc_error_text(error->message, text, sizeof text);
+	switch (error->domain) {
+	case MONGOC_ERROR_SERVER:
+	case MONGOC_ERROR_WRITE_CONCERN:
+		kind = doc_error_kind((int)error->code);
+		if (error->domain == MONGOC_ERROR_WRITE_CONCERN)
+			kind = ERR_AWAY; /* written, but not as safely as asked: once more */
+		doc_error_index(error->message, index, sizeof index);
+		if (kind == ERR_CONFLICT && index[0])
+			return err_set(e, kind, "duplicate key in index %s (code %u)", index,
+				error->code);
+		return err_set(e, kind, "%s (code %u)", text, error->code);
+	case MONGOC_ERROR_BSON:
+	case MONGOC_ERROR_COMMAND: /* the driver refuses what it is given */
+		return err_set(e, ERR_INVALID, "%s", text);
+	case MONGOC_ERROR_CLIENT:
+	case MONGOC_ERROR_SCRAM:
+	case MONGOC_ERROR_SASL: return err_set(e, ERR_AWAY, "logging in: %s", text);
+	case MONGOC_ERROR_STREAM:
+	case MONGOC_ERROR_PROTOCOL:
+	case MONGOC_ERROR_POOL:
+	case MONGOC_ERROR_SERVER_SELECTION: return err_set(e, ERR_AWAY, "%s", text);
+	default:
+		return err_set(e, ERR_INTERNAL, "%s (driver %u.%u)", text, error->domain,
+			error->code);
+	}
+}
