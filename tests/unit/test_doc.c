@@ -219,6 +219,8 @@ index_names(void **state)
 		{ "E11000 duplicate key error collection: db.users index: _id_ dup key: { _id: "
 		  "\"1 index: x\" }",
 			"_id_" },
+		{ "Duplicate key violation on the requested collection: Index 'email_1'",
+			"email_1" },
 		{ "Duplicate key violation on the requested collection", "" },
 		{ "index: ", "" },
 	};
@@ -248,9 +250,14 @@ messages_show_no_content(void **state)
 		{ "No suitable servers found (`serverSelectionTryOnce` set): [socket timeout "
 		  "calling hello on 'h:1']",
 			"socket timeout" },
+		{ "Failed to send \"ping\" command with database \"db\": Failed to read 4 bytes: "
+		  "socket error or timeout",
+			"Failed to read 4 bytes: socket error or timeout" },
 		{ "No suitable servers found", "No suitable servers found" },
 		{ "Cannot create field 'secret' in element {a: 1}", "Cannot create field" },
 		{ "bad value joe@example.com here", "bad value *** here" },
+		{ "Failed to connect to target host: 127.0.0.1:50707]",
+			"Failed to connect to target host: ***" },
 		{ "mongodb://u:secret@h/db is wrong", "*** is wrong" },
 		{ "Found invalid value: [1]", "Found invalid value" },
 		{ "{ all: 1 }", "no reason given" },

@@ -112,5 +112,5 @@ int doc_drop_database(struct doc *d, struct err *e) MUST_CHECK;
 enum err_kind doc_error_kind(int code); /* a server's code, one table */
 /* What of a message may be shown. */
 void doc_error_text(const char *message, char *out, size_t size);
-/* "… index: email_1 dup key …": "email_1"; "" when it is not there. */
+/* The index that a duplicate-key message names; "" when it names none. */
 void doc_error_index(const char *message, char *out, size_t size);

@@ -12,61 +12,62 @@ doc_error_kind(int code)
 		int code;
 		enum err_kind kind;
 	} kinds[] = {
-		{ 2, ERR_INVALID },      /* BadValue */
-		{ 6, ERR_AWAY },         /* HostUnreachable */
-		{ 7, ERR_AWAY },         /* HostNotFound */
-		{ 9, ERR_INVALID },      /* FailedToParse */
-		{ 13, ERR_AWAY },        /* Unauthorized */
-		{ 14, ERR_INVALID },     /* TypeMismatch */
-		{ 15, ERR_INVALID },     /* Overflow */
-		{ 18, ERR_AWAY },        /* AuthenticationFailed */
-		{ 22, ERR_INVALID },     /* InvalidBSON */
-		{ 24, ERR_AWAY },        /* LockTimeout */
-		{ 26, ERR_MISSING },     /* NamespaceNotFound */
-		{ 28, ERR_INVALID },     /* PathNotViable */
-		{ 43, ERR_AWAY },        /* CursorNotFound */
-		{ 46, ERR_AWAY },        /* LockBusy */
-		{ 48, ERR_CONFLICT },    /* NamespaceExists */
-		{ 50, ERR_AWAY },        /* MaxTimeMSExpired */
-		{ 52, ERR_INVALID },     /* DollarPrefixedFieldName */
-		{ 53, ERR_INVALID },     /* InvalidIdField */
-		{ 54, ERR_INVALID },     /* NotSingleValueField */
-		{ 56, ERR_INVALID },     /* EmptyFieldName */
-		{ 57, ERR_INVALID },     /* DottedFieldName */
-		{ 64, ERR_AWAY },        /* WriteConcernFailed */
-		{ 66, ERR_INVALID },     /* ImmutableField */
-		{ 73, ERR_INVALID },     /* InvalidNamespace */
-		{ 79, ERR_AWAY },        /* UnknownReplWriteConcern */
-		{ 85, ERR_CONFLICT },    /* IndexOptionsConflict */
-		{ 86, ERR_CONFLICT },    /* IndexKeySpecsConflict */
-		{ 89, ERR_AWAY },        /* NetworkTimeout */
-		{ 91, ERR_AWAY },        /* ShutdownInProgress */
-		{ 100, ERR_AWAY },       /* UnsatisfiableWriteConcern */
-		{ 112, ERR_AWAY },       /* WriteConflict */
-		{ 121, ERR_INVALID },    /* DocumentValidationFailure */
-		{ 133, ERR_AWAY },       /* FailedToSatisfyReadPreference */
-		{ 134, ERR_AWAY },       /* ReadConcernMajorityNotAvailableYet */
-		{ 189, ERR_AWAY },       /* PrimarySteppedDown */
-		{ 202, ERR_AWAY },       /* NetworkInterfaceExceededTimeLimit */
-		{ 237, ERR_AWAY },       /* CursorKilled */
-		{ 262, ERR_AWAY },       /* ExceededTimeLimit */
-		{ 9001, ERR_AWAY },      /* SocketException */
-		{ 10058, ERR_AWAY },     /* LegacyNotPrimary */
-		{ 10107, ERR_AWAY },     /* NotWritablePrimary */
-		{ 10334, ERR_INVALID },  /* BSONObjectTooLarge */
-		{ 11000, ERR_CONFLICT }, /* DuplicateKey */
-		{ 11001, ERR_CONFLICT }, /* the same, of an update */
-		{ 11600, ERR_AWAY },     /* InterruptedAtShutdown */
-		{ 11601, ERR_AWAY },     /* Interrupted */
-		{ 11602, ERR_AWAY },     /* InterruptedDueToReplStateChange */
-		{ 12582, ERR_CONFLICT }, /* DuplicateKey of a mongos */
-		{ 13435, ERR_AWAY },     /* NotPrimaryNoSecondaryOk */
-		{ 13436, ERR_AWAY },     /* NotPrimaryOrSecondary */
-		{ 14031, ERR_AWAY },     /* OutOfDiskSpace */
-		{ 16755, ERR_INVALID },  /* what a 2dsphere index can't take */
-		{ 17280, ERR_INVALID },  /* KeyTooLong */
-		{ 17419, ERR_INVALID },  /* too large after the update */
-		{ 17420, ERR_INVALID },  /* the same */
+		{ 2, ERR_INVALID },         /* BadValue */
+		{ 6, ERR_AWAY },            /* HostUnreachable */
+		{ 7, ERR_AWAY },            /* HostNotFound */
+		{ 9, ERR_INVALID },         /* FailedToParse */
+		{ 13, ERR_AWAY },           /* Unauthorized */
+		{ 14, ERR_INVALID },        /* TypeMismatch */
+		{ 15, ERR_INVALID },        /* Overflow */
+		{ 18, ERR_AWAY },           /* AuthenticationFailed */
+		{ 22, ERR_INVALID },        /* InvalidBSON */
+		{ 24, ERR_AWAY },           /* LockTimeout */
+		{ 26, ERR_MISSING },        /* NamespaceNotFound */
+		{ 28, ERR_INVALID },        /* PathNotViable */
+		{ 43, ERR_AWAY },           /* CursorNotFound */
+		{ 46, ERR_AWAY },           /* LockBusy */
+		{ 48, ERR_CONFLICT },       /* NamespaceExists */
+		{ 50, ERR_AWAY },           /* MaxTimeMSExpired */
+		{ 52, ERR_INVALID },        /* DollarPrefixedFieldName */
+		{ 53, ERR_INVALID },        /* InvalidIdField */
+		{ 54, ERR_INVALID },        /* NotSingleValueField */
+		{ 56, ERR_INVALID },        /* EmptyFieldName */
+		{ 57, ERR_INVALID },        /* DottedFieldName */
+		{ 64, ERR_AWAY },           /* WriteConcernFailed */
+		{ 66, ERR_INVALID },        /* ImmutableField */
+		{ 73, ERR_INVALID },        /* InvalidNamespace */
+		{ 79, ERR_AWAY },           /* UnknownReplWriteConcern */
+		{ 85, ERR_CONFLICT },       /* IndexOptionsConflict */
+		{ 86, ERR_CONFLICT },       /* IndexKeySpecsConflict */
+		{ 89, ERR_AWAY },           /* NetworkTimeout */
+		{ 91, ERR_AWAY },           /* ShutdownInProgress */
+		{ 100, ERR_AWAY },          /* UnsatisfiableWriteConcern */
+		{ 112, ERR_AWAY },          /* WriteConflict */
+		{ 121, ERR_INVALID },       /* DocumentValidationFailure */
+		{ 133, ERR_AWAY },          /* FailedToSatisfyReadPreference */
+		{ 134, ERR_AWAY },          /* ReadConcernMajorityNotAvailableYet */
+		{ 189, ERR_AWAY },          /* PrimarySteppedDown */
+		{ 202, ERR_AWAY },          /* NetworkInterfaceExceededTimeLimit */
+		{ 237, ERR_AWAY },          /* CursorKilled */
+		{ 262, ERR_AWAY },          /* ExceededTimeLimit */
+		{ 9001, ERR_AWAY },         /* SocketException */
+		{ 10058, ERR_AWAY },        /* LegacyNotPrimary */
+		{ 10107, ERR_AWAY },        /* NotWritablePrimary */
+		{ 10334, ERR_INVALID },     /* BSONObjectTooLarge */
+		{ 11000, ERR_CONFLICT },    /* DuplicateKey */
+		{ 11001, ERR_CONFLICT },    /* the same, of an update */
+		{ 11600, ERR_AWAY },        /* InterruptedAtShutdown */
+		{ 11601, ERR_AWAY },        /* Interrupted */
+		{ 11602, ERR_AWAY },        /* InterruptedDueToReplStateChange */
+		{ 12582, ERR_CONFLICT },    /* DuplicateKey of a mongos */
+		{ 13435, ERR_AWAY },        /* NotPrimaryNoSecondaryOk */
+		{ 13436, ERR_AWAY },        /* NotPrimaryOrSecondary */
+		{ 14031, ERR_AWAY },        /* OutOfDiskSpace */
+		{ 16755, ERR_INVALID },     /* what a 2dsphere index can't take */
+		{ 302514205, ERR_INVALID }, /* the same 2dsphere fault, of DocumentDB */
+		{ 17280, ERR_INVALID },     /* KeyTooLong */
+		{ 17419, ERR_INVALID },     /* too large after the update */
+		{ 17420, ERR_INVALID },     /* the same */
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
@@ -91,7 +92,19 @@ plain_part(const char *m)
 	return n;
 }
 
-/* Whole words, without those that look like an e-mail address or a URL with a password. */
+/* joe@example.com, mongodb://user:password@host, 10.0.0.1:27017 */
+static bool
+is_address(const char *word, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (word[i] == '@' ||
+			(i > 0 && i + 1 < n && word[i] == ':' && word[i + 1] >= '0' &&
+				word[i + 1] <= '9'))
+			return true;
+	return false;
+}
+
+/* Whole words, without those that are an address. */
 static size_t
 copy_words(const char *m, size_t n, char *out, size_t size)
 {
@@ -104,7 +117,7 @@ copy_words(const char *m, size_t n, char *out, size_t size)
 		if (word > n - i)
 			word = n - i;
 		i += word + 1;
-		if (memchr(from, '@', word)) {
+		if (is_address(from, word)) {
 			from = "***";
 			word = 3;
 		}
@@ -121,13 +134,25 @@ copy_words(const char *m, size_t n, char *out, size_t size)
 	return at;
 }
 
+/* The driver's own messages put the reason behind what they quote; this is where it begins. */
+static const char *
+reason(const char *m)
+{
+	const char *p = NULL;
+
+	/* No suitable servers found: `…` expired: [WHY calling hello on 'host:port'] … */
+	if (strncmp(m, "No suitable servers", 19) == 0 && (p = strchr(m, '[')))
+		return p + 1;
+	/* Failed to send "ping" command with database "onboard": WHY */
+	if (strncmp(m, "Failed to send", 14) == 0 && (p = strstr(m, "\": ")))
+		return p + 3;
+	return m;
+}
+
 void
 doc_error_text(const char *message, char *out, size_t size)
 {
-	/* the driver's own: "No suitable servers found: `…` expired: [WHY calling hello on 'host']" */
-	const char *inner =
-		strncmp(message, "No suitable servers", 19) == 0 ? strchr(message, '[') : NULL;
-	const char *m = inner ? inner + 1 : message, *calling = strstr(m, " calling ");
+	const char *m = reason(message), *calling = strstr(m, " calling ");
 	size_t n = plain_part(m);
 
 	if (calling && (size_t)(calling - m) < n)
@@ -140,21 +165,32 @@ doc_error_text(const char *message, char *out, size_t size)
 void
 doc_error_index(const char *message, char *out, size_t size)
 {
-	const char *p = strstr(message, " index: "), *q;
-	size_t n;
+	static const struct {
+		const char *before, *end;
+	} forms[] = {
+		{ " index: ", " " }, /* mongod: "… index: email_1 dup key: { email: "a" }" */
+		{ ": Index '",
+			"'" }, /* DocumentDB: "Duplicate key violation on …: Index 'email_1'" */
+	};
 
 	out[0] = '\0';
-	if (!p)
+	for (size_t i = 0; i < ARRAY_LEN(forms); i++) {
+		const char *p = strstr(message, forms[i].before), *dollar;
+		size_t n;
+
+		if (!p)
+			continue;
+		p += strlen(forms[i].before);
+		n = strcspn(p, forms[i].end);
+		/* mongod before 4.2: "index: db.users.$email_1" */
+		dollar = memmem(p, n, ".$", 2);
+		if (dollar) {
+			n -= (size_t)(dollar + 2 - p);
+			p = dollar + 2;
+		}
+		snprintf(out, size, "%.*s", (int)n, p);
 		return;
-	p += strlen(" index: ");
-	n = strcspn(p, " ");
-	/* before 4.2: "index: db.users.$email_1" */
-	q = memchr(p, '$', n);
-	if (q && q > p && q[-1] == '.') {
-		n -= (size_t)(q + 1 - p);
-		p = q + 1;
 	}
-	snprintf(out, size, "%.*s", (int)n, p);
 }
 
 int
