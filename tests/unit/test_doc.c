@@ -295,10 +295,20 @@ error_kinds(void **state)
 		{ 13436, ERR_AWAY },
 		{ 17280, ERR_INVALID },
 	};
+	static const char *const away[] = { "terminating connection due to administrator command",
+		"the database system is starting up",
+		"msg_find.go:43 (handler.(*Handler).msgFind): pool.go:90 "
+		"(documentdb.(*Pool).Acquire): failed to connect to `user=u database=d`: …",
+		"msg_find.go:43 (handler.(*Handler).msgFind): pool_cursors.go:132 "
+		"(documentdb.(*Pool).Find): unexpected EOF" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
-		assert_int_equal(doc_error_kind(rows[i].code), rows[i].kind);
+		assert_int_equal(doc_error_kind(rows[i].code, "failed to connect to"),
+			rows[i].kind);
+	for (size_t i = 0; i < ARRAY_LEN(away); i++)
+		assert_int_equal(doc_error_kind(1, away[i]), ERR_AWAY);
+	assert_int_equal(doc_error_kind(2, away[0]), ERR_INVALID);
 }
 
 static void

@@ -109,7 +109,8 @@ int doc_drop_database(struct doc *d, struct err *e) MUST_CHECK;
 
 /* ---- of the server's words; tests call them too ---- */
 
-enum err_kind doc_error_kind(int code); /* a server's code, one table */
+/* By a server's code, one table; the message only where the code says nothing. */
+enum err_kind doc_error_kind(int code, const char *message);
 /* What of a message may be shown. */
 void doc_error_text(const char *message, char *out, size_t size);
 /* The index that a duplicate-key message names; "" when it names none. */

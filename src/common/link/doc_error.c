@@ -5,8 +5,28 @@
 #include <stdio.h>
 #include <string.h>
 
+/* FerretDB says "internal error" when the PostgreSQL behind it is away. */
+static bool
+store_is_away(const char *m)
+{
+	static const char *const begins[] = { "terminating connection due to",
+		"the database system is " };
+	static const char *const why[] = { "failed to connect to", "unexpected EOF", "conn closed",
+		"connection reset by peer", "broken pipe" };
+
+	for (size_t i = 0; i < ARRAY_LEN(begins); i++)
+		if (strncmp(m, begins[i], strlen(begins[i])) == 0)
+			return true;
+	/* in its own part of the message, lest a document that it quotes could say so */
+	m = strstr(m, "(documentdb.(*Pool)");
+	for (size_t i = 0; m && i < ARRAY_LEN(why); i++)
+		if (strstr(m, why[i]))
+			return true;
+	return false;
+}
+
 enum err_kind
-doc_error_kind(int code)
+doc_error_kind(int code, const char *message)
 {
 	static const struct {
 		int code;
@@ -73,7 +93,7 @@ doc_error_kind(int code)
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (kinds[i].code == code)
 			return kinds[i].kind;
-	return ERR_INTERNAL;
+	return code == 1 && store_is_away(message) ? ERR_AWAY : ERR_INTERNAL;
 }
 
 /* Where a message begins to show what it was given. */
@@ -81,7 +101,7 @@ static size_t
 plain_part(const char *m)
 {
 	static const char *const marks[] = { " dup key", " on value", "found value" };
-	size_t n = strcspn(m, "'`\"{[(\r\n");
+	size_t n = strcspn(m, "'`\"{[](\r\n");
 	const char *p;
 
 	for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
@@ -203,7 +223,9 @@ doc_error_set(const bson_error_t *error, struct err *e)
 	switch (error->domain) {
 	case MONGOC_ERROR_SERVER:
 	case MONGOC_ERROR_WRITE_CONCERN:
-		kind = doc_error_kind((int)error->code);
+		kind = doc_error_kind((int)error->code, error->message);
+		if (kind == ERR_AWAY && error->code == 1)
+			return err_set(e, kind, "the server's own store is away");
 		if (error->domain == MONGOC_ERROR_WRITE_CONCERN)
 			kind = ERR_AWAY; /* written, but not as safely as asked: once more */
 		doc_error_index(error->message, index, sizeof index);

@@ -22,7 +22,7 @@ wrote(struct doc_call *c, bool good, bson_t *reply, struct doc_wrote *out, struc
 		: doc_type(&r, "upsertedId") != DOC_ABSENT;
 	bson_destroy(reply);
 	if (!good && c->error.domain == MONGOC_ERROR_SERVER &&
-		doc_error_kind((int)c->error.code) == ERR_CONFLICT)
+		doc_error_kind((int)c->error.code, "") == ERR_CONFLICT)
 		doc_error_index(c->error.message, out->index, sizeof out->index);
 	return doc_call_end(c, good, e);
 }
@@ -157,7 +157,7 @@ doc_drop_collection(struct doc *d, const char *collection, struct err *e)
 		return -1;
 	good = mongoc_collection_drop(c.collection, &c.error);
 	if (!good && c.error.domain == MONGOC_ERROR_SERVER &&
-		doc_error_kind((int)c.error.code) == ERR_MISSING)
+		doc_error_kind((int)c.error.code, "") == ERR_MISSING)
 		good = true; /* it is not there: what was asked for */
 	return doc_call_end(&c, good, e);
 }
