@@ -71,7 +71,7 @@ doc_get_i64(const struct doc_view *v, const char *path, int64_t *out)
 	if (BSON_ITER_HOLDS_DOUBLE(&i)) {
 		n = bson_iter_double(&i);
 		/* 2^63 itself does not fit, and NaN is no part of any range */
-		if (!(n >= -0x1p63 && n < 0x1p63) || n != trunc(n))
+		if (!(n >= -9223372036854775808.0 && n < 9223372036854775808.0) || n != trunc(n))
 			return false;
 		*out = (int64_t)n;
 		return true;

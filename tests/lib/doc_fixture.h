@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/* What the tests of link/doc share: the server of ONBOARD_MONGO_URL, a database of this run's own. */
+#pragma once
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/clock.h"
+#include "base/url.h"
+
+#include "link/doc.h"
+#include "link/doc_bulk.h"
+
+static struct url server;
+static struct arena *mem;
+static struct doc *d;
+static char url[400], database[64];
+
+#ifdef __SANITIZE_THREAD__
+/* the driver counts its references with atomics that the sanitizer does not see in a library */
+__attribute__((visibility("default"))) const char *__tsan_default_suppressions(void);
+const char *
+__tsan_default_suppressions(void)
+{
+	return "race:libbson-1.0.so\nrace:libmongoc-1.0.so\n";
+}
+#endif
+
+static void
+ok(int rc, const struct err *e)
+{
+	if (rc)
+		fail_msg("%s: %s", err_kind_name(e->kind), e->text);
+}
+
+static struct doc_body *
+one_i64(const char *name, int64_t n)
+{
+	struct doc_body *b = doc_new(mem);
+
+	doc_add_i64(b, name, n);
+	return b;
+}
+
+static int
+setup(void **state)
+{
+	struct arena *own = arena_new(1024, 1 << 20);
+	struct err e = ERR_INIT;
+
+	(void)state;
+	if (url_parse(URL_MONGO, getenv("ONBOARD_MONGO_URL"), own, &server, &e))
+		return -1;
+	snprintf(database, sizeof database, "test_link_doc_%d", (int)getpid());
+	snprintf(url, sizeof url, "mongodb://%s:%d/%s", server.host, server.port, database);
+	server.host = strdup(server.host);
+	arena_free(own);
+	mem = arena_new(4096, 64 << 20);
+	d = doc_open(&(struct doc_options){ .url = url, .application = "test" }, &e);
+	return d ? 0 : -1;
+}
+
+static int
+teardown(void **state)
+{
+	struct err e = ERR_INIT;
+
+	(void)state;
+	if (doc_drop_database(d, &e))
+		print_message("%s\n", e.text);
+	doc_close(d);
+	arena_free(mem);
+	free((char *)server.host);
+	return 0;
+}
+
+static int
+run(const struct CMUnitTest *tests, size_t n)
+{
+	signal(SIGPIPE, SIG_IGN); /* as the daemons do */
+	if (!getenv("ONBOARD_MONGO_URL")) {
+		printf("1..0 # SKIP ONBOARD_MONGO_URL is not set\n");
+		return 0;
+	}
+	cmocka_set_message_output(CM_OUTPUT_TAP);
+	return _cmocka_run_group_tests("link_doc", tests, n, setup, teardown);
+}
