@@ -291,9 +291,14 @@ indexes(void **state)
 	ok(doc_create_index(d, "ix", &i, &e), &e);
 	ok(doc_list_indexes(d, mem, "ix", &l, &e), &e);
 	assert_int_equal(l.count, 3);
-	for (size_t k = 0; k < l.count; k++)
-		if (strcmp(doc_get_text(&l.at[k], "name", NULL), "user_time") == 0)
+	for (size_t k = 0; k < l.count; k++) {
+		const char *name = doc_get_text(&l.at[k], "name", NULL);
+
+		if (strcmp(name, "user_time") == 0)
 			found = doc_get_i64(&l.at[k], "key.timestamp", &n);
+		assert_int_equal(doc_type(&l.at[k], "partialFilterExpression") == DOC_NESTED,
+			strcmp(name, "part") == 0);
+	}
 	assert_true(found);
 	assert_int_equal(n, -1);
 	ok(doc_drop_collection(d, "ix", &e), &e);

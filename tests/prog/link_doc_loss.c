@@ -168,6 +168,47 @@ frozen_and_slow(void **state)
 	proxy_stop(&x);
 }
 
+static struct doc_body *
+one_set(void)
+{
+	struct doc_body *b = doc_new(mem);
+
+	doc_begin(b, "$set");
+	doc_add_i64(b, "n", 1);
+	doc_end(b);
+	return b;
+}
+
+/* Three commands, each answered in time: the call as a whole has its end too. */
+static void
+slow_in_sum(void **state)
+{
+	struct proxy x;
+	struct doc *c;
+	struct doc_bulk *b = doc_bulk_new(mem, "slow");
+	const struct doc_item *items;
+	struct err e = ERR_INIT;
+	int64_t from, took;
+
+	(void)state;
+	proxy_start(&x, server.host, server.port);
+	c = open_at("127.0.0.1", x.port, "");
+	ok(doc_ping(c, &e), &e);
+	ok(doc_bulk_insert(b, one_i64("_id", 1), &e), &e);
+	ok(doc_bulk_update_one(b, one_i64("_id", 2), one_set(), true, &e), &e);
+	ok(doc_bulk_delete_one(b, one_i64("_id", 3), &e), &e);
+	x.delay_ms = 900;
+	from = clock_mono_ms();
+	assert_int_equal(doc_bulk_run(c, b, &items, &e), -1);
+	assert_int_equal(e.kind, ERR_AWAY);
+	took = clock_mono_ms() - from;
+	print_message("# %lld ms: %s\n", (long long)took, e.text);
+	assert_in_range(took, 0, 4900);
+	x.delay_ms = 0;
+	doc_close(c);
+	proxy_stop(&x);
+}
+
 static void
 cut_in_mid_bulk(void **state)
 {
@@ -184,8 +225,9 @@ cut_in_mid_bulk(void **state)
 	ok(doc_ping(c, &e), &e);
 	for (int round = 0; round < 2; round++) {
 		b = doc_bulk_new(mem, "cut");
+		/* of updates alone: no count in the answer would show that there was none */
 		for (int i = 0; i < 10; i++)
-			ok(doc_bulk_insert(b, one_i64("_id", i), &e), &e);
+			ok(doc_bulk_update_one(b, one_i64("_id", i), one_set(), true, &e), &e);
 		if (round == 0)
 			proxy_cut(&x);
 		if (round == 0) {
@@ -318,6 +360,7 @@ main(void)
 		cmocka_unit_test(silent_and_closed),
 		cmocka_unit_test(wrong_password),
 		cmocka_unit_test(frozen_and_slow),
+		cmocka_unit_test(slow_in_sum),
 		cmocka_unit_test(cut_in_mid_bulk),
 		cmocka_unit_test(lost_a_hundred_times),
 		cmocka_unit_test(threads_at_once),
