@@ -140,6 +140,11 @@ fuzz: ## each fuzz target for FUZZ_SECONDS
 	@$(MAKE) --no-print-directory -j2 tests-build V=fuzz
 	@for t in $(FUZZ_NAMES); do mkdir -p build/fuzz/corpus/$$t; echo "fuzz $$t"; build/fuzz/tests/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) \
 		-verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
+ROWS ?=
+bench: ## the performance table, beside the peer where there is one; FULL=1 ROWS=signup PEER=DIR
+	@$(SETUP) build stack bench
+	@$(MAKE) --no-print-directory -j2 all V=release
+	@bench/run $(ROWS)
 run up: ## everything in the foreground (run) or background (up): servers and daemons
 	@$(SETUP) build stack
 	@$(MAKE) --no-print-directory -j2 all V=release
@@ -171,4 +176,4 @@ clean: ## remove what was built
 	rm -rf build compile_commands.json
 help: ## this list
 	@awk -F':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+[a-z -]*:.*## / { printf "  %-22s %s\n", $$1, $$2 }' Makefile
-.PHONY: all install uninstall setup check test check-all fuzz run up down stack-down status stack-up stack-reset lint fmt clean help tests-build
+.PHONY: all install uninstall setup check test check-all fuzz bench run up down stack-down status stack-up stack-reset lint fmt clean help tests-build

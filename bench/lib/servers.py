@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""The benchmark's own stack, and a database, virtual host and Redis number of its own for each who
+takes part: the names of queues and keys are the same on both sides."""
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
+
+from . import amqp
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+STACK = [os.path.join(ROOT, "tools/stack"), "--run", os.path.join(ROOT, ".run/bench")]
+
+
+class ServerError(Exception):
+    pass
+
+
+class Stack:
+    """Started empty, so that no earlier run's rows or queues slow this one; stopped and removed."""
+
+    def __init__(self):
+        self.env = {}
+
+    def start(self):
+        for verb in ("reset", "up"):
+            if subprocess.run([*STACK, verb], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False).returncode != 0:
+                raise ServerError(f"tools/stack {verb} failed")
+        out = subprocess.run(["env", "-i", "sh", "-c", '. "$1" && env -0', "sh", os.path.join(ROOT, ".run/bench/env")],
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout.decode()
+        self.env = {name: value for name, value in (pair.split("=", 1) for pair in out.split("\0") if pair)
+                    if name.startswith("ONBOARD_")}
+
+    def stop(self, keep=False):
+        subprocess.run([*STACK, "down" if keep else "reset"], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+
+    def place(self, name, number):
+        return Place(self.env, name, number)
+
+
+class Place:
+    """The servers as one participant sees them: database, virtual host and MongoDB database NAME,
+    Redis database NUMBER. All are made anew."""
+
+    def __init__(self, env, name, number):
+        self.name = name
+        base = env["ONBOARD_POSTGRES_URL"]
+        self.postgres = with_path(base, name)
+        self.rabbitmq = with_path(env["ONBOARD_RABBITMQ_URL"], name)
+        self.mongo = with_path(env["ONBOARD_MONGO_URL"], name)
+        self.mongo_server = with_path(env["ONBOARD_MONGO_URL"], "")
+        self.redis = with_path(env["ONBOARD_REDIS_URL"], str(number))
+        self._management = env["ONBOARD_RABBITMQ_MANAGEMENT_URL"]
+        with Sql(base) as sql:
+            sql.ask(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+            sql.ask(f"CREATE DATABASE {name}")
+        user = urlsplit(self._management).username
+        self._manage("DELETE", f"/api/vhosts/{name}", missing=True)
+        self._manage("PUT", f"/api/vhosts/{name}", {})
+        self._manage("PUT", f"/api/permissions/{name}/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+        with Redis(self.redis) as kv:
+            kv.ask("FLUSHDB")
+
+    def queues(self):
+        return [queue["name"] for queue in self._manage("GET", f"/api/queues/{quote(self.name)}?columns=name")]
+
+    def purge(self):
+        """Empties every queue: what waits from one round shall not weigh on the next."""
+        names = self.queues()
+        with amqp.Broker(self.rabbitmq) as broker:
+            for name in names:
+                broker.purge(name)
+
+    def depth(self, queue):
+        with amqp.Broker(self.rabbitmq) as broker:
+            return broker.depth(queue)
+
+    def _manage(self, method, path, body=None, missing=False):
+        parts = urlsplit(self._management)
+        request = urllib.request.Request(
+            f"http://{parts.hostname}:{parts.port}{path}", method=method,
+            data=None if body is None else json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+        token = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        request.add_header("Authorization", "Basic " + base64.b64encode(token.encode()).decode())
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as e:
+            if missing and e.code == 404:
+                return None
+            raise ServerError(f"RabbitMQ's management API: {method} {path}: {e.code}") from e
+        return json.loads(text) if text else None
+
+
+def with_path(url, path):
+    return urlunsplit(urlsplit(url)._replace(path="/" + path))
+
+
+class Sql:
+    """psql, kept open: one statement, its first column's lines."""
+    END = "-- end of the answer --"
+
+    def __init__(self, url):
+        self.process = subprocess.Popen(["psql", "-XqtA", "-v", "ON_ERROR_STOP=1", url], text=True, bufsize=1,
+                                        env=os.environ | {"PGOPTIONS": "-c client_min_messages=warning"},
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def ask(self, statement):
+        try:
+            self.process.stdin.write(f"{statement};\n\\echo '{self.END}'\n")
+            self.process.stdin.flush()
+        except OSError:
+            pass  # it has ended: what it said is read below
+        lines = []
+        for line in self.process.stdout:
+            if line.rstrip("\n") == self.END:
+                return lines
+            lines.append(line.rstrip("\n"))
+        raise ServerError("psql: " + (" ".join(lines) or "ended without a word"))
+
+    def number(self, statement):
+        lines = self.ask(statement)
+        if len(lines) != 1:
+            raise ServerError(f"psql: no single figure from: {statement}")
+        return int(lines[0])
+
+    def close(self):
+        try:
+            self.process.stdin.close()
+        except OSError:
+            pass
+        self.process.wait(10)
+        self.process.stdout.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Redis:
+    """One connection: a command, its answer. Arrays are not needed here."""
+
+    def __init__(self, url):
+        parts = urlsplit(url)
+        self.sock = socket.create_connection((parts.hostname, parts.port or 6379), 30)
+        self.input = self.sock.makefile("rb")
+        if parts.password:
+            self.ask("AUTH", *(unquote(word) for word in (parts.username, parts.password) if word))
+        self.ask("SELECT", parts.path[1:] or "0")
+
+    def ask(self, *words):
+        encoded = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        self.sock.sendall(b"*%d\r\n" % len(encoded) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in encoded))
+        line = self.input.readline().rstrip(b"\r\n")
+        kind, rest = line[:1], line[1:]
+        if kind == b"$":
+            return None if rest == b"-1" else self.input.read(int(rest) + 2)[:-2]
+        if kind == b":":
+            return int(rest)
+        if kind == b"+":
+            return rest
+        raise ServerError(f"redis: {words[0]}: {line.decode(errors='replace') or 'closed the connection'}")
+
+    def hits(self):
+        """Keys that were asked for and found, in all databases together."""
+        for line in self.ask("INFO", "stats").decode().splitlines():
+            if line.startswith("keyspace_hits:"):
+                return int(line.split(":")[1])
+        raise ServerError("redis: INFO names no keyspace_hits")
+
+    def close(self):
+        self.input.close()
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
