@@ -153,10 +153,10 @@ def busy(bench, group):
         Row("signup, 64 connections, p99", "ms", **result(lambda o: o.p99), more=False, goal="< 20",
             met=lambda row: row.ours < 20),
         Row("signup, 64 connections, p50", "ms", **result(lambda o: o.p50), more=False),
-        Row("API: private dirty memory after it", "MiB", **memory(0), more=False, goal="< 12",
+        Row("API memory, private dirty", "MiB", **memory(0), more=False, goal="< 12",
             met=lambda row: row.ours < 12),
-        Row("API: resident memory after it", "MiB", **memory(1), more=False),
-        Row("API: own CPU per 1,000 signups", "s", **result(lambda o: o.cpu_per_1000), more=False, goal="< 0.06",
+        Row("API memory, resident", "MiB", **memory(1), more=False),
+        Row("API CPU per 1,000 signups", "s", **result(lambda o: o.cpu_per_1000), more=False, goal="< 0.06",
             met=lambda row: row.ours < 0.06),
         Row("outbox empty after the load", "s", ours=each(found, mine, lambda f: f[0].drained), more=False,
             goal="< 1", met=lambda row: row.ours < 1,
@@ -191,7 +191,7 @@ def one_at_a_time(bench, group):
     note = joined("limit: one row, one commit, one connection, the mean" if commits else "", group.take_notes())
     return [
         Row("signup, 1 connection, p50", "ms", **result(lambda o: o.p50), limit=commits, more=False,
-            goal="<= 0.6, <= 2.5 x limit", note=note,
+            goal="<= 0.6, 2.5 limit", note=note,
             met=lambda row: row.ours <= 0.6 and (row.limit is None or row.ours <= 2.5 * row.limit)),
         Row("signup, 1 connection, p99", "ms", **result(lambda o: o.p99), more=False),
     ]
@@ -219,7 +219,7 @@ def many(bench, group):
             note=group.take_notes()),
         Row("signup, 2,000 connections, p99", "ms", ours=each(crowd, mine, lambda o: o.p99),
             peer=each(crowd, theirs, lambda o: o.p99), more=False),
-        Row("API: private dirty memory after it", "MiB", ours=memory.get(mine), peer=memory.get(theirs), more=False),
+        Row("API memory after 2,000 clients", "MiB", ours=memory.get(mine), peer=memory.get(theirs), more=False),
     ]
     return rows
 

@@ -6,7 +6,6 @@ A file bench/NAME.py has
   PARTS          {word: function(bench, what was yielded)}; each answers a list of rows
 """
 import contextlib
-import json
 import os
 import subprocess
 import sys
@@ -145,9 +144,9 @@ def report(head, rows, failures):
              f"{head['machine']['processors']} x {head['machine']['processor'] or 'processor'}, "
              f"medians of {head['rounds']} rounds, {head['seconds'] / 60:.1f} min"]
     if not head["peer"]:
-        lines.append("No peer here (PEER=DIR names one): ours alone.")
+        lines.append("No peer in this run (PEER=DIR names one): ours alone.")
     if not head["limits"]:
-        lines.append("No limit programs here (LIMITS=DIR names them): no limits.")
+        lines.append("No limit programs in this run (LIMITS=DIR names them): no limits.")
     lines += ["", table.render(rows)]
     if failures:
         lines += ["", f"{len(failures)} not measured:"] + [f"  {why}" for why in failures]
@@ -161,11 +160,5 @@ def version():
 
 def environment():
     """Nothing of a stack that a shell has sourced may reach a daemon of ours."""
-    for name in [n for n in os.environ if n.startswith("ONBOARD_") and n not in ("ONBOARD_BUILD",)]:
+    for name in [n for n in os.environ if n.startswith("ONBOARD_") and n != "ONBOARD_BUILD"]:
         del os.environ[name]
-
-
-def result(path, head, rows, failures):
-    table.write_json(path, {**head, "not_measured": failures}, rows)
-    with open(path, encoding="utf-8") as f:
-        json.load(f)

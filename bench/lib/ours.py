@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Our daemons, release build: the schema, the start (ready is what NOTIFY_SOCKET says) and the end."""
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,7 +10,6 @@ from .servers import ROOT
 os.environ["ONBOARD_BUILD"] = "build/release"  # read when daemon is imported
 sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
 import daemon as test_daemon  # noqa: E402
-from tap import wait_until  # noqa: E402, F401
 
 BIN = os.path.join(ROOT, "build/release/bin")
 
@@ -45,7 +45,9 @@ class Ours:
             port = test_daemon.free_port()
             self.url = f"http://127.0.0.1:{port}"
             variables[f"ONBOARD_{listen.upper()}_LISTEN"] = f"127.0.0.1:{port}"
-        self.daemon = test_daemon.Daemon(os.path.join("bin", program), env=variables | (env or {}))
+        # setpriv becomes the daemon: it ends with the benchmark, however that ends.
+        self.daemon = test_daemon.Daemon(shutil.which("setpriv"), "--pdeathsig", "KILL", os.path.join(BIN, program),
+                                         env=variables | (env or {}))
         self.pids = {program.removeprefix("onboard-"): self.daemon.process.pid}
 
     def wait_ready(self):

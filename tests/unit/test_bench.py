@@ -3,6 +3,7 @@
 """The benchmark's own arithmetic: wrk's report, medians, ratios, the table, a limit program's line."""
 import json
 import os
+import subprocess
 import sys
 import tempfile
 
@@ -10,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "bench")]
 sys.dont_write_bytecode = True
 import tap
-from lib import procs, table, wrk
+from lib import limits, procs, servers, table, wrk
 
 REPORT = """\
 Running 10s test @ http://127.0.0.1:8000
@@ -106,6 +107,36 @@ def test_no_line_of_the_table_is_longer_than_100_columns():
     assert "[2] the second" in lines and any(line.endswith(" NO") for line in lines)
     for word in "a name so long that it can't stand in a single column".split():
         assert word in text
+
+
+def test_a_limit_programs_line_becomes_figures():
+    line = "pg connections=1 batch=1 outbox=0                2000 in   0.500 s =     4000 /s, own cpu 0.021 s per 1000\n"
+    r = limits.Result("noise\n" + line)
+    assert (r.what, r.count, r.seconds, r.cpu_per_1000) == ("pg connections=1 batch=1 outbox=0", 2000, 0.5, 0.021)
+    assert near(r.rate, 4000) and near(r.each_ms, 0.25)
+    for text in ("", "declared\n", line.replace("2000 in", "0 in")):
+        try:
+            limits.Result(text)
+        except limits.LimitError:
+            continue
+        raise AssertionError(f"accepted: {text!r}")
+
+
+def test_each_side_gets_a_place_of_its_own_in_a_url():
+    for url, path, want in (("amqp://u:p@127.0.0.1:5672/%2f", "bench_peer", "amqp://u:p@127.0.0.1:5672/bench_peer"),
+                            ("redis://default:p@127.0.0.1:6379/0", "3", "redis://default:p@127.0.0.1:6379/3"),
+                            ("mongodb://127.0.0.1:27017/onboard", "", "mongodb://127.0.0.1:27017/")):
+        assert servers.with_path(url, path) == want
+
+
+def test_the_words_of_bench_run():
+    run = lambda *words: subprocess.run([os.path.join(ROOT, "bench/run"), *words], stdin=subprocess.DEVNULL, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+    listed = run("--list")
+    assert listed.returncode == 0 and "signup.busy" in listed.stdout, listed.stdout
+    for word in ("nonsense", "signup.nonsense"):
+        done = run(word)
+        assert done.returncode == 2 and f"nothing is called {word}" in done.stdout, done.stdout
 
 
 def test_the_result_file_holds_every_round():
