@@ -17,7 +17,7 @@ USERS = "SELECT count(*) FROM users"
 UNPUBLISHED = "SELECT count(*) FROM outbox WHERE published_at IS NULL"
 QUEUES = 5                 # one a consumer: what the broker's limit publishes to
 HOT, MANY = 16, 1000       # ids of the cached reads
-DRAIN_SECONDS = 120
+DRAIN_SECONDS = 30
 LIMIT_ROWS = 50_000
 
 
@@ -79,7 +79,8 @@ def start(bench):
         if not group.sides:
             raise servers.ServerError("nothing to measure")
         for side in group.sides:  # caches, prepared statements, connections: not what is measured
-            load(group, side, 64, 2)
+            with bench.guard(f"{side.name}, warming up"):
+                load(group, side, 64, 2)
         group.take_notes()
         yield group
     finally:
@@ -96,7 +97,7 @@ def load(group, side, connections, seconds, threads=1):
     if side.is_ours:
         drained, done = frame.poll(lambda: side.sql.number(UNPUBLISHED) == 0, DRAIN_SECONDS)
         if not done:
-            raise servers.ServerError(f"events still unpublished {DRAIN_SECONDS} s after the load")
+            group.note(f"events still unpublished {DRAIN_SECONDS} s after a load with {connections} connections")
     # What wrk left in mid-request may still come to its end.
     counts = [0, 0]
 
@@ -160,7 +161,7 @@ def busy(bench, group):
             met=lambda row: row.ours < 0.06),
         Row("outbox empty after the load", "s", ours=each(found, mine, lambda f: f[0].drained), more=False,
             goal="< 1", met=lambda row: row.ours < 1,
-            note="the peer has no outbox: it answers after the broker's confirm"),
+            note="the peer has no outbox: it answers after the broker's confirm" if theirs else ""),
         Row("signups without event in the queue", ours=sum_of(found, mine), peer=sum_of(found, theirs), more=False,
             goal="0", met=lambda row: row.ours == 0),
     ]
@@ -229,19 +230,22 @@ def reads(bench, group):
     mine, theirs = group.side("ours"), group.side("peer")
     files, second, rows = {}, None, []
     for side in group.sides:
-        files[side] = ids(group, side)
+        with bench.guard(f"{side.name}, ids to read"):
+            files[side] = ids(group, side)
     try:
         turns = []
-        if mine:
+        if mine in files:
             hot = mine.url, "/api/users/%d", some(files[mine], HOT), mine.place
             turns.append(Turn("ours, from memory", *hot))
-            second = bench.start_ours(PROGRAM, mine.place, "api", {"ONBOARD_API_LRU_ENTRIES": "0"})
-            fill(mine, second.url, files[mine])
-            turns.append(Turn("ours, through Redis", second.url, "/api/users/%d", files[mine], mine.place))
-        if theirs:
+            with bench.guard("ours, through Redis"):
+                second = bench.start_ours(PROGRAM, mine.place, "api", {"ONBOARD_API_LRU_ENTRIES": "0"})
+                fill(mine, second.url, files[mine])
+                turns.append(Turn("ours, through Redis", second.url, "/api/users/%d", files[mine], mine.place))
+        if theirs in files:
             turns.append(Turn("peer", theirs.url, "/api/users/%d/recommendations", files[theirs], theirs.place))
         for turn in turns:
-            turn.run(group, 2)
+            with bench.guard(f"{turn.name}, warming up"):
+                turn.run(group, 2)
         found = bench.interleave(turns, lambda turn: turn.run(group, bench.seconds(5)))
     finally:
         if second:
