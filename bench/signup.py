@@ -259,7 +259,7 @@ def reads(bench, group):
                       notes)
         # A read that was not where its name says it was is no such read.
         right = bool(pairs) and all(hits < 0.01 if times == 5 else hits > 0.99 for _, hits in pairs)
-        rows.append(Row(f"GET user, cached, {kind}", "/s", ours=[rate for rate, _ in pairs],
+        rows.append(Row(f"cached GET user, {kind}", "/s", ours=[rate for rate, _ in pairs],
                         peer=[rate for rate, _ in peers], goal=f">= {times}x", note=note,
                         met=lambda row, times=times, right=right: right and row.ratio >= times))
     return rows
