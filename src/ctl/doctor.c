@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "ctl.h"
 #include "link/broker.h"
+#include "link/doc.h"
 #include "link/kv.h"
 #include "link/sql.h"
 
@@ -162,6 +163,23 @@ redis(struct doctor *d)
 	kv_close(k);
 }
 
+static void
+mongo(struct doctor *d)
+{
+	struct err e = ERR_INIT;
+	struct doc *doc =
+		doc_open(&(struct doc_options){ .url = conf_string(d->ctl->conf, "mongo", "url"),
+				 .application = "onboardctl" },
+			&e);
+	char version[32];
+
+	if (!doc || doc_version(doc, version, &e))
+		unusable(d, "mongo", &e);
+	else
+		finding(d, CTL_MARK_OK, "mongo", version, NULL);
+	doc_close(doc);
+}
+
 int
 ctl_doctor(struct ctl *c, int argc, char **argv)
 {
@@ -172,6 +190,7 @@ ctl_doctor(struct ctl *c, int argc, char **argv)
 	d.mem = arena_new(1 << 16, ARENA_MAX);
 	postgres(&d);
 	rabbitmq(&d);
+	mongo(&d);
 	redis(&d);
 	arena_free(d.mem);
 	return d.away ? CTL_AWAY : d.bad ? CTL_FAILED : CTL_DONE;

@@ -24,7 +24,8 @@ ROUNDS = int(os.environ.get("ROUNDS", "100"))
 # name in /health, its variable, its name in tools/stack, whether /ready needs it
 SERVERS = [("postgres", "ONBOARD_POSTGRES_URL", "postgres", True),
            ("redis", "ONBOARD_REDIS_URL", "redis", False),
-           ("rabbitmq", "ONBOARD_RABBITMQ_URL", "rabbitmq", True)]
+           ("rabbitmq", "ONBOARD_RABBITMQ_URL", "rabbitmq", True),
+           ("mongo", "ONBOARD_MONGO_URL", "mongo", True)]
 QUEUE = f"probe.{os.getpid()}"
 
 
@@ -110,9 +111,10 @@ def test_away_at_start_it_waits_and_says_so():
         with probe(env=proxies.env) as daemon:
             wait_until(lambda: daemon.ask("/ready")[0] == 503, TRUTH_S, "503 while nothing is there")
             assert daemon.ask("/health")[0] == 200
-            wait_until(lambda: "STATUS=waiting for postgres, rabbitmq" in daemon.said, TRUTH_S, "STATUS for systemd")
+            wait_until(lambda: "STATUS=waiting for postgres, rabbitmq, mongo" in daemon.said, TRUTH_S, "STATUS for systemd")
             proxies.of["redis"].open()
             proxies.of["postgres"].open()
+            proxies.of["mongo"].open()
             wait_until(lambda: dependency(daemon, "postgres")["state"] == "up", BACK_S, "postgres came")
             assert daemon.ask("/ready")[0] == 503 and "READY=1" not in daemon.said, "ready before RabbitMQ"
             proxies.of["rabbitmq"].open()
@@ -171,7 +173,7 @@ def test_slow_is_not_away():
 
 def test_wrong_password_and_back():
     """The role's own password is changed on the server, and set back."""
-    password = {n: urllib.parse.urlsplit(os.environ[v]).password for n, v, _, _ in SERVERS}
+    password = {n: urllib.parse.urlsplit(os.environ[v]).password for n, v, _, _ in SERVERS[:3]}
     management = Management()
 
     def set_postgres(word):
@@ -188,7 +190,7 @@ def test_wrong_password_and_back():
 
     set_redis.now = password["redis"]
     change = {"postgres": set_postgres, "redis": set_redis, "rabbitmq": management.password_set}
-    for name, _, _, needed in SERVERS:
+    for name, _, _, needed in SERVERS[:3]:  # the local MongoDB asks for no password
         change[name]("another-word")
         try:
             with probe() as daemon:

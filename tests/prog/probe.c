@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/broker.h"
+#include "link/doc.h"
 #include "link/kv.h"
 #include "link/sql.h"
 #include "run/daemon.h"
@@ -25,8 +26,8 @@
 #define EVERY_MS 100
 #define STALL_MS 10000
 
-enum server { SQL, KV, BROKER, SERVERS };
-static const char *const names[SERVERS] = { "postgres", "redis", "rabbitmq" };
+enum server { SQL, KV, BROKER, DOC, SERVERS };
+static const char *const names[SERVERS] = { "postgres", "redis", "rabbitmq", "mongo" };
 
 enum { M_TRIPS, M_LONGEST, M_CANCELLED };
 static const struct metric_def defs[] = {
@@ -44,7 +45,8 @@ struct probe {
 	struct sql_async *sql;
 	struct kv_async *kv;
 	struct broker *broker;
-	struct thread *broker_thread;
+	struct doc *doc;
+	struct thread *broker_thread, *doc_thread;
 	const char *queue;
 	int64_t asked_ms[SERVERS]; /* 0: nothing is under way; loop's */
 	bool consuming;            /* the broker thread's */
@@ -163,7 +165,6 @@ broker_run(struct thread *t, void *arg)
 
 	while (!thread_stopping(t)) {
 		int64_t began = clock_mono_ms();
-		bool up = link_usable(broker_link(p->broker));
 		struct link_view v;
 
 		e = ERR_INIT;
@@ -180,10 +181,30 @@ broker_run(struct thread *t, void *arg)
 			p->consuming = false;
 			thread_wait(t, EVERY_MS);
 		}
-		(void)up;
 		call_took(p, BROKER, clock_mono_ms() - began, false);
 	}
 	broker_close(p->broker);
+}
+
+/* ---- MongoDB's thread ---- */
+
+static void
+doc_run(struct thread *t, void *arg)
+{
+	struct probe *p = arg;
+
+	while (!thread_stopping(t)) {
+		int64_t began = clock_mono_ms(), due = doc_due_ms(p->doc);
+		struct err e = ERR_INIT;
+		bool answered;
+
+		thread_tick(t);
+		if (due == 0) {
+			answered = doc_ping(p->doc, &e) == 0;
+			call_took(p, DOC, clock_mono_ms() - began, answered);
+		}
+		thread_wait(t, due > EVERY_MS ? due : EVERY_MS);
+	}
 }
 
 /* ---- hooks ---- */
@@ -220,14 +241,20 @@ start(struct daemon *d, void *state, struct err *e)
 					  (unsigned)(conf_int(c, "rabbitmq", "heartbeat") / 1000) },
 			  e)
 		: NULL;
-	if (!p->broker)
+	p->doc = p->broker ? doc_open(&(struct doc_options){ .url = conf_string(c, "mongo", "url"),
+					      .application = "probe" },
+				     e)
+			   : NULL;
+	if (!p->doc)
 		return -1;
 	daemon_depends(d, sql_async_link(p->sql), true);
 	daemon_depends(d, kv_async_link(p->kv), false);
 	daemon_depends(d, broker_link(p->broker), true);
+	daemon_depends(d, doc_link(p->doc), true);
 	p->tick = loop_timer_new(daemon_loop(d), on_tick, p);
 	loop_timer_set(p->tick, 0);
 	p->broker_thread = thread_start("broker", broker_run, p);
+	p->doc_thread = thread_start("mongo", doc_run, p);
 	return 0;
 }
 
@@ -236,7 +263,7 @@ alive(void *state)
 {
 	struct probe *p = state;
 
-	return thread_alive(p->broker_thread, STALL_MS);
+	return thread_alive(p->broker_thread, STALL_MS) && thread_alive(p->doc_thread, STALL_MS);
 }
 
 static void
@@ -265,6 +292,8 @@ stop(void *state)
 	struct probe *p = state;
 
 	thread_join(p->broker_thread);
+	thread_join(p->doc_thread);
+	doc_close(p->doc);
 	broker_free(p->broker);
 	kv_async_close(p->kv);
 	sql_async_close(p->sql);

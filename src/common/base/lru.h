@@ -17,7 +17,8 @@
 
 struct lru;
 
-struct lru *lru_new(size_t entries_max, size_t bytes_max, int64_t ttl_ms); /* entries 0: never keeps */
+struct lru *lru_new(size_t entries_max, size_t bytes_max,
+	int64_t ttl_ms); /* entries 0: never keeps */
 void lru_free(struct lru *l);
 /* NULL: not there. Valid until the next call. */
 const char *lru_get(struct lru *l, const char *key, size_t *length, int64_t *version);

@@ -37,11 +37,11 @@ struct daemon_flag {
 };
 
 struct daemon_def {
-	const char *name;          /* "onboard-api" */
-	const char *summary;       /* one line for --help */
-	unsigned short admin_port; /* of instance 1, when admin.listen is unset */
+	const char *name;                /* "onboard-api" */
+	const char *summary;             /* one line for --help */
+	unsigned short admin_port;       /* of instance 1, when admin.listen is unset */
 	const struct daemon_flag *flags; /* ends with a NULL name; may be NULL */
-	size_t state_size;         /* zeroed memory for the hooks, freed after stop */
+	size_t state_size;               /* zeroed memory for the hooks, freed after stop */
 	int (*start)(struct daemon *d, void *state, struct err *e);
 	bool (*ready)(void *state); /* besides the links; NULL: always */
 	bool (*alive)(void *state); /* NULL: a loop that turns is alive */
