@@ -14,7 +14,7 @@ from lib.table import Row, median
 PROGRAM = "onboard-api"
 QUEUE = "user_data_queue"  # bound to user.* (ours) and user.created (the peer): every signup's event
 USERS = "SELECT count(*) FROM users"
-UNPUBLISHED = "SELECT count(*) FROM outbox_unpublished"
+UNPUBLISHED = "SELECT coalesce(sum(cardinality(event_ids)), 0) FROM outbox_unpublished"
 QUEUES = 5                 # one a consumer: what the broker's limit publishes to
 HOT, MANY = 16, 1000       # ids of the cached reads
 DRAIN_SECONDS = 30

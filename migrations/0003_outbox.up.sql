@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
 -- Events commit with what they tell of. The row stays as the archive until its day's partition is
--- dropped; a row in outbox_unpublished means that no broker has confirmed it yet. Two tables, since
--- a flag in the archive would write each row twice.
+-- dropped. A row in outbox_unpublished stands for the events of one transaction until a broker has
+-- confirmed them all: a flag in the archive would write each of its rows twice.
 
 CREATE TABLE outbox (
 	day         date   NOT NULL, -- of the event id's own time (UUID v7), never of now()
 	event_id    uuid   NOT NULL,
-	type        text   NOT NULL CONSTRAINT outbox_type_word CHECK (type ~ '^[a-z][a-z0-9_.]*$'),
+	type        text   NOT NULL,
 	user_id     bigint NOT NULL,
 	body        text   NOT NULL, -- the message, byte for byte
 	traceparent text,
@@ -16,11 +16,13 @@ CREATE TABLE outbox (
 CREATE TABLE outbox_default PARTITION OF outbox DEFAULT;
 
 CREATE TABLE outbox_unpublished (
-	event_id uuid PRIMARY KEY,
-	day      date NOT NULL
+	batch_id  uuid PRIMARY KEY, -- UUID v7: sorts by age
+	first_day date   NOT NULL,
+	last_day  date   NOT NULL,
+	event_ids uuid[] NOT NULL
 );
 -- Short-lived rows: vacuum by count, or the index grows faster than it is cleaned.
-ALTER TABLE outbox_unpublished SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+ALTER TABLE outbox_unpublished SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000,
 	autovacuum_vacuum_cost_delay = 0);
 
 -- Idempotency-Key: claimed before the signup's transaction, answered inside it.

@@ -44,6 +44,10 @@ const struct conf_key conf_keys[] = {
 		.flags = CONF_RELOAD },
 	{ "api", "batch", CONF_INT, "512", 1, 512, .help = "Signups in one transaction at most.",
 		.flags = CONF_RELOAD },
+	{ "api", "pace", CONF_DURATION_MS, "500ms", 0, 60000,
+		.help = "How far a broker that is there may fall behind before signups wait for it, 100 ms at most "
+			"a transaction; 0: they never wait.",
+		.flags = CONF_RELOAD },
 	{ "api", "readers", CONF_INT, "2", 1, 16,
 		.help = "Database connections for all but signups." },
 	{ "api", "lru_entries", CONF_INT, "10000", 0, 1000000,

@@ -31,7 +31,7 @@
 enum { M_UNPUBLISHED, M_OLDEST, M_SWEPT };
 static const struct metric_def defs[] = {
 	[M_UNPUBLISHED] = { "onboard_outbox_unpublished", METRIC_GAUGE,
-		"Events that no broker has confirmed yet; 100000 stands for more.", {} },
+		"Events that no broker has confirmed yet, of the 10000 oldest batches.", {} },
 	[M_OLDEST] = { "onboard_outbox_oldest_seconds", METRIC_GAUGE,
 		"Age of the oldest unpublished event.", {} },
 	[M_SWEPT] = { "onboard_outbox_swept_total", METRIC_COUNTER,
@@ -39,16 +39,16 @@ static const struct metric_def defs[] = {
 };
 
 static const struct sql_statement forget_some = { "outbox_forget",
-	"DELETE FROM outbox_unpublished WHERE event_id = ANY ($1::uuid[])" };
-static const struct sql_statement left_behind = {
-	"outbox_left_behind",
-	"SELECT u.event_id, o.type, o.body, o.traceparent FROM outbox_unpublished u"
-	" JOIN outbox o ON o.day = u.day AND o.event_id = u.event_id"
-	" WHERE u.event_id < $1::uuid ORDER BY u.event_id LIMIT $2::integer FOR UPDATE OF u SKIP LOCKED"
-};
+	"DELETE FROM outbox_unpublished WHERE batch_id = ANY ($1::uuid[])" };
+static const struct sql_statement left_behind = { "outbox_left_behind",
+	"WITH u AS MATERIALIZED (SELECT * FROM outbox_unpublished WHERE batch_id < $1::uuid"
+	" ORDER BY batch_id LIMIT $2::integer FOR UPDATE SKIP LOCKED)"
+	" SELECT u.batch_id, o.event_id, o.type, o.body, o.traceparent FROM u"
+	" LEFT JOIN outbox o ON o.day BETWEEN u.first_day AND u.last_day"
+	" AND o.event_id = ANY (u.event_ids) ORDER BY u.batch_id, o.event_id" };
 static const struct sql_statement backlog = { "outbox_backlog",
-	"SELECT (SELECT count(*) FROM (SELECT FROM outbox_unpublished LIMIT 100000) x),"
-	" (SELECT event_id FROM outbox_unpublished ORDER BY event_id LIMIT 1)" };
+	"SELECT coalesce(sum(cardinality(event_ids)), 0), min(batch_id::text)"
+	" FROM (SELECT * FROM outbox_unpublished ORDER BY batch_id LIMIT 10000) u" };
 static const struct sql_statement keys_forget = { "signup_keys_forget",
 	"DELETE FROM signup_keys WHERE key IN (SELECT key FROM signup_keys"
 	" WHERE claimed_at < now() - interval '24 hours' LIMIT 10000)" };
@@ -65,7 +65,7 @@ static const struct sql_statement days_over = { "outbox_days_over",
 	" AND to_date(right(c.relname, 8), 'YYYYMMDD') <"
 	" (now() AT TIME ZONE 'UTC')::date - $1::integer"
 	" AND NOT EXISTS (SELECT FROM outbox_unpublished u"
-	" WHERE u.day = to_date(right(c.relname, 8), 'YYYYMMDD'))" };
+	" WHERE to_date(right(c.relname, 8), 'YYYYMMDD') BETWEEN u.first_day AND u.last_day)" };
 
 struct outbox {
 	struct sql *sql;
@@ -76,7 +76,7 @@ struct outbox {
 	atomic_bool ready;
 
 	pthread_mutex_t lock; /* of done */
-	struct uuid *done;    /* confirmed, still written down as unpublished */
+	struct uuid *done;    /* batches confirmed, still written down as unpublished */
 	size_t done_count;
 
 	/* the thread's own */
@@ -173,7 +173,7 @@ cutoff_format(int64_t ms, char out[static UUID_TEXT_SIZE])
 	uuid_format(&u, out);
 }
 
-/* How many of the ids the publisher has confirmed by now. */
+/* How many of the batches the publisher has confirmed by now. */
 static size_t
 confirmed_count(struct outbox *o, const struct uuid *ids, size_t n)
 {
@@ -200,29 +200,53 @@ swept_wait(struct outbox *o, const struct uuid *ids, size_t n)
 	}
 }
 
-/* Their rows stay locked until they are confirmed and gone, or given back. */
-static int
+static struct publisher_batch *
+batch_pushed(struct outbox *o, struct publisher_batch *b, size_t *refused)
+{
+	if (b && !publisher_push(o->publisher, b))
+		++*refused; /* full: these are not the ones to hurry with */
+	return NULL;
+}
+
+/* Their rows stay locked until they are confirmed and gone, or given back. Answers how many events. */
+static int64_t
 sweep_rows(struct outbox *o, const struct sql_result *r)
 {
-	struct publisher_batch *b = publisher_batch_new(r->rows * 1024);
-	struct uuid *ids = arena_alloc(o->mem, r->rows * sizeof *ids);
-	size_t n = 0;
+	struct uuid ids[SWEEP_MAX], event;
+	struct publisher_batch *b = NULL;
+	size_t n = 0, refused = 0;
+	int64_t events = 0;
 
-	must(ids);
 	for (size_t i = 0; i < r->rows; i++) {
-		must(uuid_parse(sql_text(r, i, 0), 36, &ids[n]));
+		const char *id = sql_text(r, i, 0);
+
+		if (i == 0 || strcmp(id, sql_text(r, i - 1, 0)) != 0) {
+			b = batch_pushed(o, b, &refused);
+			must(n < SWEEP_MAX && uuid_parse(id, 36, &ids[n]));
+			b = publisher_batch_new(&ids[n++], 4096);
+		}
+		if (sql_null(r, i, 1)) {
+			log_error("an unpublished batch has lost its events",
+				LOG_S("batch_id", id));
+			publisher_batch_free(b);
+			b = NULL;
+			n--;
+			continue;
+		}
+		must(uuid_parse(sql_text(r, i, 1), 36, &event));
 		publisher_batch_add(b,
-			&(struct publisher_event){ .id = ids[n++],
-				.type = sql_text(r, i, 1),
-				.body = sql_text(r, i, 2),
-				.length = sql_length(r, i, 2),
-				.traceparent = sql_text(r, i, 3) });
+			&(struct publisher_event){ .id = event,
+				.type = sql_text(r, i, 2),
+				.body = sql_text(r, i, 3),
+				.length = sql_length(r, i, 3),
+				.traceparent = sql_text(r, i, 4) });
+		events++;
 	}
-	if (!publisher_push(o->publisher, b))
-		return 0; /* full: these are not the ones to hurry with */
-	swept_wait(o, ids, n);
-	metric_add(metrics_cell(o->metrics, M_SWEPT), confirmed_count(o, ids, n));
-	return (int)n;
+	(void)batch_pushed(o, b, &refused);
+	if (refused == 0)
+		swept_wait(o, ids, n);
+	metric_add(metrics_cell(o->metrics, M_SWEPT), (uint64_t)events);
+	return events;
 }
 
 /* 1: there may be more at once. */
@@ -235,7 +259,8 @@ sweep(struct outbox *o, struct err *e)
 	struct sql_params p;
 	struct sql_result r;
 	enum sql_fate fate;
-	int n;
+	int64_t n;
+	size_t batches = 0;
 
 	if (!link_usable(publisher_link(o->publisher)))
 		return 0;
@@ -252,6 +277,8 @@ sweep(struct outbox *o, struct err *e)
 		sql_rollback(o->sql);
 		return -1;
 	}
+	for (size_t i = 0; i < r.rows; i++)
+		batches += i == 0 || strcmp(sql_text(&r, i, 0), sql_text(&r, i - 1, 0)) != 0;
 	n = r.rows ? sweep_rows(o, &r) : 0;
 	/* deleted inside the transaction that holds the locks; else they would be swept again */
 	if (n > 0 && forget(o, e)) {
@@ -262,7 +289,7 @@ sweep(struct outbox *o, struct err *e)
 		return -1;
 	if (n > 0)
 		log_info("events that had stayed behind are published", LOG_I("events", n));
-	return n == SWEEP_MAX;
+	return batches == SWEEP_MAX;
 }
 
 /* ---- keeping ---- */

@@ -36,7 +36,7 @@ void outbox_start(struct outbox *o, struct publisher *p);
 /* Writes down what is confirmed, at most wait_ms long. NULL is fine. */
 void outbox_stop(struct outbox *o, int64_t wait_ms);
 /* For publisher_options.done; arg is the outbox. */
-void outbox_done(void *arg, const struct uuid *ids, size_t n);
+void outbox_done(void *arg, const struct uuid *batch_ids, size_t n);
 struct link *outbox_link(struct outbox *o);
 struct metrics *outbox_metrics(struct outbox *o);
 bool outbox_alive(const struct outbox *o);

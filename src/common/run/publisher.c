@@ -22,6 +22,8 @@
 #define DONE_MAX 512     /* told at once at most */
 #define AGAIN_MS 1000    /* after a return or a refusal */
 #define STALL_MS 20000   /* a connect and a declaration, each at their worst */
+#define RATE_EVERY_MS 50
+#define FEW 500 /* queued events that are no backlog */
 #define BATCH_LIMIT (256u << 20)
 
 enum { M_CONFIRMED, M_RETURNED, M_NACKED, M_QUEUED, M_REFUSED };
@@ -49,6 +51,7 @@ STAILQ_HEAD(items, item);
 
 struct publisher_batch {
 	struct arena *mem; /* it lives in there, too */
+	struct uuid id;
 	struct items items;
 	size_t count; /* not done yet */
 };
@@ -64,7 +67,7 @@ struct publisher {
 	pthread_mutex_t lock; /* of pushed */
 	struct items pushed;
 	atomic_size_t queued;
-	_Atomic int64_t oldest_ms;
+	_Atomic int64_t oldest_ms, behind_ms;
 	atomic_bool settled;
 
 	/* the thread's own */
@@ -74,6 +77,9 @@ struct publisher {
 	size_t sent_count;
 	int64_t again_ms, declare_ms; /* monotonic */
 	bool declared;
+	int64_t rate_ms; /* when rate was last taken */
+	uint64_t rate_count;
+	double rate; /* confirms a second, smoothed */
 	struct uuid done[DONE_MAX];
 	size_t done_count;
 };
@@ -81,13 +87,14 @@ struct publisher {
 /* ---- batches ---- */
 
 struct publisher_batch *
-publisher_batch_new(size_t bytes)
+publisher_batch_new(const struct uuid *id, size_t bytes)
 {
 	struct arena *mem = arena_new(bytes + sizeof(struct publisher_batch) + 512, BATCH_LIMIT);
 	struct publisher_batch *b = arena_alloc(mem, sizeof *b);
 
 	must(b);
 	b->mem = mem;
+	b->id = *id;
 	STAILQ_INIT(&b->items);
 	return b;
 }
@@ -150,13 +157,14 @@ item_done(struct publisher *p, struct item *i)
 {
 	struct publisher_batch *b = i->batch;
 
-	p->done[p->done_count++] = i->event.id;
-	if (p->done_count == DONE_MAX)
-		done_tell(p);
 	metric_add(p->cells[M_CONFIRMED], 1);
 	atomic_fetch_sub(&p->queued, 1);
-	if (--b->count == 0)
-		publisher_batch_free(b);
+	if (--b->count > 0)
+		return;
+	p->done[p->done_count++] = b->id;
+	if (p->done_count == DONE_MAX)
+		done_tell(p);
+	publisher_batch_free(b);
 }
 
 static void
@@ -338,6 +346,22 @@ oldest_set(struct publisher *p)
 	atomic_store(&p->oldest_ms, i ? uuid7_time_ms(&i->event.id) : 0);
 }
 
+static void
+behind_set(struct publisher *p)
+{
+	int64_t now = clock_mono_ms(), passed = now - p->rate_ms;
+	uint64_t count = metric_value(p->cells[M_CONFIRMED]);
+	size_t n = atomic_load(&p->queued);
+
+	if (passed < RATE_EVERY_MS)
+		return;
+	p->rate += ((double)(count - p->rate_count) * 1000 / (double)passed - p->rate) / 8;
+	p->rate_count = count;
+	p->rate_ms = now;
+	atomic_store(&p->behind_ms,
+		n > FEW ? (int64_t)((double)n * 1000 / (p->rate > 1 ? p->rate : 1)) : 0);
+}
+
 static int
 turn(struct publisher *p, struct thread *t, struct err *e)
 {
@@ -357,6 +381,10 @@ turn(struct publisher *p, struct thread *t, struct err *e)
 	done_tell(p);
 	metric_set(p->cells[M_QUEUED], (int64_t)atomic_load(&p->queued));
 	oldest_set(p);
+	if (v.state == LINK_UP)
+		behind_set(p);
+	else
+		atomic_store(&p->behind_ms, 0);
 	return 0;
 }
 
@@ -371,6 +399,7 @@ run(struct thread *t, void *arg)
 		thread_tick(t);
 		if (broker_fd(p->broker) < 0) {
 			p->declared = false;
+			atomic_store(&p->behind_ms, 0);
 			take_back(p);
 			thread_wait(t, broker_due_ms(p->broker));
 			if (broker_due_ms(p->broker) == 0 && !thread_stopping(t) &&
@@ -485,6 +514,12 @@ size_t
 publisher_queued(const struct publisher *p)
 {
 	return atomic_load(&p->queued);
+}
+
+int64_t
+publisher_behind_ms(const struct publisher *p)
+{
+	return atomic_load(&p->behind_ms);
 }
 
 int64_t

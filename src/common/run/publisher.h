@@ -2,8 +2,8 @@
 /*
  * Publishes events that a transaction has already stored: one thread with its
  * own connection, mandatory and persistent, many in one write, a window of
- * confirms. What is confirmed and was not returned is told to done(); nothing
- * else counts as published. A returned or refused event is tried again after
+ * confirms. A batch whose events are all confirmed, and none returned, is told
+ * to done(); nothing else counts as published. A returned or refused event is tried again after
  * the topology was declared anew, one on a lost connection with the next.
  *
  * Memory is bounded: past the queue's bound a batch is refused, which loses
@@ -39,7 +39,7 @@ struct publisher_options {
 	unsigned heartbeat_s;
 	const char *consumers; /* topology.consumers */
 	int64_t check_every_ms;
-	void (*done)(void *arg, const struct uuid *ids, size_t n);
+	void (*done)(void *arg, const struct uuid *batch_ids, size_t n);
 	void *arg;
 };
 
@@ -52,10 +52,12 @@ bool publisher_alive(const struct publisher *p);
 /* The topology stands, or the broker is away: what a daemon waits for before it is ready. */
 bool publisher_settled(const struct publisher *p);
 size_t publisher_queued(const struct publisher *p); /* events not confirmed yet */
+/* How long what is queued will take at the rate of late; 0 also while the broker is away. */
+int64_t publisher_behind_ms(const struct publisher *p);
 int64_t publisher_oldest_ms(struct publisher *p); /* of what is queued, by its id; 0: nothing is */
 
-/* Copies all; bytes: room to begin with. */
-struct publisher_batch *publisher_batch_new(size_t bytes);
+/* Events of one transaction, by its row in outbox_unpublished. Copies all; bytes: room to begin with. */
+struct publisher_batch *publisher_batch_new(const struct uuid *id, size_t bytes);
 void publisher_batch_add(struct publisher_batch *b, const struct publisher_event *event);
 void publisher_batch_free(struct publisher_batch *b);                /* one that was not pushed */
 bool publisher_push(struct publisher *p, struct publisher_batch *b); /* takes b, also when false */

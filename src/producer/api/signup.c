@@ -16,6 +16,16 @@
 #include "cache.h"
 
 #define ANSWER_MAX (16u << 10)
+#define DELAY_MAX_MS 100
+#define ROW_DELAY_US 100 /* of each row, where the broker is one and a half times api.pace behind */
+
+static void
+on_pace(void *arg)
+{
+	struct signups *all = arg;
+
+	signup_batch_run(all->batch);
+}
 
 struct signups *
 signups_new(struct api *a)
@@ -26,6 +36,7 @@ signups_new(struct api *a)
 	TAILQ_INIT(&all->queue);
 	buf_init(&all->text, ANSWER_MAX);
 	all->batch = signup_batch_new(all);
+	all->pace = loop_timer_new(a->loop, on_pace, all);
 	signups_reload(all, daemon_conf(a->daemon));
 	return all;
 }
@@ -35,6 +46,7 @@ signups_reload(struct signups *all, const struct conf *c)
 {
 	all->queue_max = (size_t)conf_int(c, "api", "queue");
 	all->batch_max = (size_t)conf_int(c, "api", "batch");
+	all->pace_ms = conf_int(c, "api", "pace");
 }
 
 void
@@ -43,6 +55,7 @@ signups_free(struct signups *all)
 	if (!all)
 		return;
 	must(!all->busy && all->queued == 0);
+	loop_timer_free(all->pace);
 	signup_batch_free(all->batch);
 	buf_fini(&all->text);
 	free(all);
@@ -104,13 +117,36 @@ signup_taken(struct signup *s, bool username, bool email)
 
 /* ---- the queue ---- */
 
+/*
+ * A broker that is there but slower than the database would be left behind
+ * without end, and events would grow old: so a transaction waits, in proportion
+ * to its rows and to how far behind the broker is, DELAY_MAX_MS at most. One
+ * that is away is not waited for.
+ */
+static int64_t
+delay_ms(const struct signups *all)
+{
+	int64_t over = publisher_behind_ms(all->api->publisher) - all->pace_ms / 2, ms;
+
+	if (all->pace_ms == 0 || over <= 0)
+		return 0;
+	ms = (int64_t)all->last_rows * ROW_DELAY_US * over / all->pace_ms / 1000;
+	return ms < DELAY_MAX_MS ? ms : DELAY_MAX_MS;
+}
+
 void
 signup_next(struct signups *all)
 {
+	int64_t wait;
+
 	if (all->busy || all->queued == 0)
 		return;
 	all->busy = true;
-	signup_batch_run(all->batch);
+	wait = delay_ms(all);
+	if (wait)
+		loop_timer_set(all->pace, wait);
+	else
+		signup_batch_run(all->batch);
 }
 
 void

@@ -37,7 +37,10 @@ struct signups {
 	struct api *api;
 	struct signup_list queue;
 	size_t queued, queue_max, batch_max;
-	bool busy;
+	bool busy; /* a batch is under way, or waits for its pace */
+	struct loop_timer *pace;
+	int64_t pace_ms;  /* how far the broker may be behind; 0: any */
+	size_t last_rows; /* of the last batch */
 	struct signup_batch *batch;
 	struct buf text; /* of one answer, used again and again */
 };

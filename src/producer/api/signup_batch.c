@@ -38,8 +38,9 @@
 	" o AS (INSERT INTO outbox (day, event_id, type, user_id, body, traceparent)" \
 	" SELECT i.day, i.event_id, 'user.created', i.id, i.head || i.id || i.tail, i.trace" \
 	" FROM input i JOIN u ON u.id = i.id)," \
-	" p AS (INSERT INTO outbox_unpublished (event_id, day)" \
-	" SELECT i.event_id, i.day FROM input i JOIN u ON u.id = i.id)"
+	" p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids)" \
+	" SELECT $12::uuid, min(i.day), max(i.day), array_agg(i.event_id)" \
+	" FROM input i JOIN u ON u.id = i.id HAVING count(*) > 0)"
 #define USERS \
 	" u AS (INSERT INTO users (id, username, email, name, address_id)" \
 	" SELECT i.id, i.username, i.email, i.name, i.address_id FROM input i"
@@ -94,6 +95,8 @@ struct signup_batch {
 	struct signup *list[BATCH_MAX]; /* NULL: answered */
 	size_t count;
 	bool keyed;
+	struct uuid id; /* of its row in outbox_unpublished */
+	char id_text[UUID_TEXT_SIZE];
 	int64_t began_us;
 	struct sql_array arrays[A_COUNT];
 	struct sql_params params;
@@ -183,9 +186,9 @@ publish_add(struct publisher_batch *out, struct signup *s, struct buf *text)
 			.traceparent = http_trace(s->request)->parent });
 }
 
-/* Those with a user's id are in force: publish, tell the caches, answer. */
+/* Those with a user's id are in force: they go to the publisher, and the caches hear of them. */
 static void
-created(struct signup_batch *b)
+spread(struct signup_batch *b)
 {
 	struct api *a = b->all->api;
 	struct publisher_batch *out;
@@ -193,15 +196,15 @@ created(struct signup_batch *b)
 	size_t n = 0, countries = 0;
 
 	for (size_t i = 0; i < b->count; i++)
-		n += b->list[i] && b->list[i]->user_id;
+		n += b->list[i]->user_id != 0;
 	if (n == 0)
 		return;
-	out = publisher_batch_new(n * 640);
+	out = publisher_batch_new(&b->id, n * 640);
 	for (size_t i = 0; i < b->count; i++) {
 		struct signup *s = b->list[i];
 		size_t k = 0;
 
-		if (!s || !s->user_id)
+		if (!s->user_id)
 			continue;
 		publish_add(out, s, &b->all->text);
 		while (k < countries && strcmp(told[k], s->place.country) != 0)
@@ -213,6 +216,11 @@ created(struct signup_batch *b)
 		}
 	}
 	(void)publisher_push(a->publisher, out); /* full: the sweeper has them from the outbox */
+}
+
+static void
+answer_created(struct signup_batch *b)
+{
 	for (size_t i = 0; i < b->count; i++)
 		if (b->list[i] && b->list[i]->user_id) {
 			signup_created(b->list[i]);
@@ -261,7 +269,8 @@ on_verdicts(void *arg, const struct sql_result *r, const struct err *e)
 			b->list[n - 1] = NULL;
 		}
 	}
-	created(b);
+	/* ours by an answer that was lost: their batch of then is still unpublished, and swept */
+	answer_created(b);
 	requeue(b, false); /* who held the name has gone meanwhile */
 	batch_end(b);
 }
@@ -337,7 +346,8 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 		must(n >= 1 && (size_t)n <= b->count);
 		b->list[n - 1]->user_id = id;
 	}
-	created(b);
+	spread(b);
+	answer_created(b);
 	b->until_ms = 0;
 	verdicts_ask(b);
 }
@@ -383,6 +393,7 @@ batch_take(struct signup_batch *b)
 		if (s->alone)
 			break;
 	}
+	all->last_rows = b->count;
 	metric_set(all->api->cells[M_QUEUE], (int64_t)all->queued);
 }
 
@@ -393,13 +404,18 @@ signup_batch_run(struct signup_batch *b)
 	struct err e = ERR_INIT;
 
 	batch_take(b);
+	b->id = uuid7_new();
+	uuid_format(&b->id, b->id_text);
 	for (size_t i = 0; i < A_COUNT; i++)
 		sql_array_clear(&b->arrays[i]);
 	for (size_t i = 0; i < b->count; i++)
 		arrays_add(b, b->list[i]);
 	sql_params_init(&b->params);
-	for (size_t i = 0; i < (b->keyed ? A_COUNT : A_KEY); i++)
+	for (size_t i = 0; i < A_KEY; i++)
 		must(sql_add_array(&b->params, &b->arrays[i], &e) == 0);
+	sql_add_text(&b->params, b->id_text);
+	if (b->keyed)
+		must(sql_add_array(&b->params, &b->arrays[A_KEY], &e) == 0);
 	arena_reset(b->mem);
 	b->began_us = clock_mono_us();
 	metric_add(a->cells[M_BATCHES], 1);

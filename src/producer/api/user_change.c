@@ -32,7 +32,8 @@
 #define STORE(type) \
 	" o AS (INSERT INTO outbox (day, event_id, type, user_id, body, traceparent)" \
 	" SELECT $5::date, $3::uuid, '" type "', $1::bigint, body, $6 FROM e)," \
-	" p AS (INSERT INTO outbox_unpublished (event_id, day) SELECT $3::uuid, $5::date FROM e)"
+	" p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids)" \
+	" SELECT $3::uuid, $5::date, $5::date, ARRAY[$3::uuid] FROM e)"
 
 /* $7 username, $8 email, $9 has name, $10 name, $11 has address, $12 city, $13 street, $14 postal,
  * $15 country's code, $16 city's name */
@@ -138,7 +139,7 @@ on_caches_told(void *arg)
 static void
 in_force(struct change *c, const struct sql_result *r)
 {
-	struct publisher_batch *out = publisher_batch_new(sql_length(r, 0, 2) + 512);
+	struct publisher_batch *out = publisher_batch_new(&c->event, sql_length(r, 0, 2) + 512);
 	const char *before = sql_text(r, 0, 3), *after = sql_text(r, 0, 4);
 
 	publisher_batch_add(out,
