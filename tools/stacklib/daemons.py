@@ -72,7 +72,8 @@ def migrate(env, say):
     program = BIN / "onboardctl"
     if not os.access(program, os.X_OK):
         return
-    done = subprocess.run([program, "db", "migrate", "up"], env={**os.environ, **env}, text=True,
+    done = subprocess.run([program, "db", "migrate", "up"], text=True,
+                          env={"ONBOARD_MIGRATIONS": str(ROOT / "migrations"), **os.environ, **env},
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, errors="replace", check=False)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
