@@ -10,6 +10,7 @@
 #include "base/clock.h"
 
 #define CONNECT_TOTAL_MS 5000
+#define CONNECT_LEAST_MS 250 /* with less left the next URL waits for the next try */
 
 static int
 urls_parse(struct broker *b, const char *list, struct err *e)
@@ -56,8 +57,10 @@ broker_new(const struct broker_options *o, struct err *e)
 	b->arg = o->arg;
 	b->fd = -1;
 	buf_init(&b->out, BROKER_OUTPUT_MAX);
-	for (size_t i = 0; i < CH_COUNT; i++)
+	for (size_t i = 0; i < CH_COUNT; i++) {
+		buf_init(&b->ch[i].in.head, BROKER_HEAD_MAX);
 		buf_init(&b->ch[i].in.body, BROKER_BODY_MAX);
+	}
 	snprintf(b->why, sizeof b->why, "not connected yet");
 	if (!b->name || urls_parse(b, o->url, e)) {
 		broker_free(b);
@@ -75,12 +78,12 @@ broker_discard(struct broker *b)
 	b->conn = NULL;
 	b->fd = -1;
 	b->blocked = b->more = false;
-	buf_clear(&b->out);
+	broker_buf_rest(&b->out);
 	b->out_at = 0;
 	for (size_t i = 0; i < CH_COUNT; i++) {
 		b->ch[i].open = false;
 		b->ch[i].in.id = 0;
-		buf_clear(&b->ch[i].in.body);
+		broker_buf_rest(&b->ch[i].in.body);
 	}
 	b->next_tag = b->open_tag = 1;
 	b->unconfirmed = 0;
@@ -92,8 +95,10 @@ broker_free(struct broker *b)
 	if (!b)
 		return;
 	broker_close(b);
-	for (size_t i = 0; i < CH_COUNT; i++)
+	for (size_t i = 0; i < CH_COUNT; i++) {
+		buf_fini(&b->ch[i].in.head);
 		buf_fini(&b->ch[i].in.body);
+	}
 	buf_fini(&b->out);
 	free(b->done);
 	arena_free(b->mem);
@@ -152,7 +157,7 @@ broker_connect(struct broker *b, struct err *e)
 	link_state_set(&b->link, LINK_CONNECTING, NULL);
 	for (size_t i = 0; i < b->url_count; i++) {
 		/* the address was never told to the link; the next try begins with the next one */
-		if (broker_login(b, &b->urls[b->url_at], e) == 0) {
+		if (broker_login(b, &b->urls[b->url_at], until, e) == 0) {
 			b->due_ms = 0;
 			link_state_set(&b->link, LINK_UP, NULL);
 			if (b->blocked)
@@ -160,7 +165,7 @@ broker_connect(struct broker *b, struct err *e)
 			return 0;
 		}
 		b->url_at = (b->url_at + 1) % b->url_count;
-		if (clock_mono_ms() + b->connect_ms > until)
+		if (clock_mono_ms() + CONNECT_LEAST_MS > until)
 			break;
 		if (i + 1 < b->url_count)
 			link_state_set(&b->link, LINK_CONNECTING, NULL);

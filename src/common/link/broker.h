@@ -38,6 +38,7 @@
 struct broker;
 
 #define BROKER_BODY_MAX (128u << 20)
+#define BROKER_HEAD_MAX (1u << 20)
 #define BROKER_OUTPUT_MAX (160u << 20)
 
 struct broker_properties {

@@ -67,18 +67,22 @@ channel_open(struct broker *b, uint16_t channel, struct err *e)
 }
 
 int
-broker_channels_open(struct broker *b, struct err *e)
+broker_channels_open(struct broker *b, int64_t until_ms, struct err *e)
 {
 	int64_t call_ms = b->call_ms;
+	struct err why = ERR_INIT;
 	int rc = 0;
 
-	b->call_ms = b->connect_ms;
-	for (uint16_t ch = CH_CONSUME; ch < CH_COUNT && rc == 0; ch++)
-		rc = channel_open(b, ch, e);
+	if (until_ms > clock_mono_ms() + b->connect_ms)
+		until_ms = clock_mono_ms() + b->connect_ms;
+	for (uint16_t ch = CH_CONSUME; ch < CH_COUNT && rc == 0; ch++) {
+		b->call_ms = until_ms - clock_mono_ms();
+		rc = channel_open(b, ch, &why);
+	}
 	b->call_ms = call_ms;
 	if (rc && b->fd >= 0)
-		broker_lost(b, e, "a channel was refused");
-	return rc;
+		return broker_lost(b, e, "a channel was refused: %s", why.text);
+	return rc ? err_set(e, why.kind, "%s", why.text) : 0;
 }
 
 int

@@ -38,11 +38,7 @@ message_done(struct broker *b, struct incoming *in)
 		b->ask.answered = true;
 	}
 	in->id = 0;
-	/* one large message shall not keep its memory for ever */
-	if (in->body.room > 1u << 20)
-		buf_fini(&in->body);
-	else
-		buf_clear(&in->body);
+	broker_buf_rest(&in->body);
 }
 
 static int
@@ -86,8 +82,9 @@ connection_closed(struct broker *b, const amqp_connection_close_t *c, struct err
 	if (b->out_at == 0) /* else a frame may be half sent */
 		buf_clear(&b->out);
 	broker_frame_end(&b->out, broker_method_begin(&b->out, 0, AMQP_CONNECTION_CLOSE_OK_METHOD));
-	if (broker_send(b, e))
-		return -1;
+	/* its words count, whether or not it waited for ours */
+	if (broker_send(b, NULL))
+		b->more = false;
 	return broker_lost(b, e, "the server closed the connection: %s", words);
 }
 
@@ -130,6 +127,10 @@ channel_closed(struct broker *b, uint16_t ch, const amqp_channel_close_t *c, str
 	b->ch[ch].open = false;
 	b->ch[ch].in.id = 0;
 	broker_frame_end(&b->out, broker_method_begin(&b->out, ch, AMQP_CHANNEL_CLOSE_OK_METHOD));
+	if (buf_failed(&b->out))
+		return broker_lost(b, e, "too much is waiting to be sent");
+	if (ch != CH_RULE)
+		CALL(b, channel_closed, code, words);
 	if (b->ask.id && b->ask.channel == ch) {
 		b->ask.refused = code;
 		snprintf(b->ask.words, sizeof b->ask.words, "%s", words);
@@ -138,9 +139,8 @@ channel_closed(struct broker *b, uint16_t ch, const amqp_channel_close_t *c, str
 	}
 	if (ch == CH_RULE)
 		return 0;
-	CALL(b, channel_closed, code, words);
-	if (broker_send(b, e))
-		return -1;
+	if (broker_send(b, NULL))
+		b->more = false;
 	broker_lost(b, e, "the server closed a channel: %s", words);
 	if (e)
 		e->kind = broker_code_kind(code);

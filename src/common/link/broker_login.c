@@ -59,9 +59,16 @@ socket_options(int fd)
 			sizeof options[i].value);
 }
 
+/* Of one step: connect_ms, or what is left. */
 static struct timeval
-span(int64_t ms)
+span(const struct broker *b, int64_t until_ms)
 {
+	int64_t ms = until_ms - clock_mono_ms();
+
+	if (ms > b->connect_ms)
+		ms = b->connect_ms;
+	if (ms < 1)
+		ms = 1;
 	return (struct timeval){ .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };
 }
 
@@ -136,9 +143,9 @@ version_take(struct broker *b)
 }
 
 int
-broker_login(struct broker *b, const struct url *u, struct err *e)
+broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err *e)
 {
-	struct timeval wait = span(b->connect_ms);
+	struct timeval wait = span(b, until_ms);
 	const char *bad = NULL;
 	amqp_socket_t *s = NULL;
 	amqp_rpc_reply_t r;
@@ -164,6 +171,7 @@ broker_login(struct broker *b, const struct url *u, struct err *e)
 			errno && !u->tls ? strerror(errno) : "");
 	b->fd = amqp_get_sockfd(b->conn);
 	socket_options(b->fd);
+	wait = span(b, until_ms);
 	(void)amqp_set_handshake_timeout(b->conn, &wait);
 	r = login(b, u);
 	if (r.reply_type != AMQP_RESPONSE_NORMAL)
@@ -176,5 +184,5 @@ broker_login(struct broker *b, const struct url *u, struct err *e)
 		return broker_lost(b, e, "out of memory");
 	b->heard_ms = b->sent_ms = clock_mono_ms();
 	b->more = true;
-	return broker_channels_open(b, e);
+	return broker_channels_open(b, until_ms, e);
 }

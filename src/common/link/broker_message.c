@@ -143,7 +143,8 @@ broker_properties_parse(struct incoming *in, const uint8_t *raw, size_t length)
 			p->timestamp = take(&r, 8);
 		}
 	}
-	return r.bad || !broker_table_valid(&p->headers) ? -1 : 0;
+	/* what is nested in it is nobody's business before somebody asks: it is passed on as it is */
+	return r.bad || !broker_table_whole(&p->headers) ? -1 : 0;
 }
 
 int
@@ -153,7 +154,10 @@ broker_message_header(struct incoming *in, const uint8_t *raw, size_t length, ui
 	if (size > BROKER_BODY_MAX)
 		return err_set(e, ERR_LIMIT, "a message of %llu bytes came, %u are the most",
 			(unsigned long long)size, BROKER_BODY_MAX);
-	if (broker_properties_parse(in, raw, length))
+	buf_clear(&in->head);
+	buf_add(&in->head, raw, length);
+	if (buf_failed(&in->head) ||
+		broker_properties_parse(in, (const uint8_t *)buf_text(&in->head), length))
 		return err_set(e, ERR_AWAY, "a message came with properties that make no sense");
 	in->has_header = true;
 	in->size = size;

@@ -23,6 +23,7 @@ enum { CH_CONSUME = 1, CH_PUBLISH, CH_RULE, CH_COUNT };
 
 /* Over TLS: small enough that a socket which polls as writable takes it whole. */
 #define TLS_FRAME_MAX 16384
+#define BUF_KEPT (1u << 20)
 #define TEXTS_MAX 13 /* short strings of a message, 255 bytes each */
 
 /* A message whose frames are coming in. */
@@ -30,6 +31,7 @@ struct incoming {
 	amqp_method_number_t id; /* deliver, return, get-ok; 0: none */
 	bool has_header;
 	uint64_t size, got;
+	struct buf head; /* the properties as they came: the headers show it */
 	struct buf body; /* of a body in several frames; one frame is used where it lies */
 	int return_code;
 	char return_text[256];
@@ -100,7 +102,7 @@ void broker_discard(struct broker *b); /* forgets the connection and all that be
 enum err_kind broker_code_kind(int code);
 
 /* broker_login.c */
-int broker_login(struct broker *b, const struct url *u, struct err *e) MUST_CHECK;
+int broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err *e) MUST_CHECK;
 
 /* broker_frames.c */
 size_t broker_frame_begin(struct buf *out, uint8_t type, uint16_t channel);
@@ -109,6 +111,9 @@ size_t broker_method_begin(struct buf *out, uint16_t channel, amqp_method_number
 void broker_put(struct buf *out, uint64_t v, size_t bytes);
 int broker_put_name(struct buf *out, const char *text);      /* -1: over 255 bytes */
 int broker_send(struct broker *b, struct err *e) MUST_CHECK; /* what goes without waiting */
+void broker_buf_rest(struct buf *b); /* empty; what one large message needed is not kept */
+
+/* broker_turn.c */
 int broker_turn(struct broker *b, int64_t wait_ms, struct err *e) MUST_CHECK;
 
 /* broker_dispatch.c */
@@ -129,4 +134,4 @@ int broker_publish_encode(struct buf *out, const struct broker_publish *p, uint3
 int broker_ask(struct broker *b, uint16_t channel, size_t start, int bad_name,
 	amqp_method_number_t id, amqp_method_number_t or_id, struct err *e) MUST_CHECK;
 int broker_ready(struct broker *b, uint16_t channel, struct err *e) MUST_CHECK; /* opens it again */
-int broker_channels_open(struct broker *b, struct err *e) MUST_CHECK;
+int broker_channels_open(struct broker *b, int64_t until_ms, struct err *e) MUST_CHECK;

@@ -172,6 +172,9 @@ confirm_one(struct broker *b, uint64_t tag, bool nacked)
 		return;
 	*done = 1;
 	b->unconfirmed--;
+	/* before it is told: the callback may publish into the room that it makes */
+	while (b->open_tag < b->next_tag && b->done[b->open_tag % b->window])
+		b->open_tag++;
 	if (!b->events.confirmed)
 		return;
 	b->in_call = true;
@@ -191,8 +194,6 @@ broker_confirm(struct broker *b, uint64_t tag, bool multiple, bool nacked)
 		return;
 	for (uint64_t t = multiple ? b->open_tag : tag; t <= tag; t++)
 		confirm_one(b, t, nacked);
-	while (b->open_tag < end && b->done[b->open_tag % b->window])
-		b->open_tag++;
 }
 
 size_t

@@ -176,6 +176,18 @@ table_valid(const struct broker_table *t, unsigned depth)
 }
 
 bool
+broker_table_whole(const struct broker_table *t)
+{
+	struct broker_value v;
+	const char *name;
+	size_t at = 0, n;
+
+	while (broker_table_next(t, &at, &name, &n, &v))
+		;
+	return at == t->length;
+}
+
+bool
 broker_table_valid(const struct broker_table *t)
 {
 	return table_valid(t, 0);

@@ -45,6 +45,7 @@ bool broker_table_next(const struct broker_table *t, size_t *at, const char **na
 	size_t *name_length, struct broker_value *v);
 bool broker_array_next(const struct broker_value *array, size_t *at, struct broker_value *v);
 bool broker_table_get(const struct broker_table *t, const char *name, struct broker_value *v);
+bool broker_table_whole(const struct broker_table *t); /* its own entries; not what is in them */
 bool broker_table_valid(const struct broker_table *t); /* whole, nested no deeper than 32 */
 
 /* False, out untouched: not of that kind. Text and bytes are the same here. */
