@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/* The consumer runtime: the daemon around the two threads. */
+#include "run/consumer.h"
+
+#include <stdio.h>
+
+#include "base/log.h"
+#include "link/doc.h"
+#include "link/kv.h"
+#include "link/sql.h"
+#include "run/consumer_own.h"
+#include "run/loop.h"
+
+#define LOOK_MS 20
+#define IO_STALL_MS 20000   /* a connect and a declaration, each at their worst */
+#define WORK_STALL_MS 60000 /* a batch of several calls, each at its deadline */
+
+static const struct metric_def defs[CM_COUNT] = {
+	[CM_DELIVERIES] = { "onboard_consumer_deliveries_total", METRIC_COUNTER,
+		"Deliveries settled.", { "consumer", "outcome" } },
+	[CM_SECONDS] = { "onboard_consumer_batch_seconds", METRIC_HISTOGRAM, "Handling one batch.",
+		{ "consumer" } },
+	[CM_BATCHES] = { "onboard_consumer_batches_total", METRIC_COUNTER, "Batches handled.",
+		{ "consumer" } },
+	[CM_HELD] = { "onboard_consumer_held", METRIC_GAUGE, "Deliveries not acked yet.",
+		{ "consumer" } },
+	[CM_PAUSED] = { "onboard_consumer_paused", METRIC_GAUGE, "1 while a store is away.",
+		{ "consumer" } },
+	[CM_REDELIVERED] = { "onboard_consumer_redelivered_total", METRIC_COUNTER,
+		"Deliveries that had come before.", { "consumer" } },
+};
+
+/* The daemon's hooks know no handler but this one: a program is one consumer. */
+static const struct handler *program;
+
+struct doc *
+consumer_doc(struct consumer *c)
+{
+	must(c->doc);
+	return c->doc;
+}
+
+struct kv *
+consumer_kv(struct consumer *c)
+{
+	must(c->kv);
+	return c->kv;
+}
+
+struct sql *
+consumer_sql(struct consumer *c)
+{
+	must(c->sql);
+	return c->sql;
+}
+
+const struct conf *
+consumer_conf(struct consumer *c)
+{
+	return daemon_conf(c->daemon);
+}
+
+static int
+stores_open(struct consumer *c, const struct conf *f, const char *name, struct err *e)
+{
+	if (c->handler->needs & NEED_DOC) {
+		c->doc = doc_open(&(struct doc_options){ .url = conf_string(f, "mongo", "url"),
+					  .application = name },
+			e);
+		if (!c->doc)
+			return -1;
+		daemon_depends(c->daemon, doc_link(c->doc), true);
+	}
+	if (c->handler->needs & NEED_KV) {
+		c->kv = kv_open(&(struct kv_options){ .url = conf_string(f, "redis", "url") }, e);
+		if (!c->kv)
+			return -1;
+		daemon_depends(c->daemon, kv_link(c->kv), true);
+	}
+	if (c->handler->needs & NEED_SQL) {
+		c->sql = sql_open(&(struct sql_options){ .url = conf_string(f, "postgres", "url"),
+					  .application = name },
+			e);
+		if (!c->sql)
+			return -1;
+		daemon_depends(c->daemon, sql_link(c->sql), true);
+	}
+	return 0;
+}
+
+static void
+metrics_open(struct consumer *c)
+{
+	const char *name = c->handler->name;
+
+	c->metrics = metrics_new(defs, ARRAY_LEN(defs));
+	for (size_t i = CM_SECONDS; i < CM_COUNT; i++)
+		c->cells[i] = metrics_cell(c->metrics, i, name);
+	for (size_t i = 0; i < FATE_COUNT; i++)
+		c->outcomes[i] = metrics_cell(c->metrics, CM_DELIVERIES, name, consumer_fates[i]);
+	daemon_metrics(c->daemon, c->metrics);
+}
+
+static int
+start(struct daemon *d, void *state, struct err *e)
+{
+	const struct conf *f = daemon_conf(d);
+	struct consumer *c = state;
+	char name[64];
+
+	c->daemon = d;
+	c->handler = program;
+	c->place = topology_find(program->name);
+	must(c->place);
+	must(pthread_mutex_init(&c->lock, NULL) == 0);
+	c->state = must_calloc(1, program->state_size ? program->state_size : 1);
+	c->batch_max = (size_t)conf_int(f, "consumer", "batch");
+	c->prefetch = (size_t)conf_int(f, "consumer", "prefetch");
+	c->linger_ms = conf_int(f, "consumer", "linger");
+	c->check_every_ms = conf_int(f, "topology", "check_every");
+	c->topology_only = conf_string(f, "topology", "consumers");
+	metrics_open(c);
+	snprintf(name, sizeof name, "onboard-%s", program->name);
+	if (topology_list_check(c->topology_only, e) || stores_open(c, f, name, e))
+		return -1;
+	c->broker = consumer_broker_new(c, conf_string(f, "rabbitmq", "url"), name,
+		(unsigned)(conf_int(f, "rabbitmq", "heartbeat") / 1000), e);
+	if (!c->broker)
+		return -1;
+	daemon_depends(d, broker_link(c->broker), true);
+	c->io = thread_start("broker", consumer_io_run, c);
+	c->worker = thread_start("worker", consumer_work_run, c);
+	return 0;
+}
+
+static bool
+ready(void *state)
+{
+	struct consumer *c = state;
+
+	return atomic_load(&c->started) && atomic_load(&c->consuming);
+}
+
+static bool
+alive(void *state)
+{
+	struct consumer *c = state;
+
+	return thread_alive(c->io, IO_STALL_MS) && thread_alive(c->worker, WORK_STALL_MS);
+}
+
+static void
+on_drain_look(void *arg)
+{
+	struct consumer *c = arg;
+
+	if (atomic_load(&c->drained))
+		daemon_drained(c->daemon);
+	else
+		loop_timer_set(c->drain_look, LOOK_MS);
+}
+
+static void
+drain(void *state)
+{
+	struct consumer *c = state;
+
+	atomic_store(&c->draining, true);
+	thread_wake(c->io);
+	thread_wake(c->worker);
+	c->drain_look = loop_timer_new(daemon_loop(c->daemon), on_drain_look, c);
+	loop_timer_set(c->drain_look, 0);
+}
+
+static void
+stop(void *state)
+{
+	struct consumer *c = state;
+
+	if (!c->handler)
+		return;
+	thread_join(c->worker);
+	thread_join(c->io);
+	consumer_io_end(c);
+	broker_free(c->broker);
+	if (c->handler->stop)
+		c->handler->stop(c->state);
+	doc_close(c->doc);
+	kv_close(c->kv);
+	sql_close(c->sql);
+	loop_timer_free(c->drain_look);
+	metrics_free(c->metrics);
+	must(pthread_mutex_destroy(&c->lock) == 0);
+	free(c->state);
+}
+
+int
+consumer_main(int argc, char **argv, const struct handler *h)
+{
+	static char name[64];
+	const struct daemon_def def = { .name = name,
+		.summary = h->summary,
+		.admin_port = h->admin_port,
+		.state_size = sizeof(struct consumer),
+		.start = start,
+		.ready = ready,
+		.alive = alive,
+		.drain = drain,
+		.stop = stop };
+
+	snprintf(name, sizeof name, "onboard-%s", h->name);
+	program = h;
+	return daemon_main(argc, argv, &def);
+}

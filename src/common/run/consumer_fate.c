@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The consumer runtime: what becomes of a delivery. A copy is published and
+ * confirmed first, then the delivery is acked; so killed in between, it comes
+ * again and is at most doubled, never lost.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "run/consumer_own.h"
+
+#define AGAIN_MS 1000 /* a copy that no queue took */
+
+const char *const consumer_fates[FATE_COUNT] = { "done", "retry", "permanent", "exhausted",
+	"poison" };
+
+static void
+trace_id(const struct held *h, char out[static 33])
+{
+	size_t n = 0;
+	const char *p = broker_table_text(&h->m->props.headers, "traceparent", &n);
+
+	memset(out, 0, 33);
+	if (p && n >= 35)
+		memcpy(out, p + 3, 32);
+}
+
+/* One line for each delivery's end: what was done is for debugging, the rest is news. */
+static void
+fate_log(const struct consumer *c, const struct bunch *b, const struct held *h)
+{
+	const char *id = *h->ev.id ? h->ev.id : h->m->props.message_id;
+	int64_t attempt = retry_count(h->m) + 1, ms = b->handled_us / 1000;
+	char trace[33];
+
+	if (h->out == OUT_DONE && log_level_now > LOG_LEVEL_DEBUG)
+		return;
+	trace_id(h, trace);
+	if (h->out == OUT_DONE)
+		log_debug("done", LOG_S("event_id", id), LOG_S("consumer", c->handler->name),
+			LOG_I("attempt", attempt), LOG_I("ms", ms), LOG_S("trace_id", trace));
+	else if (h->retry->class == RETRY_AGAIN)
+		log_warn("retry", LOG_S("event_id", id), LOG_S("consumer", c->handler->name),
+			LOG_I("attempt", attempt), LOG_I("ms", ms), LOG_S("trace_id", trace),
+			LOG_S("why", h->why));
+	else
+		log_error("dead", LOG_S("event_id", id), LOG_S("consumer", c->handler->name),
+			LOG_S("class", retry_class_name(h->retry->class)),
+			LOG_S("dead_id", h->retry->dead_id), LOG_I("attempt", attempt),
+			LOG_I("ms", ms), LOG_S("trace_id", trace), LOG_S("why", h->why));
+}
+
+static void
+settled(struct consumer *c, struct bunch *b, struct held *h)
+{
+	static const int fates[] = { [RETRY_AGAIN] = FATE_RETRY,
+		[RETRY_PERMANENT] = FATE_PERMANENT,
+		[RETRY_EXHAUSTED] = FATE_EXHAUSTED,
+		[RETRY_POISON] = FATE_POISON };
+
+	h->settled = true;
+	b->open--;
+	metric_add(c->outcomes[h->out == OUT_DONE ? FATE_DONE : fates[h->retry->class]], 1);
+	fate_log(c, b, h);
+}
+
+static int
+copy_publish(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
+{
+	const char *why = h->why && *h->why ? h->why : "no reason was given";
+
+	if (!h->retry) {
+		h->retry = arena_alloc(b->mem, sizeof *h->retry);
+		must(h->retry);
+		retry_make(h->retry, h->m, c->handler->name, c->place->queue, h->class, why,
+			clock_wall_us());
+		h->why = why;
+	}
+	h->returned = false;
+	if (broker_publish(c->broker, &h->retry->publish, &h->publish_tag, e))
+		return -1;
+	h->sent = true;
+	return 0;
+}
+
+/* Of those from the first on that are done, one ack for all; where nothing older is open. */
+static int
+ack_front(struct consumer *c, struct bunch *b, size_t *next, struct err *e)
+{
+	size_t n = 0;
+
+	while (n < b->count && b->list[n].out == OUT_DONE && !b->list[n].settled)
+		n++;
+	if (n > 0 && broker_ack(c->broker, b->list[n - 1].m->tag, true, e))
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		settled(c, b, &b->list[i]);
+	*next = n;
+	return 0;
+}
+
+/* One at a time. 1: the broker takes no copy for now. */
+static int
+settle_one(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (h->settled || h->sent)
+		return 0;
+	if (h->out == OUT_DONE) {
+		if (broker_ack(c->broker, h->m->tag, false, e))
+			return -1;
+		settled(c, b, h);
+	} else if (h->out == OUT_UNSET) { /* handed back: the end came before the store */
+		if (broker_nack(c->broker, h->m->tag, false, true, e))
+			return -1;
+		h->settled = true;
+		b->open--;
+	} else if (copy_publish(c, b, h, &why)) {
+		if (broker_fd(c->broker) < 0)
+			return err_set(e, ERR_AWAY, "%s", why.text);
+		if (why.kind != ERR_AWAY && why.kind != ERR_LIMIT) {
+			/* a property that no broker takes: without properties it goes */
+			h->retry->publish.props = (struct broker_properties){ .delivery_mode = 2 };
+			log_warn("a copy goes without the properties it came with", LOG_E(&why));
+		}
+		c->again_ms = clock_mono_ms() + AGAIN_MS / 10;
+		return 1;
+	}
+	return 0;
+}
+
+int
+consumer_settle(struct consumer *c, struct bunch *b, struct err *e)
+{
+	size_t next = 0;
+
+	if (c->settling == b && ack_front(c, b, &next, e))
+		return -1;
+	for (size_t i = next; i < b->count; i++) {
+		int rc = settle_one(c, b, &b->list[i], e);
+
+		if (rc)
+			return rc < 0 ? -1 : 0;
+	}
+	return 0;
+}
+
+/* The copy with this tag; NULL: of a bunch that has gone. */
+static struct held *
+copy_find(struct consumer *c, uint64_t tag, struct bunch **out)
+{
+	for (struct bunch *b = c->settling; b; b = b->next)
+		for (size_t i = 0; i < b->count; i++)
+			if (b->list[i].sent && b->list[i].publish_tag == tag) {
+				*out = b;
+				return &b->list[i];
+			}
+	return NULL;
+}
+
+void
+consumer_confirmed(void *arg, uint64_t tag, bool nacked)
+{
+	struct consumer *c = arg;
+	struct bunch *b = NULL;
+	struct held *h = copy_find(c, tag, &b);
+
+	if (!h)
+		return;
+	h->sent = false;
+	if (nacked || h->returned) {
+		log_warn("a copy found no queue: it is tried again",
+			LOG_S("consumer", c->handler->name),
+			LOG_S("to", h->retry->publish.routing_key));
+		c->again_ms = clock_mono_ms() + AGAIN_MS;
+		c->declare_ms = 0;
+		return;
+	}
+	if (broker_ack(c->broker, h->m->tag, false, NULL) == 0)
+		settled(c, b, h);
+}
+
+/* Comes before its confirm; the oldest copy to that queue it must be, or told again next time. */
+void
+consumer_returned(void *arg, const struct broker_message *m, int code, const char *why)
+{
+	struct consumer *c = arg;
+
+	(void)code;
+	(void)why;
+	for (struct bunch *b = c->settling; b; b = b->next)
+		for (size_t i = 0; i < b->count; i++) {
+			struct held *h = &b->list[i];
+
+			if (h->sent && !h->returned &&
+				strcmp(h->retry->publish.routing_key, m->routing_key) == 0 &&
+				h->m->length == m->length &&
+				memcmp(h->m->body, m->body, m->length) == 0) {
+				h->returned = true;
+				return;
+			}
+		}
+}

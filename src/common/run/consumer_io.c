@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT */
+/* The consumer runtime: the thread that owns the connection to the broker. */
+#include <poll.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "run/consumer_own.h"
+
+#define ARENA_FIRST (64u << 10)
+#define ARENA_LIMIT (512u << 20)
+#define HOLD_MAX_MS (25 * 60 * 1000) /* the broker's own patience is 30 minutes */
+
+/* ---- bunches ---- */
+
+static struct bunch *
+bunch_new(struct consumer *c)
+{
+	struct bunch *b = c->spare;
+
+	if (b) {
+		c->spare = b->next;
+	} else {
+		b = must_calloc(1, sizeof *b);
+		b->mem = arena_new(ARENA_FIRST, ARENA_LIMIT);
+		b->list = must_calloc(c->batch_max, sizeof *b->list);
+	}
+	b->count = b->open = 0;
+	b->connection = c->connection;
+	b->first_ms = clock_mono_ms();
+	b->handled_us = 0;
+	b->full = false;
+	b->next = NULL;
+	return b;
+}
+
+static void
+bunch_free(struct bunch *b)
+{
+	arena_free(b->mem);
+	free(b->list);
+	free(b);
+}
+
+static void
+bunch_drop(struct consumer *c, struct bunch *b)
+{
+	size_t n = 0;
+
+	for (struct bunch *s = c->spare; s; s = s->next)
+		n++;
+	if (n >= BUNCHES_SPARE) {
+		bunch_free(b);
+		return;
+	}
+	arena_reset(b->mem);
+	b->next = c->spare;
+	c->spare = b;
+}
+
+static void
+list_drop(struct consumer *c, struct bunch **list)
+{
+	struct bunch *b;
+
+	while ((b = *list)) {
+		*list = b->next;
+		bunch_drop(c, b);
+	}
+}
+
+static void
+list_add(struct bunch **list, struct bunch *b)
+{
+	while (*list)
+		list = &(*list)->next;
+	b->next = NULL;
+	*list = b;
+}
+
+/* The one that still takes deliveries. */
+static struct bunch *
+forming(struct consumer *c, bool alone)
+{
+	struct bunch *last = c->ready;
+
+	while (last && last->next)
+		last = last->next;
+	if (!last || last->full || (alone && last->count > 0)) {
+		if (last)
+			last->full = true;
+		last = bunch_new(c);
+		list_add(&c->ready, last);
+	}
+	return last;
+}
+
+/* ---- what the broker says ---- */
+
+static void
+on_deliver(void *arg, const struct broker_message *m)
+{
+	struct consumer *c = arg;
+	bool again = m->redelivered || m->delivery_count > 0;
+	struct bunch *b = forming(c, again);
+	struct held *h = &b->list[b->count];
+
+	*h = (struct held){ .m = broker_message_copy(m, b->mem) };
+	must(h->m); /* the arena takes the largest message there is, and is full long before */
+	if (m->delivery_count >= POISON_AFTER) {
+		h->out = OUT_REJECT;
+		h->class = RETRY_POISON;
+		h->why = "delivered five times without an end";
+	}
+	b->count++;
+	b->open++;
+	b->full = again || b->count == c->batch_max || arena_used(b->mem) > BUNCH_BYTES;
+	if (again)
+		metric_add(c->cells[CM_REDELIVERED], 1);
+	else if (c->single)
+		c->widen = true;
+}
+
+static void
+on_cancelled(void *arg, const char *tag)
+{
+	struct consumer *c = arg;
+
+	(void)tag;
+	log_warn("the queue has gone: declaring it anew", LOG_S("queue", c->place->queue));
+	c->cancelled = true;
+	c->declare_ms = 0;
+}
+
+/* What it held is the broker's again. */
+static void
+on_channel_closed(void *arg, int code, const char *why)
+{
+	struct consumer *c = arg;
+
+	log_warn("channel closed by the broker", LOG_I("code", code), LOG_S("why", why));
+	c->cancelled = true;
+	c->connection++;
+}
+
+struct broker *
+consumer_broker_new(struct consumer *c, const char *url, const char *name, unsigned heartbeat_s,
+	struct err *e)
+{
+	static const struct broker_events events = { .deliver = on_deliver,
+		.cancelled = on_cancelled,
+		.channel_closed = on_channel_closed,
+		.confirmed = consumer_confirmed,
+		.returned = consumer_returned };
+
+	return broker_new(&(struct broker_options){ .url = url,
+				  .name = name,
+				  .heartbeat_s = heartbeat_s,
+				  .events = &events,
+				  .arg = c },
+		e);
+}
+
+/* ---- a turn ---- */
+
+static int
+declare(struct consumer *c, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (clock_mono_ms() < c->declare_ms)
+		return 0;
+	if (topology_declare(c->broker, c->topology_only, &why)) {
+		if (why.kind == ERR_AWAY)
+			return err_set(e, ERR_AWAY, "%s", why.text);
+		log_error("the topology is not as it should be", LOG_E(&why));
+	}
+	c->declare_ms = clock_mono_ms() + c->check_every_ms;
+	return 0;
+}
+
+static int
+consume(struct consumer *c, bool single, struct err *e)
+{
+	c->single = single;
+	c->widen = false;
+	c->cancelled = false;
+	if (broker_qos(c->broker, single ? 1 : (uint16_t)c->prefetch, e) ||
+		broker_consume(c->broker, c->place->queue, CONSUMER_TAG, false, e))
+		return -1;
+	atomic_store(&c->consuming, true);
+	return 0;
+}
+
+static int
+consume_as_wanted(struct consumer *c, struct err *e)
+{
+	bool want =
+		atomic_load(&c->started) && !atomic_load(&c->paused) && !atomic_load(&c->draining);
+	bool have = atomic_load(&c->consuming);
+
+	if (c->cancelled) {
+		atomic_store(&c->consuming, false);
+		have = false;
+	}
+	if (have && !want) {
+		atomic_store(&c->consuming, false);
+		return broker_cancel(c->broker, CONSUMER_TAG, e);
+	}
+	if (have && c->widen) {
+		/* what comes redelivered is through: from now on many at a time */
+		if (broker_cancel(c->broker, CONSUMER_TAG, e))
+			return -1;
+		return consume(c, false, e);
+	}
+	return want && !have ? consume(c, true, e) : 0;
+}
+
+static void
+worker_feed(struct consumer *c)
+{
+	struct bunch *b = c->ready;
+	bool due;
+
+	if (c->worker_busy || !b)
+		return;
+	due = b->full || b->next || c->single || atomic_load(&c->draining) ||
+		clock_mono_ms() - b->first_ms >= c->linger_ms;
+	if (!due)
+		return;
+	c->ready = b->next;
+	b->next = NULL;
+	c->worker_busy = true;
+	must(pthread_mutex_lock(&c->lock) == 0);
+	must(!c->to_worker);
+	c->to_worker = b;
+	must(pthread_mutex_unlock(&c->lock) == 0);
+	thread_wake(c->worker);
+}
+
+/* What the worker has finished; of a connection that is gone nothing can be acked. */
+static void
+worker_take(struct consumer *c)
+{
+	struct bunch *b, *next;
+
+	must(pthread_mutex_lock(&c->lock) == 0);
+	b = c->to_io;
+	c->to_io = NULL;
+	must(pthread_mutex_unlock(&c->lock) == 0);
+	for (; b; b = next) {
+		next = b->next;
+		c->worker_busy = false;
+		if (b->connection == c->connection)
+			list_add(&c->settling, b);
+		else
+			bunch_drop(c, b);
+	}
+}
+
+static int
+settle_all(struct consumer *c, struct err *e)
+{
+	struct bunch **at = &c->settling, *b;
+
+	while ((b = *at)) {
+		if (b->open > 0 && clock_mono_ms() >= c->again_ms && consumer_settle(c, b, e))
+			return -1;
+		if (b->open > 0) {
+			at = &b->next;
+			continue;
+		}
+		*at = b->next;
+		bunch_drop(c, b);
+	}
+	return 0;
+}
+
+/* Held for long, because a store is away for long: the broker would close the channel soon. */
+static int
+give_back_old(struct consumer *c, struct err *e)
+{
+	if (!atomic_load(&c->paused) || !c->ready ||
+		clock_mono_ms() - c->ready->first_ms < HOLD_MAX_MS)
+		return 0;
+	log_info("what was held for long is given back", LOG_S("consumer", c->handler->name));
+	list_drop(c, &c->ready);
+	list_drop(c, &c->settling);
+	c->connection++;
+	return broker_give_back(c->broker, e);
+}
+
+static size_t
+held_count(const struct consumer *c)
+{
+	size_t n = 0;
+
+	for (const struct bunch *b = c->ready; b; b = b->next)
+		n += b->count;
+	for (const struct bunch *b = c->settling; b; b = b->next)
+		n += b->open;
+	return n;
+}
+
+static void
+poll_wait(struct consumer *c, struct thread *t)
+{
+	int64_t wait = broker_poll_ms(c->broker), left;
+	struct pollfd fds[] = { { .fd = thread_wake_fd(t), .events = POLLIN },
+		{ .fd = broker_fd(c->broker), .events = broker_poll_events(c->broker) } };
+
+	if (c->ready && !c->worker_busy) {
+		left = c->ready->first_ms + c->linger_ms - clock_mono_ms();
+		if (left < wait)
+			wait = left;
+	}
+	if (c->settling && (left = c->again_ms - clock_mono_ms()) > 0 && left < wait)
+		wait = left;
+	if (wait > 1000)
+		wait = 1000;
+	(void)poll(fds, ARRAY_LEN(fds), wait > 0 ? (int)wait : 0);
+	if (fds[0].revents)
+		thread_wake_clear(t);
+}
+
+static int
+turn(struct consumer *c, struct thread *t, struct err *e)
+{
+	if (declare(c, e) || consume_as_wanted(c, e))
+		return -1;
+	worker_feed(c);
+	poll_wait(c, t);
+	if (broker_pump(c->broker, 0, e))
+		return -1;
+	worker_take(c);
+	if (settle_all(c, e) || give_back_old(c, e) || broker_flush(c->broker, e))
+		return -1;
+	worker_feed(c);
+	metric_set(c->cells[CM_HELD], (int64_t)held_count(c));
+	if (atomic_load(&c->draining) && !c->ready && !c->worker_busy && !c->settling)
+		atomic_store(&c->drained, true);
+	return 0;
+}
+
+static void
+away(struct consumer *c, struct thread *t)
+{
+	struct err e = ERR_INIT;
+
+	atomic_store(&c->consuming, false);
+	c->connection++;
+	c->cancelled = false;
+	c->declare_ms = 0;
+	list_drop(c, &c->ready);
+	list_drop(c, &c->settling);
+	worker_take(c);
+	if (atomic_load(&c->draining) && !c->worker_busy)
+		atomic_store(&c->drained, true);
+	thread_wait(t, broker_due_ms(c->broker));
+	if (broker_due_ms(c->broker) == 0 && !thread_stopping(t))
+		(void)!broker_connect(c->broker, &e);
+}
+
+void
+consumer_io_run(struct thread *t, void *arg)
+{
+	struct consumer *c = arg;
+
+	while (!thread_stopping(t)) {
+		struct err e = ERR_INIT;
+
+		thread_tick(t);
+		if (broker_fd(c->broker) < 0) {
+			away(c, t);
+		} else if (turn(c, t, &e) && broker_fd(c->broker) >= 0) {
+			log_warn("consuming failed, trying again", LOG_E(&e));
+			c->cancelled = true;
+			thread_wait(t, 500);
+		}
+	}
+	broker_close(c->broker);
+}
+
+void
+consumer_io_end(struct consumer *c)
+{
+	struct bunch *b;
+
+	worker_take(c);
+	if (c->to_worker)
+		bunch_drop(c, c->to_worker);
+	list_drop(c, &c->ready);
+	list_drop(c, &c->settling);
+	while ((b = c->spare)) {
+		c->spare = b->next;
+		bunch_free(b);
+	}
+}

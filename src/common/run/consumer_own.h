@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the three files of the consumer runtime share; nobody else includes it.
+ *
+ *	consumer.c       the daemon: what it opens, when it is ready, how it drains
+ *	consumer_io.c    the thread that owns the connection to the broker
+ *	consumer_fate.c  what becomes of a delivery: ack, retry, dead letter
+ *	consumer_work.c  the thread that runs the handler
+ *
+ * A bunch is a batch with what it was made of. It goes I/O → worker → I/O by
+ * two one-place boxes; whoever holds it owns it.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/metrics.h"
+#include "link/broker.h"
+#include "run/consumer.h"
+#include "run/daemon.h"
+#include "run/retry.h"
+#include "run/thread.h"
+#include "run/topology.h"
+
+#define CONSUMER_BATCH_MAX 1000
+#define CONSUMER_TAG "onboard"
+#define POISON_AFTER 5 /* deliveries without an end */
+
+enum consumer_metric {
+	CM_DELIVERIES,
+	CM_SECONDS,
+	CM_BATCHES,
+	CM_HELD,
+	CM_PAUSED,
+	CM_REDELIVERED,
+	CM_COUNT
+};
+
+/* One delivery of a bunch. */
+struct held {
+	struct broker_message *m;
+	struct event ev;
+	enum retry_class class; /* of what is neither done nor again */
+	const char *why;
+	enum outcome out;
+	bool sent;    /* its copy is published, not confirmed yet */
+	bool settled; /* acked */
+	bool returned;
+	uint64_t publish_tag;
+	struct retry *retry;
+};
+
+struct bunch {
+	struct arena *mem;
+	struct held *list;   /* of batch_max */
+	size_t count, open;  /* open: not settled yet */
+	uint64_t connection; /* the one they came by */
+	int64_t first_ms;    /* the first came; monotonic */
+	int64_t handled_us;
+	bool full; /* takes no more */
+	struct bunch *next;
+};
+
+#define BUNCHES_SPARE 4
+#define BUNCH_BYTES (4u << 20) /* past it a bunch is full */
+
+struct consumer {
+	const struct handler *handler;
+	const struct topology_consumer *place;
+	struct daemon *daemon;
+	void *state;
+	struct broker *broker;
+	struct doc *doc;
+	struct kv *kv;
+	struct sql *sql;
+	struct metrics *metrics;
+	struct metric_cell *cells[CM_COUNT];
+	struct metric_cell *outcomes[8];
+	struct thread *io, *worker;
+	size_t batch_max, prefetch;
+	int64_t linger_ms, check_every_ms;
+	const char *topology_only;
+	struct loop_timer *drain_look;
+
+	/* between the threads */
+	pthread_mutex_t lock;
+	struct bunch *to_worker, *to_io; /* to_io: a list */
+	atomic_bool paused;              /* the worker waits for a store */
+	atomic_bool started;             /* handler->start has succeeded */
+	atomic_bool consuming;
+	atomic_bool draining, drained;
+
+	/* the I/O thread's */
+	struct bunch *ready, *spare, *settling; /* lists; of ready the last is still forming */
+	bool worker_busy, single, cancelled, widen;
+	uint64_t connection;
+	int64_t declare_ms, again_ms;
+};
+
+/* consumer_io.c */
+struct broker *consumer_broker_new(struct consumer *c, const char *url, const char *name,
+	unsigned heartbeat_s, struct err *e) MUST_CHECK;
+void consumer_io_run(struct thread *t, void *arg);
+void consumer_io_end(struct consumer *c); /* after the thread */
+
+/* consumer_fate.c */
+enum { FATE_DONE, FATE_RETRY, FATE_PERMANENT, FATE_EXHAUSTED, FATE_POISON, FATE_COUNT };
+extern const char *const consumer_fates[FATE_COUNT];
+/* Publishes copies and acks what needs none. -1: the connection is lost. */
+int consumer_settle(struct consumer *c, struct bunch *b, struct err *e) MUST_CHECK;
+void consumer_confirmed(void *arg, uint64_t tag, bool nacked);
+void consumer_returned(void *arg, const struct broker_message *m, int code, const char *why);
+
+/* consumer_work.c */
+void consumer_work_run(struct thread *t, void *arg);

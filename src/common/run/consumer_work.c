@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/* The consumer runtime: decoding, the handler, and waiting for a store that is away. */
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rnd.h"
+#include "link/doc.h"
+#include "link/kv.h"
+#include "link/sql.h"
+#include "run/consumer_own.h"
+
+#define PROBE_EVERY_MS 2000
+
+static const struct backoff probing = { .base_ms = 100, .cap_ms = 5000 };
+
+const char *
+consumer_why(struct batch *b, const struct err *e)
+{
+	const char *text = arena_strdup(b->mem, e->text);
+
+	return text ? text : "no room for the reason";
+}
+
+static int
+probe(struct consumer *c, struct err *e)
+{
+	if (c->doc && doc_ping(c->doc, e))
+		return -1;
+	if (c->kv && kv_ping(c->kv, e))
+		return -1;
+	return c->sql ? sql_ping(c->sql, e) : 0;
+}
+
+/* Until every store answers, or the end has come (false). */
+static bool
+stores_wait(struct consumer *c, struct thread *t, const struct err *why)
+{
+	unsigned attempt = 0;
+	struct err e = ERR_INIT;
+
+	log_warn("a store is away: nothing more is taken", LOG_S("consumer", c->handler->name),
+		LOG_E(why));
+	atomic_store(&c->paused, true);
+	metric_set(c->cells[CM_PAUSED], 1);
+	thread_wake(c->io);
+	do {
+		thread_tick(t);
+		thread_wait(t, backoff_wait_ms(&probing, attempt++, rnd_u64()));
+		if (thread_stopping(t) || atomic_load(&c->draining))
+			return false;
+	} while (probe(c, &e));
+	atomic_store(&c->paused, false);
+	metric_set(c->cells[CM_PAUSED], 0);
+	log_info("the stores are back", LOG_S("consumer", c->handler->name));
+	return true;
+}
+
+/* Decodes what came; what is no event is judged here. */
+static size_t
+decode(struct bunch *b, struct delivery *d, size_t *which)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < b->count; i++) {
+		struct held *h = &b->list[i];
+		struct err e = ERR_INIT;
+
+		if (h->out != OUT_UNSET)
+			continue;
+		if (event_parse(b->mem, h->m->body, h->m->length, &h->ev, &e)) {
+			h->out = OUT_REJECT;
+			h->class = RETRY_PERMANENT;
+			h->why = arena_strdup(b->mem, e.text);
+			continue;
+		}
+		which[n] = i;
+		d[n++] = (struct delivery){ .ev = &h->ev,
+			.body = h->m->body,
+			.length = h->m->length,
+			.test = broker_table_int(&h->m->props.headers, "x-test", 0) == 1 };
+	}
+	return n;
+}
+
+static void
+outcomes_take(struct bunch *b, const struct delivery *d, const size_t *which, size_t n,
+	const struct err *failed)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct held *h = &b->list[which[i]];
+
+		h->out = d[i].out;
+		h->why = d[i].why;
+		h->class = d[i].out == OUT_REJECT ? RETRY_PERMANENT : RETRY_AGAIN;
+		if (h->out == OUT_UNSET) {
+			h->out = OUT_RETRY;
+			h->why = failed ? arena_strdup(b->mem, failed->text)
+					: "the handler gave no outcome";
+		}
+	}
+}
+
+/* False: the end has come while a store was away; nothing is settled. */
+static bool
+handle(struct consumer *c, struct thread *t, struct bunch *b)
+{
+	struct delivery *d = arena_alloc(b->mem, b->count * sizeof *d);
+	size_t *which = arena_alloc(b->mem, b->count * sizeof *which), n;
+	struct err e = ERR_INIT;
+	int64_t began = clock_mono_us();
+	struct batch batch;
+	int rc = 0;
+
+	must(d && which);
+	n = decode(b, d, which);
+	while (n > 0) {
+		batch = (struct batch){ d, n, b->mem };
+		e = ERR_INIT;
+		thread_tick(t);
+		rc = c->handler->handle(c, c->state, &batch, &e);
+		if (rc == 0 || e.kind != ERR_AWAY)
+			break;
+		/* whatever was said of them before the store went is not the last word */
+		for (size_t i = 0; i < n; i++) {
+			d[i].out = OUT_UNSET;
+			d[i].why = NULL;
+		}
+		if (!stores_wait(c, t, &e))
+			return false;
+	}
+	outcomes_take(b, d, which, n, rc ? &e : NULL);
+	b->handled_us = clock_mono_us() - began;
+	metric_observe_us(c->cells[CM_SECONDS], b->handled_us);
+	metric_add(c->cells[CM_BATCHES], 1);
+	return true;
+}
+
+static bool
+start(struct consumer *c, struct thread *t)
+{
+	struct err e = ERR_INIT;
+	unsigned attempt = 0;
+
+	while (!thread_stopping(t)) {
+		thread_tick(t);
+		e = ERR_INIT;
+		if (probe(c, &e) == 0 &&
+			(!c->handler->start || c->handler->start(c, c->state, &e) == 0)) {
+			atomic_store(&c->started, true);
+			thread_wake(c->io);
+			return true;
+		}
+		if (e.kind != ERR_AWAY)
+			log_error("cannot begin, trying again", LOG_E(&e));
+		thread_wait(t, backoff_wait_ms(&probing, attempt++, rnd_u64()));
+	}
+	return false;
+}
+
+/* Without work nobody would notice that a store has gone: so it is asked now and then. */
+static void
+idle(struct consumer *c, struct thread *t, int64_t *probe_ms)
+{
+	struct err e = ERR_INIT;
+
+	thread_wait(t, PROBE_EVERY_MS / 2);
+	if (clock_mono_ms() - *probe_ms < PROBE_EVERY_MS || thread_stopping(t))
+		return;
+	if (probe(c, &e) && !atomic_load(&c->draining))
+		(void)stores_wait(c, t, &e);
+	*probe_ms = clock_mono_ms();
+}
+
+void
+consumer_work_run(struct thread *t, void *arg)
+{
+	struct consumer *c = arg;
+	int64_t probe_ms = clock_mono_ms();
+
+	if (!start(c, t))
+		return;
+	while (!thread_stopping(t)) {
+		struct bunch *b;
+		bool whole;
+
+		thread_tick(t);
+		must(pthread_mutex_lock(&c->lock) == 0);
+		b = c->to_worker;
+		c->to_worker = NULL;
+		must(pthread_mutex_unlock(&c->lock) == 0);
+		if (!b) {
+			idle(c, t, &probe_ms);
+			continue;
+		}
+		whole = handle(c, t, b);
+		if (!whole)
+			for (size_t i = 0; i < b->count; i++)
+				b->list[i].out = OUT_UNSET; /* handed back */
+		must(pthread_mutex_lock(&c->lock) == 0);
+		b->next = c->to_io;
+		c->to_io = b;
+		must(pthread_mutex_unlock(&c->lock) == 0);
+		thread_wake(c->io);
+	}
+}

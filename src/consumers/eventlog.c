@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * onboard-eventlog: every event as a document of `events`. The document's id is
+ * the event's, so the same event twice is one document. When a user is deleted,
+ * name and e-mail leave the payloads of that user's events.
+ */
+#include "link/doc_bulk.h"
+#include "run/consumer.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+
+#define COLLECTION "events"
+
+static int
+index_make(struct doc *d, struct arena *mem, const char *name, const char *first,
+	int64_t first_order, const char *second, int64_t second_order, struct err *e)
+{
+	struct doc_body *keys = doc_new(mem);
+
+	if (first_order)
+		doc_add_i64(keys, first, first_order);
+	else
+		doc_add_string(keys, first, "2dsphere");
+	if (second)
+		doc_add_i64(keys, second, second_order);
+	return doc_create_index(d, COLLECTION, &(struct doc_index){ .name = name, .keys = keys },
+		e);
+}
+
+static int
+start(struct consumer *c, void *state, struct err *e)
+{
+	struct arena *mem = arena_new(4096, 1 << 20);
+	struct doc *d = consumer_doc(c);
+	int rc;
+
+	(void)state;
+	rc = index_make(d, mem, "user_id_1", "user_id", 1, NULL, 0, e) ||
+		index_make(d, mem, "event_type_1", "event_type", 1, NULL, 0, e) ||
+		index_make(d, mem, "user_id_1_timestamp_-1", "user_id", 1, "timestamp", -1, e) ||
+		index_make(d, mem, "geo.coordinates_2dsphere", "geo.coordinates", 0, NULL, 0, e);
+	arena_free(mem);
+	return rc ? -1 : 0;
+}
+
+static void
+geo_add(struct doc_body *b, const struct event *ev)
+{
+	if (!ev->geo && !ev->country && !ev->city)
+		return;
+	doc_begin(b, "geo");
+	if (ev->geo_country || ev->country)
+		doc_add_string(b, "country", ev->geo_country ? ev->geo_country : ev->country);
+	if (ev->geo_city || ev->city)
+		doc_add_string(b, "city", ev->geo_city ? ev->geo_city : ev->city);
+	if (ev->has_point) {
+		doc_begin(b, "coordinates");
+		doc_add_string(b, "type", "Point");
+		doc_begin_array(b, "coordinates");
+		doc_add_f64(b, NULL, ev->lon);
+		doc_add_f64(b, NULL, ev->lat);
+		doc_end(b);
+		doc_end(b);
+	}
+	doc_end(b);
+}
+
+static void
+document(struct doc_body *b, const struct event *ev, int64_t now_us)
+{
+	doc_clear(b);
+	doc_add_string(b, "_id", ev->id);
+	doc_add_i64(b, "user_id", ev->user_id);
+	doc_add_string(b, "event_type", ev->name);
+	doc_add_string(b, "type", ev->type);
+	doc_add_date_us(b, "timestamp", ev->time_us);
+	if (ev->metadata)
+		doc_add_json(b, "metadata", ev->metadata);
+	geo_add(b, ev);
+	if (ev->session)
+		doc_add_json(b, "session_info", ev->session);
+	doc_add_json(b, "payload", ev->payload);
+	doc_add_date_us(b, "received_at", now_us);
+}
+
+/* After the inserts: a deletion in this batch also covers what came with it. */
+static int
+forget_deleted(struct consumer *c, struct batch *b, struct err *e)
+{
+	struct doc_wrote wrote;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct doc_body *who, *what;
+
+		if (b->d[i].ev->kind != EVENT_DELETED)
+			continue;
+		who = doc_new(b->mem);
+		what = doc_new(b->mem);
+		doc_add_i64(who, "user_id", b->d[i].ev->user_id);
+		doc_begin(what, "$unset");
+		doc_add_string(what, "payload.username", "");
+		doc_add_string(what, "payload.name", "");
+		doc_add_string(what, "payload.email", "");
+		doc_end(what);
+		if (doc_update_many(consumer_doc(c), COLLECTION, who, what, &wrote, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int
+handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+{
+	struct doc_bulk *bulk = doc_bulk_new(b->mem, COLLECTION);
+	struct doc_body *body = doc_new(b->mem);
+	size_t *which = arena_alloc(b->mem, b->n * sizeof *which), n = 0;
+	const struct doc_item *items;
+	int64_t now = clock_wall_us();
+	struct err why;
+
+	(void)state;
+	must(which);
+	for (size_t i = 0; i < b->n; i++) {
+		why = ERR_INIT;
+		document(body, b->d[i].ev, now);
+		if (doc_bulk_insert(bulk, body, &why)) {
+			b->d[i].out = doc_full(body) ? OUT_REJECT : OUT_RETRY;
+			b->d[i].why = consumer_why(b, &why);
+		} else {
+			which[n++] = i;
+		}
+	}
+	if (n > 0 && doc_bulk_run(consumer_doc(c), bulk, &items, e))
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		struct delivery *d = &b->d[which[i]];
+
+		d->out = items[i].fate != DOC_FAILED   ? OUT_DONE
+			: items[i].kind == ERR_INVALID ? OUT_REJECT
+						       : OUT_RETRY;
+		d->why = items[i].why;
+	}
+	return forget_deleted(c, b, e);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct handler eventlog = { .name = "eventlog",
+		.summary = "Stores every event in MongoDB.",
+		.admin_port = 9105,
+		.needs = NEED_DOC,
+		.start = start,
+		.handle = handle };
+
+	return consumer_main(argc, argv, &eventlog);
+}
