@@ -143,9 +143,8 @@ confirms_and_deliveries(void **state)
 	ok(broker_cancel(b, "one", &e), &e);
 	ok(broker_give_back(b, &e), &e); /* 996, 998, 999 */
 	for (int i = 0; i < 3; i++) {
-		struct broker_message *m = get(q);
+		struct broker_message *m = get_soon(q);
 
-		assert_non_null(m);
 		assert_memory_equal(m->body, &"996998999"[i * 3], 3);
 		assert_true(m->redelivered);
 		ok(broker_ack(b, m->tag, false, &e), &e);
@@ -255,7 +254,6 @@ channel_faults(void **state)
 	assert_int_equal(e.kind, ERR_AWAY);
 	ok(broker_connect(other, &e), &e);
 	ok(broker_ack(other, 77, false, &e), &e);
-	assert_int_equal(broker_settle(other, 100, &e), 0);
 	assert_int_equal(
 		broker_get(other, make_queue(b, "any"), mem, &(struct broker_message *){ 0 }, &e),
 		-1);

@@ -64,7 +64,7 @@ headers_are_passed_on(void **state)
 	ok(broker_publish(b, &p, NULL, &e), &e);
 	ok(broker_settle(b, 3000, &e), &e);
 	/* again, out of what came, with more */
-	assert_non_null(m = get(q));
+	m = get_soon(q);
 	assert_int_equal(m->props.headers.length, sizeof all_kinds - 1);
 	assert_memory_equal(m->props.headers.bytes, all_kinds, sizeof all_kinds - 1);
 	p.props = m->props;
@@ -72,7 +72,7 @@ headers_are_passed_on(void **state)
 	p.header_count = ARRAY_LEN(extra);
 	ok(broker_publish(b, &p, NULL, &e), &e);
 	ok(broker_settle(b, 3000, &e), &e);
-	assert_non_null(m = get(q));
+	m = get_soon(q);
 	assert_int_equal(broker_table_int(&m->props.headers, "gone", 0), 1);
 	p = (struct broker_publish){ .exchange = "", .routing_key = q, .drop = drop };
 	p.props = m->props;
@@ -80,7 +80,7 @@ headers_are_passed_on(void **state)
 	p.header_count = 1;
 	ok(broker_publish(b, &p, NULL, &e), &e);
 	ok(broker_settle(b, 3000, &e), &e);
-	assert_non_null(m = get(q));
+	m = get_soon(q);
 	same_values(&m->props.headers);
 	/* "gon" and "on" more; "x-one" as long as it was */
 	assert_int_equal(m->props.headers.length, sizeof all_kinds - 1 + 4 + 9 + 3 + 2);
@@ -113,7 +113,7 @@ deep_headers(void **state)
 	p.props.headers = (struct broker_table){ raw, sizeof raw };
 	ok(broker_publish(b, &p, NULL, &e), &e);
 	ok(broker_settle(b, 3000, &e), &e);
-	assert_non_null(m = get(q));
+	m = get_soon(q);
 	assert_int_equal(m->props.headers.length, sizeof raw);
 	assert_memory_equal(m->props.headers.bytes, raw, sizeof raw);
 	ok(broker_ack(b, m->tag, false, &e), &e);
@@ -143,7 +143,7 @@ properties_come_back(void **state)
 		   NULL, &e),
 		&e);
 	ok(broker_settle(b, 3000, &e), &e);
-	assert_non_null(m = get(q));
+	m = get_soon(q);
 	assert_string_equal(m->props.content_type, p.content_type);
 	assert_string_equal(m->props.content_encoding, p.content_encoding);
 	assert_string_equal(m->props.correlation_id, p.correlation_id);

@@ -157,7 +157,10 @@ int broker_nack(struct broker *b, uint64_t tag, bool multiple, bool requeue, str
 /* One message without consuming; *out NULL: the queue is empty. All of it is mem's. */
 int broker_get(struct broker *b, const char *queue, struct arena *mem, struct broker_message **out,
 	struct err *e) MUST_CHECK;
-/* Closes the consuming channel and opens it again: all that is unacked goes back as it was. */
+/*
+ * Closes the consuming channel and opens it again: all that is unacked goes back
+ * as it was. The queue does so in its own time: a get right after may miss it.
+ */
 int broker_give_back(struct broker *b, struct err *e) MUST_CHECK;
 /* NULL when mem is full. */
 struct broker_message *broker_message_copy(const struct broker_message *m, struct arena *mem)
