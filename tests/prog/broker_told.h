@@ -34,7 +34,7 @@ struct told {
 	struct broker_message *keep[1100];
 };
 
-static struct told t, t2;
+static struct told t;
 
 static inline const char *
 queue_name(const char *what)

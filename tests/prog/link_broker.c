@@ -2,6 +2,8 @@
 /* RabbitMQ: queues, confirms, deliveries and refusals, on the server of ONBOARD_RABBITMQ_URL. */
 #include "broker_told.h"
 
+static struct told t2;
+
 static void
 declares(void **state)
 {

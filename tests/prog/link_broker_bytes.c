@@ -2,6 +2,8 @@
 /* RabbitMQ: what is in a message comes back as it went, on the server of ONBOARD_RABBITMQ_URL. */
 #include "broker_told.h"
 
+static struct told t2;
+
 /* Each kind of value that the wire knows; sorted by name, as RabbitMQ 4 does by itself. */
 static const uint8_t all_kinds[] = "\2D1D\2\0\0\1\x3a"
 				   "\2F1F\0\0\0\x0d\1aA\0\0\0\6S\0\0\0\1z"

@@ -131,6 +131,15 @@ relay_start(struct relay *r, const char *address, uint16_t port)
 	must(pthread_create(&r->thread, NULL, relay_run, r) == 0);
 }
 
+/* Ends the connection there is by RST; it is over when this returns. */
+static inline void
+relay_cut(struct relay *r)
+{
+	atomic_store(&r->cut, true);
+	while (atomic_load(&r->cut))
+		usleep(500);
+}
+
 static inline void
 relay_stop(struct relay *r)
 {

@@ -37,7 +37,7 @@ broker_ask(struct broker *b, uint16_t channel, size_t start, int bad_name, amqp_
 	while (!q->answered) {
 		left = until - clock_mono_ms();
 		if (left <= 0)
-			broker_lost(b, e, "no answer within %lld ms", (long long)b->call_ms);
+			broker_lost(b, e, "the server did not answer in time");
 		if (left <= 0 || broker_turn(b, left, e)) {
 			q->id = 0;
 			q->answered = false;

@@ -142,6 +142,17 @@ version_take(struct broker *b)
 	}
 }
 
+static int
+connect_failed(struct broker *b, const char *bad, int rc, struct err *e)
+{
+	/* the library keeps the connect's own reason to itself */
+	if (!bad && rc == AMQP_STATUS_SOCKET_ERROR && (errno == EINPROGRESS || errno == 0))
+		bad = "refused or unreachable (does RabbitMQ run; host and port of rabbitmq.url?)";
+	else if (!bad && rc == AMQP_STATUS_SOCKET_ERROR)
+		bad = strerror(errno);
+	return broker_lost(b, e, "cannot connect: %s", bad ? bad : amqp_error_string2(rc));
+}
+
 int
 broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err *e)
 {
@@ -166,9 +177,7 @@ broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err
 		/* the library asked the socket why, and kept it for itself */
 		return broker_lost(b, e, "cannot connect: connection refused, or no way there");
 	if (rc != AMQP_STATUS_OK)
-		return broker_lost(b, e, "cannot connect: %s%s%s",
-			bad ? bad : amqp_error_string2(rc), errno && !u->tls ? ": " : "",
-			errno && !u->tls ? strerror(errno) : "");
+		return connect_failed(b, bad, rc, e);
 	b->fd = amqp_get_sockfd(b->conn);
 	socket_options(b->fd);
 	wait = span(b, until_ms);
