@@ -39,7 +39,7 @@ static struct told t;
 static inline const char *
 queue_name(const char *what)
 {
-	static char text[256][80];
+	static char text[256][128];
 	static size_t at;
 
 	at = (at + 1) % ARRAY_LEN(text);
