@@ -32,7 +32,10 @@ quoted(const char **at, const char *before, const char *after, struct piece *out
 	return true;
 }
 
-/* "none", "'1000'" or "the value '1000' of type 'long'". */
+/*
+ * "none", "'1000'" or "the value '1000' of type 'long'"; of words that the broker cut at 255
+ * bytes what is there. An empty one shows its quotes.
+ */
 static struct piece
 value(const char *text, size_t length)
 {
@@ -44,7 +47,9 @@ value(const char *text, size_t length)
 	to = memmem(from, length - (size_t)(from - text), "' of type '", 11);
 	if (!to)
 		to = memrchr(from, '\'', length - (size_t)(from - text));
-	return to ? (struct piece){ from, (int)(to - from) } : (struct piece){ "none", 4 };
+	if (!to)
+		to = text + length;
+	return to == from ? (struct piece){ "''", 2 } : (struct piece){ from, (int)(to - from) };
 }
 
 bool
@@ -72,7 +77,6 @@ topology_explain(const char *words, char *out, size_t size)
 		"%s '%.*s' exists with %.*s %.*s where %.*s is wanted: delete it once it is %s, "
 		"then `onboardctl topology declare`",
 		queue ? "queue" : "exchange", name.length, name.text, arg.length, arg.text,
-		now.length, now.length ? now.text : "", want.length, want.length ? want.text : "",
-		queue ? "empty" : "unused");
+		now.length, now.text, want.length, want.text, queue ? "empty" : "unused");
 	return true;
 }
