@@ -23,8 +23,8 @@ enum event_kind { EVENT_CREATED, EVENT_UPDATED, EVENT_DELETED, EVENT_ACTIVITY };
 struct event {
 	char id[UUID_TEXT_SIZE]; /* lower case */
 	enum event_kind kind;
-	const char *type;        /* "user.created" */
-	const char *name;        /* "created": behind the first point */
+	const char *type; /* "user.created" */
+	const char *name; /* "created": behind the first point */
 	int64_t time_us;
 	int64_t user_id, version; /* version 1 where none is given */
 	const struct json *payload;

@@ -204,13 +204,14 @@ broker_give_back(struct broker *b, struct err *e)
 	if (broker_usable(b, e))
 		return -1;
 	if (b->ch[CH_CONSUME].open) {
+		/* what comes from here on is told to nobody: an ack of it would find no channel */
+		b->ch[CH_CONSUME].open = false;
 		start = broker_method_begin(&b->out, CH_CONSUME, AMQP_CHANNEL_CLOSE_METHOD);
 		broker_put(&b->out, AMQP_REPLY_SUCCESS, 2);
 		(void)broker_put_name(&b->out, "");
 		broker_put(&b->out, 0, 4);
 		if (broker_ask(b, CH_CONSUME, start, 0, AMQP_CHANNEL_CLOSE_OK_METHOD, 0, e))
 			return -1;
-		b->ch[CH_CONSUME].open = false;
 	}
 	return channel_open(b, CH_CONSUME, e);
 }

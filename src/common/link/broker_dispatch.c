@@ -30,7 +30,8 @@ message_done(struct broker *b, struct incoming *in)
 	if (!in->m.body)
 		in->m.body = buf_text(&in->body);
 	if (id == AMQP_BASIC_DELIVER_METHOD) {
-		CALL(b, deliver, &in->m);
+		if (b->ch[CH_CONSUME].open)
+			CALL(b, deliver, &in->m);
 	} else if (id == AMQP_BASIC_RETURN_METHOD) {
 		CALL(b, returned, &in->m, in->return_code, in->return_text);
 	} else if (b->ask.id == AMQP_BASIC_GET_OK_METHOD) {

@@ -173,9 +173,6 @@ broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err
 		errno = 0;
 		rc = amqp_socket_open_noblock(s, u->host, u->port, &wait);
 	}
-	if (rc == AMQP_STATUS_SOCKET_ERROR && errno == EINPROGRESS)
-		/* the library asked the socket why, and kept it for itself */
-		return broker_lost(b, e, "cannot connect: connection refused, or no way there");
 	if (rc != AMQP_STATUS_OK)
 		return connect_failed(b, bad, rc, e);
 	b->fd = amqp_get_sockfd(b->conn);
