@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <string.h>
 
 static struct kv_script script;
 
@@ -44,4 +45,22 @@ void
 profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE])
 {
 	snprintf(out, PROFILE_KEY_SIZE, "users:country:%.3s", code);
+}
+
+void
+profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
+	size_t length, int64_t ttl_s)
+{
+	const char *const argv[PROFILE_WORDS] = { w->profile, w->guard, w->version, text, w->ttl,
+		w->guard_ttl };
+
+	profile_key(user_id, w->profile);
+	profile_version_key(user_id, w->guard);
+	snprintf(w->version, sizeof w->version, "%" PRId64, version);
+	snprintf(w->ttl, sizeof w->ttl, "%" PRId64, ttl_s);
+	snprintf(w->guard_ttl, sizeof w->guard_ttl, "%d", PROFILE_VERSION_TTL_S);
+	for (size_t i = 0; i < PROFILE_WORDS; i++) {
+		w->argv[i] = argv[i];
+		w->lengths[i] = argv[i] == text ? length : strlen(argv[i]);
+	}
 }

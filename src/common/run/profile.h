@@ -25,3 +25,14 @@ void profile_country_key(const char *code,
  * in seconds, the version's. Answers 1 written, 0 what is there is newer.
  */
 const struct kv_script *profile_script(void);
+
+/* The script's words: 2 keys, 6 in all. Points into itself and to text. */
+#define PROFILE_WORDS 6
+struct profile_write {
+	const char *argv[PROFILE_WORDS];
+	size_t lengths[PROFILE_WORDS];
+	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], version[24], ttl[24],
+		guard_ttl[16];
+};
+void profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
+	size_t length, int64_t ttl_s);

@@ -100,16 +100,13 @@ on_told(void *arg, const struct kv_reply *r, const struct err *e)
 static int
 send_user(struct cache *c, int64_t user_id, int64_t version, struct telling *t)
 {
-	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], number[24], guard_ttl[16];
-	const char *argv[6] = { profile, guard, number, "", "0", guard_ttl };
+	struct profile_write w;
 
-	profile_key(user_id, profile);
-	profile_version_key(user_id, guard);
-	snprintf(number, sizeof number, "%" PRId64, version);
-	snprintf(guard_ttl, sizeof guard_ttl, "%d", PROFILE_VERSION_TTL_S);
-	if (kv_async_script(c->kv, profile_script(), 2, 6, argv, NULL, on_told, t, NULL))
+	profile_write_make(&w, user_id, version, "", 0, 0);
+	if (kv_async_script(c->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, on_told,
+		    t, NULL))
 		return -1;
-	return publish(c, profile);
+	return publish(c, w.profile);
 }
 
 static int
@@ -253,19 +250,11 @@ void
 cache_profile_put(struct cache *c, int64_t user_id, int64_t version, const char *text,
 	size_t length)
 {
-	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], number[24], ttl[24], guard_ttl[16];
-	const char *argv[6] = { profile, guard, number, text, ttl, guard_ttl };
-	size_t lengths[6];
+	struct profile_write w;
 
-	profile_key(user_id, profile);
-	profile_version_key(user_id, guard);
-	snprintf(number, sizeof number, "%" PRId64, version);
-	snprintf(ttl, sizeof ttl, "%" PRId64, c->ttl_s);
-	snprintf(guard_ttl, sizeof guard_ttl, "%d", PROFILE_VERSION_TTL_S);
-	for (size_t i = 0; i < ARRAY_LEN(argv); i++)
-		lengths[i] = i == 3 ? length : strlen(argv[i]);
-	(void)!kv_async_script(c->kv, profile_script(), 2, 6, argv, lengths, on_published, NULL,
-		NULL);
+	profile_write_make(&w, user_id, version, text, length, c->ttl_s);
+	(void)!kv_async_script(c->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths,
+		on_published, NULL, NULL);
 }
 
 void

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "api.h"
-#include "user_json.h"
+#include "run/user_json.h"
 
 #define ANSWER_MAX (1u << 20)
 

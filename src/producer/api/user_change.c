@@ -15,7 +15,7 @@
 #include "cache.h"
 #include "places.h"
 #include "user_input.h"
-#include "user_json.h"
+#include "run/user_json.h"
 
 #define ANSWER_MAX (64u << 10)
 #define TURNS_MAX 4

@@ -11,7 +11,7 @@
 #include "base/json.h"
 #include "cache.h"
 #include "run/profile.h"
-#include "user_json.h"
+#include "run/user_json.h"
 
 #define ANSWER_MAX (64u << 10)
 

@@ -14,7 +14,7 @@
 #include "base/json.h"
 #include "cache.h"
 #include "run/profile.h"
-#include "user_json.h"
+#include "run/user_json.h"
 
 #define LIMIT_USUAL 50
 #define LIMIT_MAX 200

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/event.h"
 #include "link/sql.h"
 
 /* SELECT ... FROM users and what hangs on them; a WHERE may follow. No N+1: one statement. */
@@ -16,6 +17,8 @@
 enum { USER_ID = 0, USER_VERSION = 6, USER_COUNTRY = 13 };
 
 void user_json(struct buf *out, const struct sql_result *r, size_t row);
+/* What an event alone tells of a user, in the same shape: for one that the database does not have. */
+void user_json_of_event(struct buf *out, const struct event *ev);
 /* A string or null. */
 void user_json_text(struct buf *out, const char *name, const struct sql_result *r, size_t row,
 	size_t column);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-#include "user_json.h"
+#include "run/user_json.h"
 
+#include <inttypes.h>
 #include <string.h>
+
+#include "base/clock.h"
 
 void
 user_json_text(struct buf *out, const char *name, const struct sql_result *r, size_t row,
@@ -57,5 +60,41 @@ user_json(struct buf *out, const struct sql_result *r, size_t row)
 		buf_add_char(out, i ? ',' : '{');
 		user_json_text(out, address[i], r, row, 9 + i);
 	}
+	buf_add_text(out, "}}");
+}
+
+static void
+member(struct buf *out, const char *name, const char *text)
+{
+	buf_printf(out, ",\"%s\":", name);
+	if (text)
+		buf_add_json_string(out, text, strlen(text));
+	else
+		buf_add_text(out, "null");
+}
+
+void
+user_json_of_event(struct buf *out, const struct event *ev)
+{
+	char when[CLOCK_RFC3339_SIZE];
+
+	clock_format_rfc3339(ev->time_us, when);
+	buf_printf(out, "{\"id\":%" PRId64, ev->user_id);
+	member(out, "username", ev->username);
+	member(out, "email", ev->email);
+	member(out, "name", ev->display_name);
+	buf_printf(out, ",\"profile_score\":0,\"is_verified\":false,\"version\":%" PRId64,
+		ev->version);
+	member(out, "created_at", when);
+	member(out, "updated_at", when);
+	if (!ev->country && !ev->city) {
+		buf_add_text(out, ",\"address\":null}");
+		return;
+	}
+	buf_add_text(out, ",\"address\":{\"street\":null,\"postal_code\":null");
+	member(out, "city", ev->city);
+	member(out, "region", NULL);
+	member(out, "country", ev->country);
+	member(out, "country_name", NULL);
 	buf_add_text(out, "}}");
 }

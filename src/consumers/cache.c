@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * onboard-cache: a user's profile in Redis as GET /api/users/{id} answers it,
+ * never an older version over a newer one; lists of countries and the copies
+ * that other processes hold are told to go.
+ *
+ * The profile is read back from PostgreSQL, since an event carries no address;
+ * one of a user whom PostgreSQL does not have, by another publisher, is made
+ * from the event itself.
+ */
+#include <string.h>
+
+#include "link/kv.h"
+#include "link/sql.h"
+#include "run/consumer.h"
+#include "run/profile.h"
+#include "run/user_json.h"
+
+#define PROFILE_MAX (64u << 10)
+
+static const struct sql_statement by_ids = { "cache_users",
+	USER_SELECT " WHERE u.id = ANY ($1::bigint[]) ORDER BY u.id" };
+
+static int
+users_read(struct consumer *c, struct batch *b, struct sql_result *r, struct err *e)
+{
+	struct sql_array ids;
+	struct sql_params p;
+	int rc;
+
+	sql_array_init(&ids, 1 << 20);
+	sql_params_init(&p);
+	for (size_t i = 0; i < b->n; i++)
+		if (b->d[i].ev->kind != EVENT_DELETED)
+			sql_array_i64(&ids, b->d[i].ev->user_id);
+	rc = sql_add_array(&p, &ids, e) || sql_run(consumer_sql(c), b->mem, &by_ids, &p, r, e);
+	sql_array_fini(&ids);
+	return rc ? -1 : 0;
+}
+
+/* The user's row, which are in order; rows when there is none. */
+static size_t
+row_find(const struct sql_result *r, int64_t user_id)
+{
+	size_t low = 0, high = r->rows;
+	int64_t id;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		must(sql_i64(r, middle, USER_ID, &id, NULL) == 0);
+		if (id < user_id)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < r->rows && sql_i64(r, low, USER_ID, &id, NULL) == 0 && id == user_id ? low
+											  : r->rows;
+}
+
+/* Whoever holds a copy of what this key held hears that it must go. */
+static int
+invalidate(struct consumer *c, const char *key, struct err *e)
+{
+	const char *const argv[3] = { "PUBLISH", CACHE_INVALIDATE, key };
+
+	return kv_add(consumer_kv(c), 3, argv, NULL, e);
+}
+
+static int
+country_forget(struct consumer *c, const char *code, struct err *e)
+{
+	char key[PROFILE_KEY_SIZE];
+	const char *const argv[2] = { "DEL", key };
+
+	if (!code)
+		return 0;
+	profile_country_key(code, key);
+	return kv_add(consumer_kv(c), 2, argv, NULL, e) || invalidate(c, key, e) ? -1 : 0;
+}
+
+static int
+user_write(struct consumer *c, const struct event *ev, const struct sql_result *r, struct buf *text,
+	struct err *e)
+{
+	int64_t ttl_s = conf_int(consumer_conf(c), "api", "cache_ttl") / 1000;
+	size_t row = row_find(r, ev->user_id);
+	int64_t version = ev->version;
+	struct profile_write w;
+
+	buf_clear(text);
+	if (ev->kind != EVENT_DELETED && row < r->rows) {
+		user_json(text, r, row);
+		if (sql_i64(r, row, USER_VERSION, &version, e))
+			return -1;
+	} else if (ev->kind != EVENT_DELETED) {
+		user_json_of_event(text, ev);
+	}
+	profile_write_make(&w, ev->user_id, version, buf_text(text), text->length, ttl_s);
+	if (kv_add_script(consumer_kv(c), profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e))
+		return -1;
+	/* of a user that is new nobody has a copy */
+	if (ev->kind != EVENT_CREATED && invalidate(c, w.profile, e))
+		return -1;
+	return country_forget(c, ev->country, e) || country_forget(c, ev->previous_country, e) ? -1
+											       : 0;
+}
+
+static int
+handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+{
+	struct kv *kv = consumer_kv(c);
+	struct kv_reply *replies;
+	struct sql_result r;
+	struct buf text;
+	int rc;
+
+	(void)state;
+	buf_init(&text, PROFILE_MAX);
+	rc = users_read(c, b, &r, e);
+	for (size_t i = 0; i < b->n && rc == 0; i++)
+		if (b->d[i].ev->kind != EVENT_ACTIVITY)
+			rc = user_write(c, b->d[i].ev, &r, &text, e);
+	buf_fini(&text);
+	replies = arena_alloc(b->mem, (kv_added(kv) + 1) * sizeof *replies);
+	must(replies);
+	if (rc || (kv_added(kv) > 0 && kv_flush(kv, b->mem, replies, kv_added(kv), e))) {
+		kv_forget(kv);
+		return -1;
+	}
+	for (size_t i = 0; i < b->n; i++)
+		b->d[i].out = OUT_DONE;
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct handler cache = { .name = "cache",
+		.summary = "Keeps the profiles in Redis fresh.",
+		.admin_port = 9106,
+		.needs = NEED_KV | NEED_SQL,
+		.handle = handle };
+
+	return consumer_main(argc, argv, &cache);
+}
