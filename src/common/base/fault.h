@@ -18,7 +18,12 @@
 
 #include "base/err.h"
 
-#define FAULT_POINTS(X) X(selftest) X(loop_turn)
+#define FAULT_POINTS(X) \
+	X(selftest) \
+	X(loop_turn) \
+	X(signup_committed)    /* fail: it is not published, the sweeper has it */ \
+	X(publisher_confirmed) /* fail: the confirm is taken for a refusal */ \
+	X(outbox_forget)       /* fail: what is confirmed stays unpublished */
 
 enum fault_point {
 #define X(name) FAULT_##name,

@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/sql.h"
@@ -107,8 +108,9 @@ outbox_done(void *arg, const struct uuid *ids, size_t n)
 		n = room;
 	memcpy(o->done + o->done_count, ids, n * sizeof *ids);
 	o->done_count += n;
+	if (o->thread)
+		thread_wake(o->thread);
 	must(pthread_mutex_unlock(&o->lock) == 0);
-	thread_wake(o->thread);
 }
 
 /* ---- forgetting what is confirmed ---- */
@@ -148,13 +150,17 @@ forget(struct outbox *o, struct err *e)
 			sql_array_text(&ids, id);
 		}
 		sql_params_init(&p);
-		rc = sql_add_array(&p, &ids, e);
+		if (fault_hit(FAULT_outbox_forget))
+			rc = err_set(e, ERR_INTERNAL, "fault point outbox_forget");
+		else
+			rc = sql_add_array(&p, &ids, e);
 		if (rc == 0)
 			rc = sql_run(o->sql, o->mem, &forget_some, &p, &r, e);
 		if (rc == 0)
 			o->taken_count -= n;
 		arena_reset(o->mem);
-		thread_tick(o->thread);
+		if (o->thread)
+			thread_tick(o->thread);
 	}
 	sql_array_fini(&ids);
 	return rc;
@@ -461,6 +467,22 @@ outbox_start(struct outbox *o, struct publisher *p)
 }
 
 void
+outbox_halt(struct outbox *o)
+{
+	struct thread *t;
+
+	must(pthread_mutex_lock(&o->lock) == 0);
+	t = o->thread;
+	must(pthread_mutex_unlock(&o->lock) == 0);
+	if (t)
+		thread_stop(t);
+	thread_join(t);
+	must(pthread_mutex_lock(&o->lock) == 0);
+	o->thread = NULL;
+	must(pthread_mutex_unlock(&o->lock) == 0);
+}
+
+void
 outbox_stop(struct outbox *o, int64_t wait_ms)
 {
 	int64_t until = clock_mono_ms() + wait_ms;
@@ -468,9 +490,7 @@ outbox_stop(struct outbox *o, int64_t wait_ms)
 
 	if (!o)
 		return;
-	thread_stop(o->thread);
-	thread_join(o->thread);
-	o->thread = NULL;
+	outbox_halt(o);
 	do {
 		done_take(o);
 	} while (o->sql && wait_ms > 0 && o->taken_count && forget(o, &e) == 0 &&

@@ -33,7 +33,8 @@ struct outbox_options {
 
 struct outbox *outbox_new(const struct outbox_options *o, struct err *e) MUST_CHECK;
 void outbox_start(struct outbox *o, struct publisher *p);
-/* Writes down what is confirmed, at most wait_ms long. NULL is fine. */
+void outbox_halt(struct outbox *o); /* its thread uses the publisher no more */
+/* After the publisher: writes down what is confirmed, at most wait_ms long. NULL is fine. */
 void outbox_stop(struct outbox *o, int64_t wait_ms);
 /* For publisher_options.done; arg is the outbox. */
 void outbox_done(void *arg, const struct uuid *batch_ids, size_t n);

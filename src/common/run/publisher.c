@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/broker.h"
@@ -176,6 +177,7 @@ on_confirmed(void *arg, uint64_t tag, bool nacked)
 	must(i);
 	p->sent[tag % WINDOW] = NULL;
 	p->sent_count--;
+	nacked |= fault_hit(FAULT_publisher_confirmed);
 	if (!nacked && !i->returned) {
 		item_done(p, i);
 		return;
@@ -444,7 +446,7 @@ publisher_start(const struct publisher_options *o, struct err *e)
 				       .arg = p },
 		e);
 	if (!p->broker) {
-		publisher_stop(p, 0);
+		publisher_stop(p);
 		return NULL;
 	}
 	p->thread = thread_start("publisher", run, p);
@@ -466,15 +468,20 @@ items_free(struct items *list)
 }
 
 void
-publisher_stop(struct publisher *p, int64_t wait_ms)
+publisher_drain(struct publisher *p, int64_t wait_ms)
 {
 	int64_t until = clock_mono_ms() + wait_ms;
 
-	if (!p)
-		return;
-	while (p->thread && publisher_queued(p) > 0 && clock_mono_ms() < until &&
+	while (publisher_queued(p) > 0 && clock_mono_ms() < until &&
 		link_usable(broker_link(p->broker)))
 		(void)poll(NULL, 0, 5);
+}
+
+void
+publisher_stop(struct publisher *p)
+{
+	if (!p)
+		return;
 	thread_join(p->thread);
 	items_free(&p->pushed);
 	items_free(&p->waiting);

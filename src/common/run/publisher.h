@@ -44,8 +44,9 @@ struct publisher_options {
 };
 
 struct publisher *publisher_start(const struct publisher_options *o, struct err *e) MUST_CHECK;
-/* Waits at most wait_ms for what is queued; the rest stays in the outbox. NULL is fine. */
-void publisher_stop(struct publisher *p, int64_t wait_ms);
+/* Waits at most wait_ms for what is queued, while the broker is there. */
+void publisher_drain(struct publisher *p, int64_t wait_ms);
+void publisher_stop(struct publisher *p); /* what is queued stays in the outbox; NULL is fine */
 struct link *publisher_link(struct publisher *p);
 struct metrics *publisher_metrics(struct publisher *p);
 bool publisher_alive(const struct publisher *p);

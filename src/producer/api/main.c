@@ -214,9 +214,12 @@ stop(void *state)
 	struct api *a = state;
 
 	/* what they still hold is in the outbox for the next start, or another process */
-	publisher_stop(a->publisher, DRAIN_PUBLISH_MS);
+	if (a->publisher)
+		publisher_drain(a->publisher, DRAIN_PUBLISH_MS);
 	if (a->outbox)
-		outbox_stop(a->outbox, DRAIN_OUTBOX_MS);
+		outbox_halt(a->outbox);
+	publisher_stop(a->publisher);
+	outbox_stop(a->outbox, DRAIN_OUTBOX_MS);
 	sql_async_close(a->writer);
 	for (size_t i = 0; i < a->reader_count; i++)
 		sql_async_close(a->readers[i]);

@@ -74,6 +74,7 @@ void
 signup_fail(struct signup *s, const struct err *e)
 {
 	gone(s);
+	signup_key_release(s);
 	http_answer_error(s->request, e);
 }
 

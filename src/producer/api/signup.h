@@ -60,4 +60,5 @@ void signup_batch_run(struct signup_batch *b); /* takes from the queue */
 /* signup_key.c */
 /* Claims the key, then enqueues; or answers what was answered before. */
 void signup_key_claim(struct signup *s);
-int signup_key_read(struct signup *s); /* 0: none or sane; -1: it is answered */
+void signup_key_release(struct signup *s); /* not answered for good: the next try need not wait */
+int signup_key_read(struct signup *s);     /* 0: none or sane; -1: it is answered */

@@ -22,10 +22,14 @@ static const struct sql_statement claim = { "signup_key_claim",
 	" WHERE signup_keys.claimed_at < now() - interval '24 hours'"
 	" OR (signup_keys.user_id IS NULL AND signup_keys.taken IS NULL"
 	" AND signup_keys.fingerprint = excluded.fingerprint"
-	" AND signup_keys.claimed_at < now() - interval '15 seconds') RETURNING 1)"
+	" AND signup_keys.claimed_at < now() - interval '3 seconds') RETURNING 1)"
 	" SELECT EXISTS (SELECT FROM c), k.fingerprint = encode(sha256(convert_to($2, 'UTF8')), 'hex'),"
 	" k.claim, k.user_id, k.taken"
 	" FROM (SELECT) AS one LEFT JOIN signup_keys k ON k.key = $1" };
+
+static const struct sql_statement unclaim = { "signup_key_unclaim",
+	"DELETE FROM signup_keys WHERE key = $1 AND claim = $2::uuid AND user_id IS NULL"
+	" AND taken IS NULL" };
 
 /* The normalised body: the order of names, blanks and the e-mail's case make no other one. */
 static const char *
@@ -161,4 +165,35 @@ signup_key_claim(struct signup *s)
 {
 	s->key_until_ms = clock_mono_ms() + WAIT_MS;
 	claim_run(s);
+}
+
+/* Outlives its signup. */
+struct release {
+	struct sql_params params;
+	char key[SIGNUP_KEY_MAX + 1], claim[UUID_TEXT_SIZE];
+};
+
+static void
+on_released(void *arg, const struct sql_result *r, const struct err *e)
+{
+	(void)r;
+	(void)e; /* then the claim grows old, and the next one takes it over */
+	free(arg);
+}
+
+void
+signup_key_release(struct signup *s)
+{
+	struct release *r;
+
+	if (!s->key)
+		return;
+	r = must_calloc(1, sizeof *r);
+	snprintf(r->key, sizeof r->key, "%s", s->key);
+	memcpy(r->claim, s->event_text, sizeof r->claim);
+	sql_params_init(&r->params);
+	sql_add_text(&r->params, r->key);
+	sql_add_text(&r->params, r->claim);
+	if (api_read(s->all->api, NULL, &unclaim, &r->params, on_released, r, NULL))
+		free(r);
 }
