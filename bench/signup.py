@@ -7,8 +7,9 @@ import http.client
 import json
 import os
 
+import servers
 from lib import bench as frame
-from lib import ours, procs, servers, wrk
+from lib import ours, procs, wrk
 from lib.table import Row, median
 
 PROGRAM = "onboard-api"

@@ -4,10 +4,14 @@
 table    a row, medians, the table and the result file
 wrk      one run of wrk and what it says
 procs    CPU time and memory of process groups
-servers  the stack of our own, and what is asked of its servers
-amqp     the depth of a queue, asked of the broker itself
 peer     the peer: its packages, its start and its end
 ours     our daemons: schema, start and end
 limits   the programs that show what the servers alone can do
 bench    one measurement: who takes part, in which rounds, and what came out
+
+The servers themselves are tests/lib/servers.py's.
 """
+import os
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "tests/lib"))

@@ -13,7 +13,10 @@ import time
 import traceback
 import urllib.error
 
-from . import amqp, limits, ours, peer, servers, table, wrk
+import amqp
+import servers
+
+from . import limits, ours, peer, table, wrk
 
 FAILURES = (amqp.AmqpError, limits.LimitError, ours.OursError, peer.PeerError, servers.ServerError, wrk.WrkError,
             OSError, urllib.error.URLError, subprocess.SubprocessError, ValueError)
@@ -27,7 +30,7 @@ def say(text):
 class Bench:
     def __init__(self, full=False, only=None):
         self.full, self.rounds = full, 5 if full else 3
-        self.stack, self.limits, self.venv = servers.Stack(), None, None
+        self.stack, self.limits, self.venv = servers.Stack(".run/bench"), None, None
         self.peer_source = None if only == "ours" else peer.folder()
         self.limits_source = None if only == "ours" else limits.folder()
         self.with_ours = only != "peer"

@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 
-from .servers import ROOT
+from servers import ROOT
 
 OUT = os.path.join(ROOT, "build/bench/limits")
 LINE = re.compile(r"^(.*?)\s+(\d+) in\s+([\d.]+) s =\s+([\d.]+) /s, own cpu ([\d.]+) s per 1000", re.M)

@@ -3,12 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 
-from .servers import ROOT
+from servers import ROOT
 
 os.environ["ONBOARD_BUILD"] = "build/release"  # read when daemon is imported
-sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
 import daemon as test_daemon  # noqa: E402
 
 BIN = os.path.join(ROOT, "build/release/bin")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 
-from .servers import ROOT
+from servers import ROOT
 
 READY_SECONDS, STOP_SECONDS = 60, 20
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""The benchmark's own stack, and a database, virtual host and Redis number of its own for each who
-takes part: the names of queues and keys are the same on both sides."""
+"""A stack of one's own, as the benchmark and the campaign of faults have one, and on it a database,
+virtual host and Redis number for each who takes part: the names of queues and keys are the same."""
 import base64
 import json
 import os
@@ -11,33 +11,36 @@ import urllib.error
 import urllib.request
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from . import amqp
+import amqp
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-STACK = [os.path.join(ROOT, "tools/stack"), "--run", os.path.join(ROOT, ".run/bench")]
-
 
 class ServerError(Exception):
     pass
 
 
 class Stack:
-    """Started empty, so that no earlier run's rows or queues slow this one; stopped and removed."""
+    """Started empty, so that no earlier run's rows or queues slow this one; stopped and removed.
+    folder: of the run, in the checkout."""
 
-    def __init__(self):
-        self.env = {}
+    def __init__(self, folder):
+        self.folder, self.env = os.path.join(ROOT, folder), {}
 
     def start(self):
         for verb in ("reset", "up"):
-            if subprocess.run([*STACK, verb], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False).returncode != 0:
+            if self._do(verb).returncode != 0:
                 raise ServerError(f"tools/stack {verb} failed")
-        out = subprocess.run(["env", "-i", "sh", "-c", '. "$1" && env -0', "sh", os.path.join(ROOT, ".run/bench/env")],
+        out = subprocess.run(["env", "-i", "sh", "-c", '. "$1" && env -0', "sh", os.path.join(self.folder, "env")],
                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True).stdout.decode()
         self.env = {name: value for name, value in (pair.split("=", 1) for pair in out.split("\0") if pair)
                     if name.startswith("ONBOARD_")}
 
     def stop(self, keep=False):
-        subprocess.run([*STACK, "down" if keep else "reset"], stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+        self._do("down" if keep else "reset")
+
+    def _do(self, *words):
+        return subprocess.run([os.path.join(ROOT, "tools/stack"), "--run", self.folder, *words],
+                              stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
 
     def place(self, name, number):
         return Place(self.env, name, number)

@@ -11,7 +11,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "bench")]
 sys.dont_write_bytecode = True
 import tap
-from lib import limits, procs, servers, table, wrk
+import servers
+from lib import limits, procs, table, wrk
 
 REPORT = """\
 Running 10s test @ http://127.0.0.1:8000
