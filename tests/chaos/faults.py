@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: MIT
+"""What is done to the API and its servers. Each scenario is a function of the rig and of a number
+generator; it returns what mends it, after `hold` seconds."""
+import signal
+
+HOLD = (1.0, 6.0)   # seconds that a fault lasts
+
+
+def nothing():
+    pass
+
+
+def api(how):
+    def harm(rig, _random):
+        rig.api_end(how)
+        return rig.api_start
+    return harm
+
+
+def server(name, action):
+    def harm(rig, _random):
+        rig.ctl(action, name)
+        return lambda: rig.ctl("thaw" if action == "freeze" else "start", name)
+    return harm
+
+
+def reset(name):
+    """Every connection ends by RST, a few times."""
+    def harm(rig, random):
+        for _ in range(random.randint(1, 4)):
+            rig.proxies[name].reset()
+            rig.wait(random.uniform(0.05, 0.6))
+        return nothing
+    return harm
+
+
+def stall(name, cut):
+    """Nothing flows; then it flows on (a slow cable) or what was on its way is gone (a cut one)."""
+    def harm(rig, _random):
+        rig.proxies[name].stall()
+
+        def mend():
+            if cut:
+                rig.proxies[name].reset()
+            rig.proxies[name].flow()
+        return mend
+    return harm
+
+
+def refuse(name):
+    def harm(rig, _random):
+        rig.proxies[name].close()
+        return rig.proxies[name].open
+    return harm
+
+
+def point(name, action, most):
+    """The API runs with a fault point for a while; where that kills it, it stays dead until mended."""
+    def harm(rig, random):
+        rig.api_end(signal.SIGTERM)
+        rig.api_start(f"{name}={action}@{random.randint(1, most)}" + ("" if action in ("kill", "abort") else "+"))
+
+        def mend():
+            rig.api_end(signal.SIGTERM)
+            rig.api_start()
+        return mend
+    return harm
+
+
+def both(outer, inner):
+    """The second fault comes and goes while the first lasts."""
+    def harm(rig, random):
+        mend_outer = outer(rig, random)
+        rig.wait(random.uniform(0.3, 2))
+        mend_inner = inner(rig, random)
+        rig.wait(random.uniform(0.3, 2))
+        mend_inner()
+        return mend_outer
+    return harm
+
+
+SCENARIOS = {
+    "api-kill": api(signal.SIGKILL),
+    "api-term": api(signal.SIGTERM),
+    "postgres-stop": server("postgres", "stop"),
+    "postgres-freeze": server("postgres", "freeze"),
+    "postgres-kill": server("postgres", "kill"),
+    "postgres-reset": reset("postgres"),
+    "postgres-stall": stall("postgres", cut=False),
+    "postgres-cut": stall("postgres", cut=True),
+    "postgres-refuse": refuse("postgres"),
+    "rabbitmq-stop": server("rabbitmq", "stop"),
+    "rabbitmq-freeze": server("rabbitmq", "freeze"),
+    "rabbitmq-kill": server("rabbitmq", "kill"),
+    "rabbitmq-reset": reset("rabbitmq"),
+    "rabbitmq-stall": stall("rabbitmq", cut=False),
+    "rabbitmq-cut": stall("rabbitmq", cut=True),
+    "redis-stop": server("redis", "stop"),
+    "redis-freeze": server("redis", "freeze"),
+    "broker-away-api-kill": both(server("rabbitmq", "stop"), api(signal.SIGKILL)),
+    "broker-stall-api-term": both(stall("rabbitmq", cut=True), api(signal.SIGTERM)),
+    "postgres-stall-api-kill": both(stall("postgres", cut=False), api(signal.SIGKILL)),
+    "point-committed-kill": point("signup_committed", "kill", 60),
+    "point-committed-fail": point("signup_committed", "fail", 60),
+    "point-confirmed-kill": point("publisher_confirmed", "kill", 60),
+    "point-confirmed-fail": point("publisher_confirmed", "fail", 60),
+    "point-forget-kill": point("outbox_forget", "kill", 10),
+    "point-forget-fail": point("outbox_forget", "fail", 10),
+}

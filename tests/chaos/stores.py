@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: MIT
+"""Where a signup must have arrived. Each store is read once, after all is settled, and says what is
+wrong with it. A consumer's store is one more class in STORES: event ids that must be those of the
+outbox (Events), or its own faults()."""
+import collections
+import json
+import threading
+import time
+
+import amqp
+
+QUEUE = "chaos.drain"
+
+
+class Store:
+    name = ""
+
+    def __init__(self, place):
+        self.place = place
+
+    def start(self):
+        """Before the load, with the API running."""
+
+    def settled(self, _sql):
+        """Nothing more is due."""
+        return True
+
+    def read(self, sql):
+        raise NotImplementedError
+
+    def size(self):
+        raise NotImplementedError
+
+    def faults(self, book):
+        """(what is wrong, whose) for each fault."""
+        raise NotImplementedError
+
+    def stop(self):
+        pass
+
+
+class Users(Store):
+    name = "users"
+
+    def read(self, sql):
+        self.rows = collections.defaultdict(list)  # name without case: [(id, name, has an address)]
+        for line in sql.ask("SELECT id, username, address_id IS NOT NULL FROM users"):
+            number, name, placed = line.split("|")
+            self.rows[name.lower()].append((int(number), name, placed == "t"))
+
+    def size(self):
+        return sum(map(len, self.rows.values()))
+
+    def ids(self):
+        return {row[0]: row[1] for rows in self.rows.values() for row in rows}
+
+    def faults(self, book):
+        for name, rows in self.rows.items():
+            if len(rows) > 1:
+                yield "doubled: users of one name", name
+        for one in book.signups:
+            rows = [row for row in self.rows.get(one.name.lower(), []) if row[1] == one.name]
+            if one.word == "acknowledged" and one.user not in [row[0] for row in rows]:
+                yield "lost: acknowledged, not stored", f"{one.name} id {one.user}"
+            elif one.word in ("refused", "unreached") and rows:
+                yield f"{one.word}, but stored", one.name
+            elif one.word == "acknowledged" and one.address and not rows[0][2]:
+                yield "lost: the address", one.name
+
+
+class Outbox(Store):
+    """The archive of events, which commits with the users."""
+    name = "outbox"
+
+    def read(self, sql):
+        self.rows = {}
+        for line in sql.ask("SELECT event_id, user_id, type FROM outbox"):
+            event, user, kind = line.split("|")
+            self.rows[event] = (int(user), kind)
+
+    def size(self):
+        return len(self.rows)
+
+    def faults(self, book):
+        users = book.store(Users).ids()
+        made = collections.Counter(user for user, kind in self.rows.values() if kind == "user.created")
+        for user, name in users.items():
+            if made[user] != 1:
+                yield ("user without event" if made[user] == 0 else "doubled: events of one user"), f"{name} id {user}"
+        for event, (user, _) in self.rows.items():
+            if user not in users:
+                yield "event without user", f"{event} user {user}"
+        for one in book.signups:
+            if one.word == "acknowledged" and self.rows.get(one.event, (None,))[0] != one.user:
+                yield "lost: acknowledged event not stored", f"{one.name} event {one.event}"
+
+
+class Unpublished(Store):
+    name = "unpublished"
+
+    def settled(self, sql):
+        return sql.number("SELECT count(*) FROM outbox_unpublished") == 0
+
+    def read(self, sql):
+        self.rows = sql.ask("SELECT event_id FROM outbox_unpublished")
+
+    def size(self):
+        return len(self.rows)
+
+    def faults(self, book):
+        for event in self.rows:
+            yield "left unpublished", event
+
+
+class Events(Store):
+    """Event ids that must be those of the outbox. seen: {id: user}"""
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.seen = {}
+
+    def size(self):
+        return len(self.seen)
+
+    def faults(self, book):
+        stored = book.store(Outbox).rows
+        for event in stored.keys() - self.seen.keys():
+            yield f"lost: stored, not in {self.name}", event
+        for event, user in self.seen.items():
+            if event not in stored:
+                yield f"in {self.name}, not stored", event
+            elif user != stored[event][0]:
+                yield f"in {self.name} with another user", event
+
+
+class Queue(Events):
+    """A queue bound to user.*, consumed all the time."""
+    name = "queue"
+
+    def __init__(self, place):
+        super().__init__(place)
+        self.again = 0       # first deliveries of an event that had come before: published twice
+        self.heard = time.monotonic()
+        self.ending = False
+        self.thread = threading.Thread(target=self._run, daemon=True, name="drain")
+
+    def start(self):
+        with amqp.Broker(self.place.rabbitmq, 10) as broker:
+            broker.declare_quorum(QUEUE)
+            broker.bind(QUEUE, "user_events", "user.*")
+        self.thread.start()
+
+    def _run(self):
+        while not self.ending:
+            try:
+                with amqp.Broker(self.place.rabbitmq, 3) as broker:
+                    broker.consume(QUEUE, 200)
+                    while not self.ending:
+                        tag, redelivered, body = broker.deliver()
+                        self._note(redelivered, json.loads(body))
+                        broker.ack(tag)
+            except (OSError, amqp.AmqpError):
+                time.sleep(0.2)
+
+    def _note(self, redelivered, event):
+        if event["id"] in self.seen and not redelivered:
+            self.again += 1
+        self.seen[event["id"]] = event["payload"]["user_id"]
+        self.heard = time.monotonic()
+
+    def settled(self, _sql):
+        with amqp.Broker(self.place.rabbitmq, 10) as broker:
+            return broker.depth(QUEUE) == 0 and time.monotonic() - self.heard > 1
+
+    def read(self, sql):
+        self.stop()
+
+    def stop(self):
+        self.ending = True
+        if self.thread.is_alive():
+            self.thread.join(10)
+
+
+STORES = [Users, Outbox, Unpublished, Queue]
+
+
+class Book:
+    """The ledger: what clients were told against what every store holds."""
+
+    def __init__(self, signups, stores):
+        self.signups, self.stores = signups, stores
+        self.words = collections.Counter(one.word for one in signups)
+        self.faults = collections.defaultdict(list)
+
+    def store(self, kind):
+        return next(store for store in self.stores if isinstance(store, kind))
+
+    def close(self, sql):
+        for store in self.stores:
+            store.read(sql)
+        for one in self.signups:
+            for fault in one.faults:
+                self.faults["answered wrongly"].append(f"{one.name}: {fault}")
+        for store in self.stores:
+            for what, whose in store.faults(self):
+                self.faults[what].append(whose)
+
+    def count(self, beginning):
+        return sum(len(whose) for what, whose in self.faults.items() if what.startswith(beginning))
+
+    def silent(self):
+        """Stored, though the client was not told so."""
+        rows = self.store(Users).rows
+        return sum(one.word in ("away", "unclear") and one.name.lower() in rows for one in self.signups)

@@ -1,0 +1,33 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The short form of `make chaos`, on the tests' own stack: a fixed seed, a few faults, the whole ledger."""
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "tests/chaos")]
+sys.dont_write_bytecode = True
+import campaign
+import tap
+
+FAULTS = (("api-kill", 0.5), ("postgres-freeze", 4), ("rabbitmq-stop", 1), ("postgres-reset", 0),
+          ("rabbitmq-reset", 0), ("point-committed-kill", 2))
+
+
+def test_nothing_is_lost_or_doubled():
+    rig = campaign.Rig(os.environ, os.environ["ONBOARD_STACK_DIR"])
+    one = campaign.Campaign(rig, seed=1, clients=4, rate=60)
+    try:
+        one.start()
+        for name, hold in FAULTS:
+            one.once(name, hold)
+        book = one.finish()
+    finally:
+        one.stop()
+    print("\n".join(f"# {line}" for line in campaign.table(one, book).splitlines()))
+    assert not book.faults and not one.trouble, (dict(book.faults), one.trouble)
+    assert book.words["acknowledged"] > 200, book.words
+
+
+if __name__ == "__main__":
+    sys.exit(tap.run(globals()))
