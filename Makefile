@@ -145,6 +145,11 @@ bench: ## the performance table, beside the peer where there is one; FULL=1 ROWS
 	@$(SETUP) build stack bench
 	@$(MAKE) --no-print-directory -j2 all V=release
 	@bench/run $(ROWS)
+SECONDS_TOTAL ?= 300
+chaos: ## faults under load for SECONDS_TOTAL, and the ledger of signups; SEED=N SCENARIO=WORD
+	@$(SETUP) build stack
+	@$(MAKE) --no-print-directory -j2 all V=release
+	@tests/chaos/run --seconds $(SECONDS_TOTAL) $(if $(SEED),--seed $(SEED)) $(SCENARIO:%=--scenario %)
 run up: ## everything in the foreground (run) or background (up): servers and daemons
 	@$(SETUP) build stack
 	@$(MAKE) --no-print-directory -j2 all V=release
@@ -176,4 +181,4 @@ clean: ## remove what was built
 	rm -rf build compile_commands.json
 help: ## this list
 	@awk -F':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+[a-z -]*:.*## / { printf "  %-22s %s\n", $$1, $$2 }' Makefile
-.PHONY: all install uninstall setup check test check-all fuzz bench run up down stack-down status stack-up stack-reset lint fmt clean help tests-build
+.PHONY: all install uninstall setup check test check-all fuzz bench chaos run up down stack-down status stack-up stack-reset lint fmt clean help tests-build
