@@ -111,6 +111,7 @@ class Client(threading.Thread):
         said = (answer.get("id"), answer.get("event_id"))
         if status not in (201, 409, 422):
             one.faults.append(f"answered {status}")
+            one.word = one.word if one.word in ("acknowledged", "refused") else "unclear"
         elif status != one.want:
             one.faults.append(f"{status} where {one.want} was due: {text.decode()[:200]}")
         elif one.word == "acknowledged" and (status != 201 or said != (one.user, one.event)):
