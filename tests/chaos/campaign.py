@@ -34,6 +34,7 @@ class Rig:
 
     def __init__(self, env, folder):
         self.folder = folder
+        self.log_path = os.path.join(os.path.dirname(RESULT), os.path.basename(folder) + "-api.log")
         self.place = servers.Place(env, "chaos", 14)
         self.proxies, self.urls = {}, {}
         for name in ("postgres", "rabbitmq"):
@@ -72,8 +73,8 @@ class Rig:
                     trouble = f"the API ended with {process.returncode} after SIGTERM"
             except subprocess.TimeoutExpired:
                 trouble = "the API did not end within 15 s of SIGTERM"
-        os.makedirs(os.path.dirname(RESULT), exist_ok=True)
-        with open(os.path.join(os.path.dirname(RESULT), "api.log"), "a", encoding="utf-8") as log:
+        os.makedirs(os.path.dirname(self.log_path), exist_ok=True)
+        with open(self.log_path, "a", encoding="utf-8") as log:
             log.write(self.api.log())
         self.api.__exit__(None, None, None)
         if trouble:
@@ -100,7 +101,7 @@ class Campaign:
 
     def start(self):
         with contextlib.suppress(FileNotFoundError):
-            os.remove(os.path.join(os.path.dirname(RESULT), "api.log"))
+            os.remove(self.rig.log_path)
         self.rig.migrate()
         self.rig.api_start()
         self.rig.api.wait_ready(30)
