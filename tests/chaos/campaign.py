@@ -43,7 +43,7 @@ class Rig:
             user = url.netloc.rpartition("@")[0]
             self.urls[name] = url._replace(netloc=f"{user}@127.0.0.1:{self.proxies[name].port}").geturl()
         self.port, self.api, self.ended = daemon.free_port(), None, []
-        self.wait = time.sleep
+        self.wait, self.doing = time.sleep, "start"
 
     def migrate(self):
         subprocess.run([os.path.join(daemon.BUILD, "bin/onboardctl"), "db", "migrate", "up"], check=True,
@@ -78,7 +78,7 @@ class Rig:
             log.write(self.api.log())
         self.api.__exit__(None, None, None)
         if trouble:
-            self.ended.append(trouble)
+            self.ended.append(f"{self.doing}: {trouble}")
 
     def ready(self):
         return self.api.process.poll() is None and self.api.ask("/ready")[0] == 200
@@ -124,7 +124,7 @@ class Campaign:
 
     def once(self, name, hold=None):
         hold = self.random.uniform(*faults.HOLD) if hold is None else hold
-        began, before = time.monotonic(), self.load.acknowledged()
+        began, before, self.rig.doing = time.monotonic(), self.load.acknowledged(), name
         mend = faults.SCENARIOS[name](self.rig, self.random)
         self.rig.wait(hold)
         mend()
@@ -134,6 +134,7 @@ class Campaign:
                             "acknowledged": self.load.acknowledged() - before})
         say(f"{name:<24} {held:5.1f} s, back after {'never' if back is None else f'{back:.1f} s'}")
         self.rig.wait(self.random.uniform(0.5, 2))
+        self.rig.doing = "end"
 
     def run(self, seconds):
         """Every scenario once before any comes again."""
