@@ -102,7 +102,7 @@ class Unpublished(Store):
         return sql.number("SELECT count(*) FROM outbox_unpublished") == 0
 
     def read(self, sql):
-        self.rows = sql.ask("SELECT event_id FROM outbox_unpublished")
+        self.rows = sql.ask("SELECT unnest(event_ids) FROM outbox_unpublished")
 
     def size(self):
         return len(self.rows)
