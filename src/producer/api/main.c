@@ -171,8 +171,11 @@ static bool
 ready(void *state)
 {
 	struct api *a = state;
+	bool readers = false;
 
-	return publisher_settled(a->publisher) && outbox_ready(a->outbox);
+	for (size_t i = 0; i < a->reader_count; i++)
+		readers |= link_usable(sql_async_link(a->readers[i]));
+	return readers && publisher_settled(a->publisher) && outbox_ready(a->outbox);
 }
 
 static bool
