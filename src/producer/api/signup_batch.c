@@ -54,7 +54,7 @@ static const struct sql_statement insert_plain = { "signup_insert",
 /* With keys: only while the claim is still ours, and answered in the same transaction. */
 static const struct sql_statement insert_keyed = { "signup_insert_keyed",
 	INPUT
-	", $12::text[]) WITH ORDINALITY" COLUMNS ", key, n)),"
+	", $13::text[]) WITH ORDINALITY" COLUMNS ", key, n)),"
 	" own AS MATERIALIZED (SELECT k.key FROM signup_keys k JOIN input i ON i.key = k.key"
 	" AND i.event_id = k.claim WHERE k.user_id IS NULL AND k.taken IS NULL FOR UPDATE OF k)," USERS
 	" WHERE i.key IS NULL OR i.key IN (SELECT key FROM own)"
