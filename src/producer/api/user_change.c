@@ -24,7 +24,8 @@
 	"WITH old AS MATERIALIZED (SELECT u.id, u.version, u.address_id, co.code FROM users u" \
 	" LEFT JOIN addresses a ON a.id = u.address_id LEFT JOIN cities ci ON ci.id = a.city_id" \
 	" LEFT JOIN countries co ON co.id = ci.country_id WHERE u.id = $1 FOR UPDATE OF u)," \
-	" go AS (SELECT * FROM old WHERE $2::bigint IS NULL OR version = $2)"
+	" go AS (SELECT *, (SELECT count(*) FROM users x WHERE x.address_id = old.address_id) = 1 AS sole" \
+	" FROM old WHERE $2::bigint IS NULL OR version = $2)"
 #define EVENT(type, payload) \
 	" e AS (SELECT json_build_object('id', $3::text, 'type', '" type \
 	"', 'timestamp', $4::text, 'payload', json_strip_nulls(json_build_object(" payload \
@@ -41,20 +42,22 @@ static const struct sql_statement update = {
 	"user_update",
 	OLD
 	", an AS (SELECT nextval('addresses_id_seq') AS id FROM go"
-	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND address_id IS NULL),"
+	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND NOT sole),"
 	" ai AS (INSERT INTO addresses (id, street, postal_code, city_id)"
 	" SELECT id, $13::text, $14::text, $12::bigint FROM an),"
 	" au AS (UPDATE addresses a SET street = $13, postal_code = $14, city_id = $12 FROM go"
-	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND a.id = go.address_id),"
+	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND sole AND a.id = go.address_id),"
 	" u AS (UPDATE users SET username = coalesce($7::text, username),"
 	" email = coalesce($8::text, email),"
 	" name = CASE WHEN $9::boolean THEN $10::text ELSE name END,"
 	" address_id = CASE WHEN NOT $11::boolean THEN users.address_id"
 	" WHEN $12::bigint IS NULL THEN NULL"
-	" ELSE coalesce(users.address_id, (SELECT id FROM an)) END,"
+	" ELSE coalesce((SELECT id FROM an), users.address_id) END,"
 	" version = users.version + 1, updated_at = now() FROM go WHERE users.id = go.id"
 	" RETURNING users.id, users.username, users.email, users.name, users.version,"
 	" users.address_id),"
+	" ad AS (DELETE FROM addresses USING go, u WHERE $11::boolean AND $12::bigint IS NULL"
+	" AND go.sole AND addresses.id = go.address_id),"
 	" w AS (SELECT u.*, CASE WHEN $11::boolean THEN $15::text ELSE go.code END AS country,"
 	" CASE WHEN $11::boolean THEN $16::text ELSE (SELECT ci.name FROM addresses a"
 	" JOIN cities ci ON ci.id = a.city_id WHERE a.id = go.address_id) END AS city,"
@@ -69,7 +72,7 @@ static const struct sql_statement drop = {
 	"user_delete",
 	OLD
 	", u AS (DELETE FROM users USING go WHERE users.id = go.id RETURNING users.id),"
-	" a AS (DELETE FROM addresses USING go, u WHERE addresses.id = go.address_id)," EVENT(
+	" a AS (DELETE FROM addresses USING go, u WHERE go.sole AND addresses.id = go.address_id)," EVENT(
 		"user.deleted",
 		"'user_id', go.id, 'version', go.version + 1, 'country', go.code") "go JOIN u ON"
 										   " u.id = go.id)," STORE(
