@@ -88,10 +88,8 @@ value_next(struct cursor *c, struct broker_value *v)
 	if (n == 0 || c->left < n)
 		return false;
 	if (has_length) {
-		size_t inner = (size_t)big_endian(c->p, 4);
-
+		n = (size_t)big_endian(c->p, 4);
 		c->p += 4, c->left -= 4;
-		n = inner;
 		if (c->left < n)
 			return false;
 	}
