@@ -39,26 +39,6 @@ open_tls(amqp_connection_state_t conn, const struct url *u, amqp_socket_t **out,
 	return AMQP_STATUS_OK;
 }
 
-static void
-socket_options(int fd)
-{
-	static const struct {
-		int level, name, value;
-	} options[] = {
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 5 },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 2 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 5000 },
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },
-	};
-
-	/* each is a help, none a need: heartbeats and deadlines stand without them */
-	for (size_t i = 0; i < ARRAY_LEN(options); i++)
-		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			sizeof options[i].value);
-}
-
 /* Of one step: connect_ms, or what is left. */
 static struct timeval
 span(const struct broker *b, int64_t until_ms)
@@ -180,7 +160,7 @@ broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err
 	if (rc != AMQP_STATUS_OK)
 		return connect_failed(b, bad, rc, e);
 	b->fd = amqp_get_sockfd(b->conn);
-	socket_options(b->fd);
+	link_socket_set(b->fd);
 	wait = span(b, until_ms);
 	(void)amqp_set_handshake_timeout(b->conn, &wait);
 	r = login(b, u);

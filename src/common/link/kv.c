@@ -71,26 +71,6 @@ kv_settings_fini(struct kv_settings *s)
 	*s = (struct kv_settings){ 0 };
 }
 
-void
-kv_socket_set(int fd)
-{
-	static const struct {
-		int level, name, value;
-	} options[] = {
-		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
-		{ IPPROTO_TCP, TCP_KEEPIDLE, 5 },
-		{ IPPROTO_TCP, TCP_KEEPINTVL, 2 },
-		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
-		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 5000 },
-		{ IPPROTO_TCP, TCP_NODELAY, 1 },
-	};
-
-	/* each is a help, none a need: the timers above stand without them */
-	for (size_t i = 0; i < ARRAY_LEN(options); i++)
-		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
-			sizeof options[i].value);
-}
-
 static void
 encode_bytes(struct buf *b, const char *bytes, size_t length)
 {

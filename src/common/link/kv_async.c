@@ -235,7 +235,7 @@ on_connect(const redisAsyncContext *c, int status)
 		lost(k, c->errstr, false); /* hiredis frees it */
 		return;
 	}
-	kv_socket_set(c->c.fd);
+	link_socket_set(c->c.fd);
 	buf_init(&b, 256 << 10);
 	/* each by itself: hiredis counts replies by commands */
 	for (size_t i = 0; kv_hello(&k->settings, i, &b); i++) {

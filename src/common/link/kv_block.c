@@ -171,7 +171,7 @@ reach(struct kv *k, struct err *e)
 		err_set(&why, ERR_AWAY, "%s", c ? c->errstr : "out of memory");
 		goto bad;
 	}
-	kv_socket_set(c->fd);
+	link_socket_set(c->fd);
 #if HIREDIS_MAJOR >= 1
 	(void)redisSetTimeout(c, tv); /* of the TLS handshake, the only thing that still blocks */
 	if (s->ssl && redisInitiateSSLWithContext(c, s->ssl) != REDIS_OK) {

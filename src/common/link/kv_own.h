@@ -28,7 +28,6 @@ bool kv_hello(const struct kv_settings *s, size_t i, struct buf *out);
 /* 0 when it is a good reply to one of these. */
 int kv_hello_check(const struct kv_reply *r, struct err *e) MUST_CHECK;
 
-void kv_socket_set(int fd); /* keepalive, TCP_USER_TIMEOUT */
 struct kv_reply kv_view(const redisReply *r);
 bool kv_is_noscript(const struct kv_reply *r);
 

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "link/link.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "base/backoff.h"
 #include "base/clock.h"
@@ -126,4 +129,23 @@ link_look(struct link *l, struct link_view *out)
 		.reconnects = l->reconnects };
 	snprintf(out->why, sizeof out->why, "%s", l->why);
 	must(pthread_mutex_unlock(&l->lock) == 0);
+}
+
+void
+link_socket_set(int fd)
+{
+	static const struct {
+		int level, name, value;
+	} options[] = {
+		{ SOL_SOCKET, SO_KEEPALIVE, 1 },
+		{ IPPROTO_TCP, TCP_KEEPIDLE, 5 },
+		{ IPPROTO_TCP, TCP_KEEPINTVL, 2 },
+		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
+		{ IPPROTO_TCP, TCP_USER_TIMEOUT, 5000 },
+		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		(void)setsockopt(fd, options[i].level, options[i].name, &options[i].value,
+			sizeof options[i].value);
 }

@@ -52,3 +52,6 @@ int64_t link_wait_ms(struct link *l);
 bool link_usable(struct link *l); /* UP */
 void link_look(struct link *l, struct link_view *out);
 const char *link_state_name(enum link_state s); /* "down", "connecting", "up", "blocked" */
+
+/* Keepalive, a bound for unacked bytes, no delay: a help each, since every wait has a deadline anyway. */
+void link_socket_set(int fd);
