@@ -4,6 +4,7 @@
  * the event's, so the same event twice is one document. When a user is deleted,
  * name and e-mail leave the payloads of that user's events.
  */
+#include "eventlog_forget.h"
 #include "link/doc_bulk.h"
 #include "run/consumer.h"
 
@@ -85,31 +86,6 @@ document(struct doc_body *b, const struct event *ev, int64_t now_us)
 	doc_add_date_us(b, "received_at", now_us);
 }
 
-/* After the inserts: a deletion in this batch also covers what came with it. */
-static int
-forget_deleted(struct consumer *c, struct batch *b, struct err *e)
-{
-	struct doc_wrote wrote;
-
-	for (size_t i = 0; i < b->n; i++) {
-		struct doc_body *who, *what;
-
-		if (b->d[i].ev->kind != EVENT_DELETED)
-			continue;
-		who = doc_new(b->mem);
-		what = doc_new(b->mem);
-		doc_add_i64(who, "user_id", b->d[i].ev->user_id);
-		doc_begin(what, "$unset");
-		doc_add_string(what, "payload.username", "");
-		doc_add_string(what, "payload.name", "");
-		doc_add_string(what, "payload.email", "");
-		doc_end(what);
-		if (doc_update_many(consumer_doc(c), COLLECTION, who, what, &wrote, e))
-			return -1;
-	}
-	return 0;
-}
-
 static int
 handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
@@ -120,7 +96,6 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	int64_t now = clock_wall_us();
 	struct err why;
 
-	(void)state;
 	must(which);
 	for (size_t i = 0; i < b->n; i++) {
 		why = ERR_INIT;
@@ -142,7 +117,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 						       : OUT_RETRY;
 		d->why = items[i].why;
 	}
-	return forget_deleted(c, b, e);
+	return eventlog_forget(c, state, b, e);
 }
 
 int
@@ -152,6 +127,7 @@ main(int argc, char **argv)
 		.summary = "Stores every event in MongoDB.",
 		.admin_port = 9105,
 		.needs = NEED_DOC,
+		.state_size = sizeof(struct eventlog_order),
 		.start = start,
 		.handle = handle };
 
