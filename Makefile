@@ -173,7 +173,7 @@ install: all ## PREFIX, DESTDIR
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/onboard/migrations' '$(DESTDIR)$(PREFIX)/share/doc/onboard'
 	$(if $(BINS),install -m 755 $(BINS) '$(DESTDIR)$(PREFIX)/bin')
 	install -m 644 migrations/*.sql '$(DESTDIR)$(PREFIX)/share/onboard/migrations'
-	install -m 644 README.md LICENSE CHANGELOG.md config/onboard.conf '$(DESTDIR)$(PREFIX)/share/doc/onboard'
+	install -m 644 README.md LICENSE CHANGELOG.md config/onboard.conf config/topology.conf '$(DESTDIR)$(PREFIX)/share/doc/onboard'
 uninstall: ## what install put there
 	rm -f $(foreach b,$(BINS),'$(DESTDIR)$(PREFIX)/bin/$(notdir $(b))')
 	rm -rf '$(DESTDIR)$(PREFIX)/share/onboard' '$(DESTDIR)$(PREFIX)/share/doc/onboard'

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "ctl.h"
+#include "run/topology.h"
 #include "version.h"
 
 static const struct ctl_verb verbs[] = {
@@ -183,6 +184,10 @@ main(int argc, char **argv)
 	log_init("onboardctl", LOG_LEVEL_ERROR, LOG_FORMAT_AUTO);
 	if (conf_load(conf_keys, file, overrides, &conf, &e) < 0)
 		return ctl_fail(&c, CTL_CONF, "%s", e.text);
+	if (topology_file_load(conf_string(conf, "topology", "file"), &e) < 0) {
+		conf_free(conf);
+		return ctl_fail(&c, CTL_CONF, "%s", e.text);
+	}
 	c.conf = conf;
 	if (print) {
 		conf_print(conf, stdout);
@@ -190,6 +195,7 @@ main(int argc, char **argv)
 	} else {
 		code = verb_run(&c, v, argc - optind, argv + optind);
 	}
+	topology_file_forget();
 	conf_free(conf);
 	if (fflush(stdout) != 0 || ferror(stdout))
 		code = ctl_fail(&c, CTL_FAILED, "cannot write to standard output: %m");

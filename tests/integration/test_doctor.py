@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -106,6 +107,38 @@ def test_topology_words():
         assert ctl("--set", "topology.consumers=mailer", "topology", "declare", **v.env)[0] == 0
         names = {q["name"] for q in v.management.get(f"/api/queues/{VHOST}")}
         assert names == {"user.dlq", "user_mail_queue", *(f"user_mail_queue.retry.{n}" for n in (1, 2, 3))}, names
+
+
+def test_R5_exchanges_and_queues_of_ones_own():
+    with Vhost() as v, tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
+        f.write("# ours\nbind jobs.urgent jobs urgent\nexchange jobs direct\nexchange alerts fanout\n"
+                "queue jobs.urgent x-max-priority=10\nqueue alerts.mail x-message-ttl=60000\nbind alerts.mail alerts\n")
+        f.flush()
+        env = v.env | {"ONBOARD_TOPOLOGY_FILE": f.name}
+        assert findings("topology", "check", **env)[0] == 1
+        assert ctl("topology", "declare", **env)[0] == 0 and findings("topology", "check", **env)[0] == 0
+        kinds = {e["name"]: e["type"] for e in v.management.get(f"/api/exchanges/{VHOST}")}
+        assert (kinds["jobs"], kinds["alerts"]) == ("direct", "fanout")
+        queues = {q["name"]: q for q in v.management.get(f"/api/queues/{VHOST}")}
+        assert queues["jobs.urgent"]["arguments"]["x-max-priority"] == 10 and queues["jobs.urgent"]["durable"]
+        assert queues["alerts.mail"]["arguments"] == {"x-message-ttl": 60000, "x-queue-type": "quorum"}
+        bound = {(b["source"], b["destination"], b["routing_key"]) for b in v.management.get(f"/api/bindings/{VHOST}")}
+        assert {("jobs", "jobs.urgent", "urgent"), ("alerts", "alerts.mail", "")} <= bound
+        v.management.delete(f"/api/queues/{VHOST}/alerts.mail")
+        assert [x["text"] for x in findings("topology", "check", **env)[1]] == \
+            ["queue 'alerts.mail' is missing; `onboardctl topology declare` makes it"]
+
+
+def test_R5_a_faulty_file_is_one_line_with_its_number():
+    for line, says in (("queue", "name"), ("exchange x round", "direct|fanout"), ("queue user.dlq", "onboard's own"),
+                       ("queue user_mail_queue.retry.1", "onboard's own"), ("queue q x-a", "ARGUMENT=VALUE"), ("bind q", "bind QUEUE"),
+                       ("queue amq.q", "amq."), ("remove q", "none of"), ("queue q " + "a=1 " * 20, "too many")):
+        with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
+            f.write(f"exchange good topic\n\n{line}\n")
+            f.flush()
+            code, _, err = ctl("topology", "check", ONBOARD_TOPOLOGY_FILE=f.name)
+            assert code == 78 and f"{f.name}:3" in err and says in err and err.count("\n") == 1, (line, code, err)
+    assert ctl("topology", "check", ONBOARD_TOPOLOGY_FILE="/no/such")[0] == 78
 
 
 if __name__ == "__main__":

@@ -70,6 +70,9 @@ const struct conf_key conf_keys[] = {
 		.help = "How long a batch that is not full waits for more." },
 	{ "topology", "consumers", CONF_STRING, "",
 		.help = "The consumers whose queues are declared, with commas between; empty: all." },
+	{ "topology", "file", CONF_PATH, NULL,
+		.help = "Exchanges, queues and bindings of one's own, one a line. Unset: /etc/onboard/topology.conf "
+			"where it is there." },
 	{ "topology", "check_every", CONF_DURATION_MS, "60s", 1000, 86400000,
 		.help = "How often a daemon looks whether the topology is still whole." },
 	{ 0 },

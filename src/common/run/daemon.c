@@ -15,6 +15,7 @@
 #include "run/daemon_own.h"
 #include "run/loop.h"
 #include "run/notify.h"
+#include "run/topology.h"
 
 #define LOOK_MS 250 /* how soon a change of readiness is seen */
 #define DRAIN_MS 10000
@@ -290,12 +291,14 @@ daemon_main(int argc, char **argv, const struct daemon_def *def)
 	}
 	log_apply(d.conf, def->name, true);
 	notify_init();
-	if (fault_init(getenv("ONBOARD_FAULTS"), &e) < 0) {
+	if (fault_init(getenv("ONBOARD_FAULTS"), &e) < 0 ||
+		topology_file_load(conf_string(d.conf, "topology", "file"), &e) < 0) {
 		log_error("cannot start", LOG_E(&e));
 		code = DAEMON_EXIT_CONF;
 	} else {
 		code = run(&d);
 	}
+	topology_file_forget();
 	conf_free(d.conf);
 	return code;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "run/topology.h"
+#include "run/topology_own.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,20 +23,7 @@ const struct topology_consumer topology_consumers[] = {
 static const char *const exchanges[] = { TOPOLOGY_EVENTS, TOPOLOGY_DEAD }; /* topic, durable */
 static const int64_t retry_ms[TOPOLOGY_RETRIES] = { 1000, 2000, 4000 };
 
-#define ARGS_MAX 6
-
-enum step { STEP_EXCHANGE, STEP_QUEUE, STEP_BINDING };
-
-/* One thing to declare. Made from the tables above by the walk below, in an order that works. */
-struct object {
-	enum step step;
-	const char *name, *exchange, *key;
-	struct broker_field args[ARGS_MAX];
-	size_t arg_count;
-	bool as_is;
-};
-
-typedef int object_fn(struct broker *b, const struct object *o, void *arg, struct err *e);
+typedef int object_fn(struct broker *b, const struct topology_object *o, void *arg, struct err *e);
 
 const struct topology_consumer *
 topology_find(const char *name)
@@ -101,17 +88,17 @@ topology_list_check(const char *only_consumers, struct err *e)
 }
 
 static void
-arg_add(struct object *o, const char *name, struct broker_value v)
+arg_add(struct topology_object *o, const char *name, struct broker_value v)
 {
-	must(o->arg_count < ARGS_MAX);
+	must(o->arg_count < TOPOLOGY_ARGS_MAX);
 	o->args[o->arg_count++] = (struct broker_field){ name, v };
 }
 
 /* dead_letter_key NULL: no dead-lettering. */
-static struct object
+static struct topology_object
 queue(const char *name, const char *dead_exchange, const char *dead_key)
 {
-	struct object o = { .step = STEP_QUEUE, .name = name };
+	struct topology_object o = { .step = STEP_QUEUE, .name = name };
 
 	arg_add(&o, "x-queue-type", broker_text("quorum"));
 	if (!dead_key)
@@ -123,10 +110,10 @@ queue(const char *name, const char *dead_exchange, const char *dead_key)
 	return o;
 }
 
-static struct object
+static struct topology_object
 binding(const char *name, const char *exchange, const char *key)
 {
-	return (struct object){ .step = STEP_BINDING,
+	return (struct topology_object){ .step = STEP_BINDING,
 		.name = name,
 		.exchange = exchange,
 		.key = key };
@@ -136,7 +123,7 @@ static int
 walk_consumer(struct broker *b, const struct topology_consumer *c, object_fn *fn, void *arg,
 	struct err *e)
 {
-	struct object o = queue(c->queue, TOPOLOGY_DEAD, TOPOLOGY_DEAD_KEY);
+	struct topology_object o = queue(c->queue, TOPOLOGY_DEAD, TOPOLOGY_DEAD_KEY);
 	char name[256];
 
 	arg_add(&o, "x-delivery-limit", broker_int(20));
@@ -161,10 +148,10 @@ walk_consumer(struct broker *b, const struct topology_consumer *c, object_fn *fn
 static int
 walk(struct broker *b, const char *only, object_fn *fn, void *arg, struct err *e)
 {
-	struct object o;
+	struct topology_object o;
 
 	for (size_t i = 0; i < ARRAY_LEN(exchanges); i++) {
-		o = (struct object){ .step = STEP_EXCHANGE, .name = exchanges[i] };
+		o = (struct topology_object){ .step = STEP_EXCHANGE, .name = exchanges[i] };
 		if (fn(b, &o, arg, e))
 			return -1;
 	}
@@ -181,11 +168,15 @@ walk(struct broker *b, const char *only, object_fn *fn, void *arg, struct err *e
 	for (const struct topology_consumer *c = topology_consumers; c->name; c++)
 		if (wanted(only, c->name) && walk_consumer(b, c, fn, arg, e))
 			return -1;
+	for (enum topology_step s = STEP_EXCHANGE; s <= STEP_BINDING; s++)
+		for (size_t i = 0; i < topology_extra_count; i++)
+			if (topology_extra[i].step == s && fn(b, &topology_extra[i], arg, e))
+				return -1;
 	return 0;
 }
 
 static int
-declare(struct broker *b, const struct object *o, bool passive, struct err *e)
+declare(struct broker *b, const struct topology_object *o, bool passive, struct err *e)
 {
 	struct broker_queue q = { .name = o->name,
 		.passive = passive,
@@ -197,7 +188,8 @@ declare(struct broker *b, const struct object *o, bool passive, struct err *e)
 	int rc;
 
 	if (o->step == STEP_EXCHANGE)
-		rc = broker_exchange_declare(b, o->name, "topic", passive, true, &why);
+		rc = broker_exchange_declare(b, o->name, o->type ? o->type : "topic", passive, true,
+			&why);
 	else if (o->step == STEP_QUEUE)
 		rc = broker_queue_declare(b, &q, NULL, &why);
 	else
@@ -213,7 +205,7 @@ declare(struct broker *b, const struct object *o, bool passive, struct err *e)
 }
 
 static int
-declare_one(struct broker *b, const struct object *o, void *arg, struct err *e)
+declare_one(struct broker *b, const struct topology_object *o, void *arg, struct err *e)
 {
 	struct err *first = arg, why = ERR_INIT;
 
@@ -248,7 +240,7 @@ struct check {
 };
 
 static int
-check_one(struct broker *b, const struct object *o, void *arg, struct err *e)
+check_one(struct broker *b, const struct topology_object *o, void *arg, struct err *e)
 {
 	static const enum topology_fault faults[] = { [ERR_MISSING] = TOPOLOGY_MISSING,
 		[ERR_CONFLICT] = TOPOLOGY_DIFFERS,

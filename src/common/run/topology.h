@@ -34,6 +34,14 @@ const struct topology_consumer *topology_find(const char *name); /* NULL: none o
 void topology_retry_name(const char *queue, unsigned n, char out[static 256]);
 int64_t topology_retry_ms(unsigned n);
 
+/*
+ * Exchanges, queues and bindings of one's own beside the table's: topology.file,
+ * or NULL for /etc/onboard/topology.conf where it is there. Once, before any
+ * thread. ERR_INVALID names file and line. topology_file.c tells its form.
+ */
+int topology_file_load(const char *path, struct err *e) MUST_CHECK;
+void topology_file_forget(void);
+
 /* 0 when each name in the list (commas, blanks; "" or NULL: all) is a consumer's; ERR_INVALID. */
 int topology_list_check(const char *only_consumers, struct err *e) MUST_CHECK;
 
