@@ -117,7 +117,13 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 						       : OUT_RETRY;
 		d->why = items[i].why;
 	}
-	return eventlog_forget(c, state, b, e);
+	if (eventlog_forget(c, state, b, e) == 0)
+		return 0;
+	/* what is stored, but not yet without the name, is not done */
+	for (size_t i = 0; i < n; i++)
+		if (b->d[which[i]].out == OUT_DONE && b->d[which[i]].ev->kind != EVENT_ACTIVITY)
+			b->d[which[i]].out = OUT_UNSET;
+	return -1;
 }
 
 int
