@@ -232,8 +232,8 @@ what_does_not_go_along(void **state)
 {
 	static const char *const names[] = { "x-death", "x-first-death-exchange",
 		"x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
-		"x-last-death-queue", "x-last-death-reason", "x-delivery-count",
-		"x-acquired-count" };
+		"x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count",
+		"CC", "BCC" };
 	struct buf t;
 	struct broker_message m = message(&t, NULL, 0);
 	struct retry r;
@@ -243,6 +243,7 @@ what_does_not_go_along(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		assert_true(dropped(&r, names[i]));
 	assert_null(r.publish.props.expiration);
+	assert_null(r.publish.props.user_id);
 	assert_int_equal(r.publish.props.delivery_mode, 2);
 	assert_string_equal(r.publish.props.message_id, "id-1");
 	assert_string_equal(r.publish.props.type, "user.created");

@@ -9,9 +9,12 @@
 #include "base/utf8.h"
 #include "base/uuid7.h"
 
-/* What the broker adds on the way; passed on it would grow with every turn. */
+/*
+ * What the broker adds on the way; passed on it would grow with every turn. And
+ * the sender's further recipients: they had it once, and a copy is for one queue.
+ */
 static const char *const drop[] = { "x-death*", "x-first-death-*", "x-last-death-*",
-	"x-delivery-count", "x-acquired-count", NULL };
+	"x-delivery-count", "x-acquired-count", "CC", "BCC", NULL };
 
 const char *
 retry_class_name(enum retry_class c)
@@ -73,6 +76,8 @@ retry_make(struct retry *out, const struct broker_message *m, const char *consum
 	out->publish.props.delivery_mode = 2;
 	/* a time to live of the sender's own would make it vanish on its way */
 	out->publish.props.expiration = NULL;
+	/* the broker takes no name but our own, and closes the channel over another */
+	out->publish.props.user_id = NULL;
 	add(out, "x-original-routing-key", broker_text(out->original_key));
 	add(out, "x-first-failed-at", broker_text(out->first_failed_at));
 	if (out->class == RETRY_AGAIN) {
