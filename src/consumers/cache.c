@@ -113,6 +113,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	struct kv_reply *replies;
 	struct sql_result r;
 	struct buf text;
+	size_t added;
 	int rc;
 
 	(void)state;
@@ -122,12 +123,16 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 		if (b->d[i].ev->kind != EVENT_ACTIVITY)
 			rc = user_write(c, b->d[i].ev, &r, &text, e);
 	buf_fini(&text);
-	replies = arena_alloc(b->mem, (kv_added(kv) + 1) * sizeof *replies);
+	added = kv_added(kv);
+	replies = arena_alloc(b->mem, (added + 1) * sizeof *replies);
 	must(replies);
-	if (rc || (kv_added(kv) > 0 && kv_flush(kv, b->mem, replies, kv_added(kv), e))) {
+	if (rc || (added > 0 && kv_flush(kv, b->mem, replies, added, e))) {
 		kv_forget(kv);
 		return -1;
 	}
+	for (size_t i = 0; i < added; i++)
+		if (kv_check(&replies[i], e))
+			return -1;
 	for (size_t i = 0; i < b->n; i++)
 		b->d[i].out = OUT_DONE;
 	return 0;
