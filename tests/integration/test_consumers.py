@@ -1,0 +1,356 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The consumer runtime, onboard-eventlog and onboard-cache on real servers: an event's way into the
+stores, twice is once, retries, dead letters, poison, stale versions, a deleted user."""
+import collections
+import datetime
+import json
+import os
+import sys
+import tempfile
+import time
+import urllib.parse
+import uuid
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import pika
+import redis
+import tap
+from management import Management
+from pipeline import DEAD_HEADERS, Pipeline, event, metric, user_event
+from servers import Sql
+from tap import wait_until
+
+FAILING = "tests/prog/failing_consumer"
+PIPE = Pipeline(f"consumers_{os.getpid()}", 11)
+KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
+SECONDS = 10
+numbers = iter(range(8000000000000000, 8000000001000000))
+FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
+
+
+def eventlog(**env):
+    return PIPE.daemon("onboard-eventlog", **env)
+
+
+def cache(**env):
+    return PIPE.daemon("onboard-cache", **env)
+
+
+def failing(path):
+    return PIPE.daemon(FAILING, FAILING_LOG=path)
+
+
+def seen(path):
+    """What the failing consumer saw: {id: [seconds, …]}."""
+    got = collections.defaultdict(list)
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as log:
+            for line in log:
+                at, one, _ = line.split(" ", 2)
+                got[one].append(int(at) / 1e6)
+    return got
+
+
+def dead(count, seconds=SECONDS):
+    wait_until(lambda: PIPE.depth("user.dlq") >= count, seconds, f"{count} in the DLQ")
+    return PIPE.take("user.dlq")
+
+
+def is_dead(entry, body, consumer, queue, key, kind, retries, error=None):
+    """An entry of the DLQ is as the contract says."""
+    got, props, _, routing_key = entry
+    headers = props.headers
+    assert got == body, (got[:100], body[:100])
+    assert routing_key == "user.failed" and props.delivery_mode == 2
+    assert set(headers) >= DEAD_HEADERS, DEAD_HEADERS - set(headers)
+    assert not [h for h in headers if h.startswith(("x-death", "x-first-death", "x-last-death", "x-delivery"))], headers
+    said = {k: headers[f"x-{k}"] for k in ("consumer", "original-queue", "original-routing-key", "error-class", "retry-count")}
+    assert said == {"consumer": consumer, "original-queue": queue, "original-routing-key": key, "error-class": kind,
+                    "retry-count": retries}, said
+    uuid.UUID(headers["x-dead-id"])
+    times = [datetime.datetime.fromisoformat(headers[h].replace("Z", "+00:00")) for h in ("x-first-failed-at", "x-failed-at")]
+    assert times[0] <= times[1] and abs(times[1].timestamp() - time.time()) < 60, times
+    assert 0 < len(headers["x-error"].encode()) <= 1024
+    assert error is None or error in headers["x-error"], headers["x-error"]
+
+
+def test_events_become_documents():
+    user = next(numbers)
+    created = user_event("created", user, "Ann", country="LV", city="Riga", name="Ann Lee")
+    bought = event("purchase", {"user_id": user, "event_type": "purchase", "metadata": {"category": "books", "price": 9.5},
+                                "geo": {"country": "LV", "city": "Riga", "coordinates": [24.1, 56.9]},
+                                "session_info": {"device": "phone"}}, timestamp="2026-11-20T12:00:00.123456")
+    geojson = event("login", {"user_id": user, "geo": {"coordinates": {"type": "Point", "coordinates": [1.5, 2.5]}}})
+    with eventlog() as daemon:
+        daemon.wait_ready()
+        PIPE.publish(created, bought)
+        PIPE.publish(geojson, headers={"x-test": 1})
+        wait_until(lambda: PIPE.events.count_documents({"user_id": user}) == 3, SECONDS, "three documents")
+        assert daemon.terminate() == 0
+    got = PIPE.document(created)
+    assert abs((got.pop("received_at") - datetime.datetime.utcnow()).total_seconds()) < 30
+    assert abs((got.pop("timestamp") - datetime.datetime.utcnow()).total_seconds()) < 30
+    assert got == {"_id": created["id"], "user_id": user, "event_type": "created", "type": "user.created",
+                   "geo": {"country": "LV", "city": "Riga"}, "payload": created["payload"]}, got
+    got = PIPE.document(bought)
+    del got["received_at"]
+    assert got == {"_id": bought["id"], "user_id": user, "event_type": "purchase", "type": "user.purchase",
+                   "timestamp": datetime.datetime(2026, 11, 20, 12, 0, 0, 123000), "metadata": bought["payload"]["metadata"],
+                   "geo": {"country": "LV", "city": "Riga", "coordinates": {"type": "Point", "coordinates": [24.1, 56.9]}},
+                   "session_info": {"device": "phone"}, "payload": bought["payload"]}, got
+    assert PIPE.document(geojson)["geo"] == {"coordinates": {"type": "Point", "coordinates": [1.5, 2.5]}}
+    keys = {tuple(i["key"].items()) for i in PIPE.events.list_indexes()}
+    assert keys == {(("_id", 1),), (("user_id", 1),), (("event_type", 1),), (("user_id", 1), ("timestamp", -1)),
+                    (("geo.coordinates", "2dsphere"),)}, keys
+
+
+def test_twenty_copies_are_one_document():
+    user = next(numbers)
+    one, last = (event("login", {"user_id": user}) for _ in range(2))
+    with eventlog() as daemon:
+        daemon.wait_ready()
+        PIPE.publish(one, times=10)
+        wait_until(lambda: PIPE.document(one), SECONDS, "the document")
+        first = PIPE.document(one)
+        PIPE.publish(one, times=10)
+        PIPE.publish(last)
+        wait_until(lambda: PIPE.document(last), SECONDS, "what came behind")
+        wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == 21, SECONDS, "21 acked")
+        assert PIPE.events.count_documents({"user_id": user}) == 2 and PIPE.document(one) == first
+        assert daemon.terminate() == 0
+    assert PIPE.depth("user_data_queue") == 0 and PIPE.depth("user.dlq") == 0
+
+
+def test_profiles_of_events_and_of_rows():
+    user = next(numbers)
+    with Sql(PIPE.place.postgres) as sql:
+        row = sql.number("WITH c AS (INSERT INTO cities (name, country_id) SELECT 'Riga', id FROM countries WHERE code = 'LV'"
+                         " RETURNING id), a AS (INSERT INTO addresses (street, postal_code, city_id) SELECT 'Brivibas 1',"
+                         " 'LV-1010', id FROM c RETURNING id) INSERT INTO users (username, email, name, address_id, version)"
+                         " SELECT 'Bea', 'bea@example.com', 'Bea', id, 4 FROM a RETURNING id")
+    with cache() as daemon:
+        daemon.wait_ready()
+        PIPE.publish(user_event("created", user, "Ann", country="LV", city="Riga"), user_event("created", row, "Old"))
+        got = json.loads(wait_until(lambda: KV.get(f"user:{user}:profile"), SECONDS, "a profile of the event"))
+        assert (got["id"], got["username"], got["email"], got["version"]) == (user, "Ann", "ann@example.com", 1), got
+        assert (got["address"]["city"], got["address"]["country"]) == ("Riga", "LV"), got
+        got = json.loads(wait_until(lambda: KV.get(f"user:{row}:profile"), SECONDS, "a profile of the row"))
+        assert (got["id"], got["username"], got["version"]) == (row, "Bea", 4), got
+        assert got["address"] == {"street": "Brivibas 1", "postal_code": "LV-1010", "city": "Riga", "region": None,
+                                  "country": "LV", "country_name": "Latvia"}, got
+        assert KV.get(f"user:{row}:version") == "4"
+        assert 3500 < KV.ttl(f"user:{user}:profile") <= 3600
+        assert 604000 < KV.ttl(f"user:{user}:version") <= 604800
+        assert daemon.terminate() == 0
+
+
+def test_stale_versions_are_ignored():
+    user = next(numbers)
+    with cache() as daemon:
+        daemon.wait_ready()
+        for version in (3, 2):
+            PIPE.publish(user_event("updated", user, f"name{version}", version=version))
+        PIPE.publish(user_event("created", behind := next(numbers)))
+        wait_until(lambda: KV.get(f"user:{behind}:profile"), SECONDS, "what came behind")
+        got = json.loads(KV.get(f"user:{user}:profile"))
+        assert (got["username"], got["version"], KV.get(f"user:{user}:version")) == ("name3", 3, "3"), got
+        # what comes after a deletion brings nothing back
+        PIPE.publish(event("deleted", {"user_id": user, "version": 5}), user_event("updated", user, version=4),
+                     user_event("created", behind := next(numbers)))
+        wait_until(lambda: KV.get(f"user:{behind}:profile"), SECONDS, "what came behind")
+        assert KV.get(f"user:{user}:profile") is None and KV.get(f"user:{user}:version") == "5"
+        assert daemon.terminate() == 0
+
+
+def heard(listener, wanted, seconds=SECONDS):
+    got = set()
+
+    def more():
+        while message := listener.get_message(ignore_subscribe_messages=True):
+            got.add(message["data"])
+        return got >= wanted
+
+    wait_until(more, seconds, f"{wanted} on the channel")
+
+
+def test_a_deleted_user():
+    user, other = next(numbers), next(numbers)
+    created = user_event("created", user, "Gone", country="EE", name="Gone Soon")
+    moved = user_event("updated", user, "Gone", country="LV", previous_country="EE", version=2, name="Gone Soon")
+    kept = user_event("created", other, "Stays", name="Stays Here")
+    late = user_event("updated", user, "Gone", country="LV", version=2, name="Gone Soon")
+    deleted = event("deleted", {"user_id": user, "version": 3, "country": "LV"})
+    listener = KV.pubsub()
+    listener.subscribe("cache:invalidate")
+    with eventlog() as log, cache() as keys:
+        log.wait_ready()
+        keys.wait_ready()
+        for code in ("EE", "LV", "FI"):
+            KV.set(f"users:country:{code}", "[]")
+        PIPE.publish(created)
+        heard(listener, {"users:country:EE"})
+        KV.set("users:country:EE", "[]")
+        PIPE.publish(moved, kept)
+        heard(listener, {"users:country:EE", "users:country:LV", f"user:{user}:profile"})
+        wait_until(lambda: PIPE.document(moved) and PIPE.document(created), SECONDS, "both documents")
+        assert KV.get(f"user:{user}:profile")
+        KV.set("users:country:LV", "[]")
+        PIPE.publish(deleted)
+        heard(listener, {"users:country:LV", f"user:{user}:profile"})
+        wait_until(lambda: "email" not in PIPE.document(created)["payload"], SECONDS, "the e-mail has gone")
+        assert [KV.exists(f"users:country:{code}") for code in ("EE", "LV", "FI")] == [0, 0, 1]
+        assert KV.get(f"user:{user}:profile") is None and KV.get(f"user:{user}:version") == "3"
+        # what was on its way when the user went, for instance in a retry queue
+        PIPE.publish(late)
+        wait_until(lambda: PIPE.document(late), SECONDS, "the late one is logged")
+        wait_until(lambda: "email" not in PIPE.document(late)["payload"], SECONDS, "and holds no e-mail")
+        for one in (created, moved, late):
+            payload = PIPE.document(one)["payload"]
+            assert not {"username", "email", "name"} & set(payload) and payload["country"], payload
+        assert PIPE.document(kept)["payload"] == kept["payload"]
+        assert log.terminate() == 0 and keys.terminate() == 0
+    listener.close()
+
+
+def test_garbage_is_dead_at_once():
+    sound = user_event("created", next(numbers))
+    wrong = event("created", {"user_id": 5})
+    with eventlog() as log, cache() as keys:
+        log.wait_ready()
+        keys.wait_ready()
+        cases = [(b"not json \xff\x00", "user.created", "JSON"), (json.dumps(wrong).encode(), "user.updated", " is missing"),
+                 (b"", "user.deleted", None), (b"x" * (1 << 20), "user.created", "JSON"),
+                 (json.dumps(sound | {"type": "other"}).encode(), "user.created", "type is not")]
+        for body, key, error in cases:
+            PIPE.publish_raw(key, body, headers={"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01", "x-retry-count": "junk"},
+                             expiration="60000", message_id="m", priority=3)
+            entries = {e[1].headers["x-consumer"]: e for e in dead(2)}
+            assert set(entries) == {"eventlog", "cache"}, set(entries)
+            is_dead(entries["eventlog"], body, "eventlog", "user_data_queue", key, "permanent", 0, error)
+            is_dead(entries["cache"], body, "cache", "user_cache_queue", key, "permanent", 0, error)
+            for entry in entries.values():
+                assert entry[1].headers["traceparent"].startswith("00-aaaa") and entry[1].message_id == "m"
+                assert entry[1].expiration is None
+        assert len({e[1].headers["x-dead-id"] for e in entries.values()}) == 2
+        for daemon in (log, keys):
+            assert metric(daemon, "onboard_consumer_deliveries_total", outcome="permanent") == len(cases)
+        PIPE.publish(sound)
+        wait_until(lambda: PIPE.document(sound), SECONDS, "a sound one behind them")
+        assert log.terminate() == 0 and keys.terminate() == 0
+
+
+def test_another_senders_properties():
+    """A user_id that is not ours: the broker would close the channel over a copy with it."""
+    management, name, word = Management(), f"other-{os.getpid()}", uuid.uuid4().hex
+    management.ask("PUT", f"/api/users/{name}", {"password": word, "tags": ""})
+    management.ask("PUT", f"/api/permissions/{PIPE.place.name}/{name}", {"configure": "", "write": ".*", "read": ""})
+    parts = urllib.parse.urlsplit(PIPE.place.rabbitmq)
+    url = parts._replace(netloc=f"{name}:{word}@{parts.hostname}:{parts.port}").geturl()
+    with eventlog() as log:
+        log.wait_ready()
+        connection = pika.BlockingConnection(pika.URLParameters(url))
+        connection.channel().basic_publish("user_events", "user.updated", b"bad", pika.BasicProperties(user_id=name))
+        connection.close()
+        entries = dead(1)
+        assert len(entries) == 1
+        is_dead(entries[0], b"bad", "eventlog", "user_data_queue", "user.updated", "permanent", 0)
+        assert metric(log, "onboard_link_reconnects_total", server="rabbitmq") == 0
+        assert log.terminate() == 0
+    management.delete(f"/api/users/{name}")
+
+
+def test_retries_after_1_2_4_seconds_then_exhausted():
+    PIPE.purge()
+    path = os.path.join(FOLDER.name, "retries")
+    again, fine, never = (user_event("created", next(numbers), name) for name in ("again1", "fine1", "never1"))
+    body = json.dumps(again, indent=1).encode()  # its own bytes, not what a writer would make of it
+    with eventlog() as log, failing(path) as daemon:
+        log.wait_ready()
+        daemon.wait_ready()
+        PIPE.publish_raw("user.created", body, headers={"traceparent": "mine", "CC": ["user_data_queue"]}, message_id=again["id"],
+                         content_type="application/json")
+        PIPE.publish(fine, never)
+        entries = dead(1)
+        assert len(entries) == 1
+        is_dead(entries[0], json.dumps(never).encode(), "mailer", "user_mail_queue", "user.created", "permanent", 0,
+                "as the username says")
+        entries = dead(1, 15)
+        assert len(entries) == 1
+        is_dead(entries[0], body, "mailer", "user_mail_queue", "user.created", "exhausted", 3, "as the username says")
+        headers = entries[0][1].headers
+        assert headers["traceparent"] == "mine" and entries[0][1].message_id == again["id"]
+        passed = (datetime.datetime.fromisoformat(headers["x-failed-at"].replace("Z", "+00:00"))
+                  - datetime.datetime.fromisoformat(headers["x-first-failed-at"].replace("Z", "+00:00"))).total_seconds()
+        assert 6.9 < passed < 8.2, passed
+        times = seen(path)
+        assert len(times[fine["id"]]) == 1 and len(times[never["id"]]) == 1 and len(times[again["id"]]) == 4, times
+        gaps = [b - a for a, b in zip(times[again["id"]], times[again["id"]][1:])]
+        print("# handled again after " + ", ".join(f"{g:.3f}" for g in gaps) + " s")
+        for gap, wanted in zip(gaps, (1, 2, 4)):
+            assert wanted * 0.99 <= gap <= wanted * 1.1 + 0.1, gaps
+        # the other consumer had each of them once
+        wait_until(lambda: metric(log, "onboard_consumer_deliveries_total") == 3, SECONDS, "three for the event log")
+        assert PIPE.events.count_documents({"_id": {"$in": [again["id"], fine["id"], never["id"]]}}) == 3
+        assert metric(daemon, "onboard_consumer_deliveries_total", outcome="retry") == 3
+        assert daemon.terminate() == 0 and log.terminate() == 0
+    for queue in ("user_mail_queue", "user_mail_queue.retry.1", "user_mail_queue.retry.2", "user_mail_queue.retry.3", "user.dlq"):
+        assert PIPE.depth(queue) == 0, queue
+
+
+def test_the_count_is_seen_on_its_way():
+    """The copies as they lie in the retry queues: read there before they are due."""
+    PIPE.purge()
+    path = os.path.join(FOLDER.name, "counts")
+    for had, queue, wanted in ((None, 1, 1), (1, 2, 2), (2, 3, 3), ("two", 1, 1)):
+        again = user_event("created", next(numbers), "again2")
+        with failing(path) as daemon:
+            daemon.wait_ready()
+            PIPE.publish_raw("user.created", json.dumps(again).encode(), headers={} if had is None else {"x-retry-count": had})
+            name = f"user_mail_queue.retry.{queue}"
+            wait_until(lambda q=name: PIPE.depth(q) == 1, 5, f"one in {name}")
+            got = PIPE.take(name)
+            assert len(got) == 1 and got[0][0] == json.dumps(again).encode()
+            headers = got[0][1].headers
+            assert headers["x-retry-count"] == wanted and headers["x-original-routing-key"] == "user.created", headers
+            assert set(headers) == {"x-retry-count", "x-original-routing-key", "x-first-failed-at"}, headers
+            assert daemon.terminate() == 0
+
+
+def test_poison_and_its_neighbours():
+    PIPE.purge()
+    path = os.path.join(FOLDER.name, "poison")
+    neighbours = [user_event("created", next(numbers), f"ok{n}") for n in range(50)]
+    marked = user_event("created", next(numbers), "crash1")
+    PIPE.publish(*neighbours[:25], marked, *neighbours[25:])
+    ends = 0
+    for _ in range(10):
+        with failing(path) as daemon:
+            wait_until(lambda d=daemon: d.process.poll() is not None or (
+                PIPE.depth("user.dlq") == 1 and len(seen(path)) == 51 and
+                metric(d, "onboard_consumer_held") == 0 and PIPE.depth("user_mail_queue") == 0), 20, "a crash or the end")
+            if daemon.process.poll() is None:
+                assert daemon.terminate() == 0
+                break
+            ends += 1
+    entries = PIPE.take("user.dlq")
+    assert len(entries) == 1 and ends == 5, (len(entries), ends)
+    is_dead(entries[0], json.dumps(marked).encode(), "mailer", "user_mail_queue", "user.created", "poison", 0)
+    times = seen(path)
+    assert len(times[marked["id"]]) == 5, times[marked["id"]]
+    assert all(times[one["id"]] for one in neighbours)
+    most = max(len(times[one["id"]]) for one in neighbours)
+    assert most <= 2, f"a neighbour was handled {most} times"
+    assert PIPE.depth("user_mail_queue") == 0
+
+
+def test_cleaning_up():
+    for queue in PIPE.place.queues():
+        if queue == "user.dlq" or ".retry." in queue:
+            assert PIPE.depth(queue) == 0, queue
+    PIPE.close()
+    FOLDER.cleanup()
+
+
+if __name__ == "__main__":
+    sys.exit(tap.run(globals()))
