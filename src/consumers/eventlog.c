@@ -96,6 +96,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	int64_t now = clock_wall_us();
 	struct err why;
 
+	(void)state;
 	must(which);
 	for (size_t i = 0; i < b->n; i++) {
 		why = ERR_INIT;
@@ -117,7 +118,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 						       : OUT_RETRY;
 		d->why = items[i].why;
 	}
-	if (eventlog_forget(c, state, b, e) == 0)
+	if (eventlog_forget(c, b, e) == 0)
 		return 0;
 	/* what is stored, but not yet without the name, is not done */
 	for (size_t i = 0; i < n; i++)
@@ -133,7 +134,6 @@ main(int argc, char **argv)
 		.summary = "Stores every event in MongoDB.",
 		.admin_port = 9105,
 		.needs = NEED_DOC,
-		.state_size = sizeof(struct eventlog_order),
 		.start = start,
 		.handle = handle };
 

@@ -6,7 +6,6 @@
 #include "link/doc.h"
 
 #define COLLECTION "events"
-#define LATE_US 1000000 /* behind the newest */
 
 static int
 strip(struct consumer *c, struct arena *mem, int64_t user_id, struct err *e)
@@ -23,16 +22,8 @@ strip(struct consumer *c, struct arena *mem, int64_t user_id, struct err *e)
 	return doc_update_many(consumer_doc(c), COLLECTION, who, what, &wrote, e);
 }
 
-/* Whether it brings name and e-mail, and perhaps behind the deletion. */
-static bool
-late(const struct eventlog_order *o, const struct delivery *d)
-{
-	return (d->ev->kind == EVENT_CREATED || d->ev->kind == EVENT_UPDATED) &&
-		(d->again || d->ev->time_us < o->newest_us - LATE_US);
-}
-
 static int
-late_strip(struct consumer *c, const struct eventlog_order *o, struct batch *b, struct err *e)
+late_strip(struct consumer *c, struct batch *b, struct err *e)
 {
 	struct doc_body *selector = doc_new(b->mem), *projection = doc_new(b->mem);
 	struct doc_list gone;
@@ -43,7 +34,7 @@ late_strip(struct consumer *c, const struct eventlog_order *o, struct batch *b, 
 	doc_begin(selector, "user_id");
 	doc_begin_array(selector, "$in");
 	for (size_t i = 0; i < b->n; i++)
-		if (late(o, &b->d[i])) {
+		if (b->d[i].ev->username) { /* it brings name and e-mail */
 			doc_add_i64(selector, NULL, b->d[i].ev->user_id);
 			n++;
 		}
@@ -62,15 +53,10 @@ late_strip(struct consumer *c, const struct eventlog_order *o, struct batch *b, 
 }
 
 int
-eventlog_forget(struct consumer *c, struct eventlog_order *o, struct batch *b, struct err *e)
+eventlog_forget(struct consumer *c, struct batch *b, struct err *e)
 {
-	if (late_strip(c, o, b, e))
-		return -1;
-	for (size_t i = 0; i < b->n; i++) {
+	for (size_t i = 0; i < b->n; i++)
 		if (b->d[i].ev->kind == EVENT_DELETED && strip(c, b->mem, b->d[i].ev->user_id, e))
 			return -1;
-		if (b->d[i].ev->time_us > o->newest_us)
-			o->newest_us = b->d[i].ev->time_us;
-	}
-	return 0;
+	return late_strip(c, b, e);
 }

@@ -4,14 +4,10 @@
 
 #include "run/consumer.h"
 
-struct eventlog_order {
-	int64_t newest_us; /* of the events that were handled so far */
-};
-
 /*
- * After the inserts of b: strips the events of those who are deleted in it; and
- * of those whose event comes late, behind others or once more, when they have
- * been deleted before: what came in the usual order costs no question.
+ * After the inserts of b: strips the events of those who are deleted in it, and
+ * of those who have been deleted before and of whom an event came late. Asked
+ * for each batch, since of an event and a deletion that two processes write at
+ * once one sees the other only so.
  */
-int eventlog_forget(struct consumer *c, struct eventlog_order *o, struct batch *b, struct err *e)
-	MUST_CHECK;
+int eventlog_forget(struct consumer *c, struct batch *b, struct err *e) MUST_CHECK;

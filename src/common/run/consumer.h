@@ -45,7 +45,6 @@ struct delivery {
 	enum outcome out;
 	const char *why; /* of RETRY and REJECT: b->mem's or a constant; no address in it */
 	bool test;       /* header x-test */
-	bool again;      /* it has come before, as itself or as its retry */
 };
 
 struct batch {

@@ -79,9 +79,7 @@ decode(struct bunch *b, struct delivery *d, size_t *which)
 		d[n++] = (struct delivery){ .ev = &h->ev,
 			.body = h->m->body,
 			.length = h->m->length,
-			.test = broker_table_int(&h->m->props.headers, "x-test", 0) == 1,
-			.again = h->m->redelivered || h->m->delivery_count > 0 ||
-				retry_count(h->m) > 0 };
+			.test = broker_table_int(&h->m->props.headers, "x-test", 0) == 1 };
 	}
 	return n;
 }
