@@ -147,7 +147,7 @@ bench: ## the performance table, beside the peer where there is one; FULL=1 ROWS
 	@bench/run $(ROWS)
 SECONDS_TOTAL ?= 300
 chaos: ## faults under load for SECONDS_TOTAL, and the ledger of signups; SEED=N SCENARIO=WORD
-	@$(SETUP) build stack
+	@$(SETUP) build stack test
 	@$(MAKE) --no-print-directory -j2 all V=release
 	@tests/chaos/run --seconds $(SECONDS_TOTAL) $(if $(SEED),--seed $(SEED)) $(SCENARIO:%=--scenario %)
 run up: ## everything in the foreground (run) or background (up): servers and daemons

@@ -37,12 +37,13 @@ class Rig:
         self.log_path = os.path.join(os.path.dirname(RESULT), os.path.basename(folder) + "-api.log")
         self.place = servers.Place(env, "chaos", 14)
         self.proxies, self.urls = {}, {}
-        for name in ("postgres", "rabbitmq"):
+        for name in ("postgres", "rabbitmq", "mongo", "redis"):
             url = urlsplit(getattr(self.place, name))
             self.proxies[name] = Proxy(url.hostname, url.port)
-            user = url.netloc.rpartition("@")[0]
-            self.urls[name] = url._replace(netloc=f"{user}@127.0.0.1:{self.proxies[name].port}").geturl()
+            user = "".join(url.netloc.rpartition("@")[:2])
+            self.urls[name] = url._replace(netloc=f"{user}127.0.0.1:{self.proxies[name].port}").geturl()
         self.port, self.api, self.ended = daemon.free_port(), None, []
+        self.consumers = {}
         self.wait, self.doing = time.sleep, "start"
 
     def migrate(self):
@@ -54,38 +55,53 @@ class Rig:
         subprocess.run([CTL, "--run", self.folder, "ctl", action, name], check=True, timeout=120,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
-    def api_start(self, points=""):
-        self.api = daemon.Daemon(
-            shutil.which("setpriv"), "--pdeathsig", "KILL", os.path.join(daemon.BUILD, "bin/onboard-api"),
+    def _start(self, program, more):
+        return daemon.Daemon(
+            shutil.which("setpriv"), "--pdeathsig", "KILL", os.path.join(daemon.BUILD, f"bin/{program}"),
             env={"ONBOARD_POSTGRES_URL": self.urls["postgres"], "ONBOARD_RABBITMQ_URL": self.urls["rabbitmq"],
-                 "ONBOARD_REDIS_URL": self.place.redis, "ONBOARD_MONGO_URL": self.place.mongo,
-                 "ONBOARD_API_LISTEN": f"127.0.0.1:{self.port}", "ONBOARD_LOG_LEVEL": "warn",
-                 "ONBOARD_FAULTS": points})
+                 "ONBOARD_REDIS_URL": self.urls["redis"], "ONBOARD_MONGO_URL": self.urls["mongo"],
+                 "ONBOARD_LOG_LEVEL": "warn"} | more)
+
+    def api_start(self, points=""):
+        self.api = self._start("onboard-api", {"ONBOARD_API_LISTEN": f"127.0.0.1:{self.port}", "ONBOARD_FAULTS": points})
 
     def api_end(self, how):
+        self._end(self.api, "the API", how)
+
+    def consumer_start(self, name):
+        self.consumers[name] = self._start(f"onboard-{name}", {})
+
+    def consumer_end(self, name, how):
+        self._end(self.consumers[name], f"onboard-{name}", how)
+
+    def _end(self, one, who, how):
         """By this signal; what does not end in time is killed, and said."""
-        process, trouble = self.api.process, None
+        process, trouble = one.process, None
         if process.poll() is None:
             process.send_signal(how)
             try:
                 process.wait(15)
                 if how == signal.SIGTERM and process.returncode != 0:
-                    trouble = f"the API ended with {process.returncode} after SIGTERM"
+                    trouble = f"{who} ended with {process.returncode} after SIGTERM"
             except subprocess.TimeoutExpired:
-                trouble = "the API did not end within 15 s of SIGTERM"
+                trouble = f"{who} did not end within 15 s of SIGTERM"
         os.makedirs(os.path.dirname(self.log_path), exist_ok=True)
         with open(self.log_path, "a", encoding="utf-8") as log:
-            log.write(self.api.log())
-        self.api.__exit__(None, None, None)
+            log.write(one.log())
+        one.__exit__(None, None, None)
         if trouble:
             self.ended.append(f"{self.doing}: {trouble}")
 
     def ready(self):
-        return self.api.process.poll() is None and self.api.ask("/ready")[0] == 200
+        return all(one.process.poll() is None and one.ask("/ready")[0] == 200
+                   for one in (self.api, *self.consumers.values()))
 
     def close(self):
         if self.api and self.api.process.poll() is None:
             self.api_end(signal.SIGTERM)
+        for name, one in self.consumers.items():
+            if one.process.poll() is None:
+                self.consumer_end(name, signal.SIGTERM)
         for one in self.proxies.values():
             one.flow()
             one.close()
@@ -105,6 +121,10 @@ class Campaign:
         self.rig.migrate()
         self.rig.api_start()
         self.rig.api.wait_ready(30)
+        for name in faults.CONSUMERS:
+            self.rig.consumer_start(name)
+        for one in self.rig.consumers.values():
+            one.wait_ready(30)
         for store in self.stores:
             store.start()
         self.load.start()
@@ -160,6 +180,8 @@ class Campaign:
         with servers.Sql(self.rig.place.postgres) as sql:
             book.close(sql)
         self.rig.api_end(signal.SIGTERM)
+        for name in self.rig.consumers:
+            self.rig.consumer_end(name, signal.SIGTERM)
         self.trouble += self.rig.ended
         return book
 
@@ -188,6 +210,7 @@ def table(campaign, book):
               f"{'left unpublished':<44}{size['unpublished']:>8}"]
     lines += [f"{'events in ' + store.name:<44}{store.size():>8}" for store in book.stores
               if isinstance(store, stores.Events)]
+    lines += [f"{'profiles in Redis':<44}{size['profiles']:>8}", f"{'dead letters':<44}{size['dead']:>8}"]
     lines += [f"{'  published twice (allowed)':<44}{book.store(stores.Queue).again:>8}",
               f"{'lost':<44}{book.count('lost'):>8}", f"{'doubled':<44}{book.count('doubled'):>8}"]
     for what, whose in sorted(book.faults.items()):

@@ -3,6 +3,7 @@
 generator; it returns what mends it, after `hold` seconds."""
 import signal
 
+CONSUMERS = ("eventlog", "cache")
 HOLD = (1.0, 6.0)   # seconds that a fault lasts
 
 
@@ -14,6 +15,13 @@ def api(how):
     def harm(rig, _random):
         rig.api_end(how)
         return rig.api_start
+    return harm
+
+
+def consumer(name, how):
+    def harm(rig, _random):
+        rig.consumer_end(name, how)
+        return lambda: rig.consumer_start(name)
     return harm
 
 
@@ -97,6 +105,18 @@ SCENARIOS = {
     "rabbitmq-cut": stall("rabbitmq", cut=True),
     "redis-stop": server("redis", "stop"),
     "redis-freeze": server("redis", "freeze"),
+    "redis-reset": reset("redis"),
+    "redis-cut": stall("redis", cut=True),
+    "mongo-stop": server("mongo", "stop"),
+    "mongo-freeze": server("mongo", "freeze"),
+    "mongo-engine-stop": server("docstore", "stop"),
+    "mongo-reset": reset("mongo"),
+    "mongo-cut": stall("mongo", cut=True),
+    **{f"{name}-{word}": consumer(name, how) for name in CONSUMERS
+       for word, how in (("kill", signal.SIGKILL), ("term", signal.SIGTERM))},
+    "mongo-away-eventlog-kill": both(stall("mongo", cut=True), consumer("eventlog", signal.SIGKILL)),
+    "mongo-away-eventlog-term": both(server("mongo", "freeze"), consumer("eventlog", signal.SIGTERM)),
+    "redis-away-cache-kill": both(stall("redis", cut=True), consumer("cache", signal.SIGKILL)),
     "broker-away-api-kill": both(server("rabbitmq", "stop"), api(signal.SIGKILL)),
     "broker-stall-api-term": both(stall("rabbitmq", cut=True), api(signal.SIGTERM)),
     "postgres-stall-api-kill": both(stall("postgres", cut=False), api(signal.SIGKILL)),

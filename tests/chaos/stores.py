@@ -8,6 +8,7 @@ import threading
 import time
 
 import amqp
+import servers
 
 QUEUE = "chaos.drain"
 
@@ -181,7 +182,71 @@ class Queue(Events):
             self.thread.join(10)
 
 
-STORES = [Users, Outbox, Unpublished, Queue]
+class Documents(Events):
+    """What onboard-eventlog has stored."""
+    name = "documents"
+
+    def _events(self):
+        import pymongo  # the ledger's own tests do without
+        return pymongo.MongoClient(self.place.mongo, serverSelectionTimeoutMS=10000)[self.place.name]["events"]
+
+    def start(self):
+        self._events().drop()
+
+    def settled(self, sql):
+        return self._events().count_documents({}) >= sql.number("SELECT count(*) FROM outbox")
+
+    def read(self, sql):
+        self.seen = {one["_id"]: one["user_id"] for one in self._events().find({}, {"user_id": 1})}
+
+
+class Profiles(Store):
+    """What onboard-cache has written, for each user."""
+    name = "profiles"
+
+    def settled(self, _sql):
+        with amqp.Broker(self.place.rabbitmq, 10) as broker:
+            return broker.depth("user_cache_queue") == 0
+
+    def read(self, sql):
+        self.users, self.found = {}, {}
+        with servers.Redis(self.place.redis) as kv:
+            for line in sql.ask("SELECT id, username FROM users"):
+                user, name = line.split("|")
+                self.users[int(user)] = name
+                text = kv.ask("GET", f"user:{user}:profile")
+                if text:
+                    self.found[int(user)] = json.loads(text)
+
+    def size(self):
+        return len(self.found)
+
+    def faults(self, book):
+        for user, name in self.users.items():
+            if user not in self.found:
+                yield "lost: no profile", f"{name} id {user}"
+            elif (self.found[user]["id"], self.found[user]["username"]) != (user, name):
+                yield "another's profile", f"{name} id {user}"
+
+
+class Dead(Store):
+    """No fault of a server is an event's fault."""
+    name = "dead"
+
+    def read(self, sql):
+        with amqp.Broker(self.place.rabbitmq, 10) as broker:
+            self.count = broker.depth("user.dlq")
+
+    def size(self):
+        return self.count
+
+    def faults(self, book):
+        if self.count:
+            yield "dead letters", str(self.count)
+
+
+OF_SIGNUPS = [Users, Outbox, Unpublished, Queue]
+STORES = OF_SIGNUPS + [Documents, Profiles, Dead]
 
 
 class Book:

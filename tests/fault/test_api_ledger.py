@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The short form of `make chaos`, on the tests' own stack: a fixed seed, a few faults, the whole ledger."""
 import os
@@ -11,7 +11,8 @@ import campaign
 import tap
 
 FAULTS = (("api-kill", 0.5), ("postgres-freeze", 4), ("rabbitmq-stop", 1), ("postgres-reset", 0),
-          ("rabbitmq-reset", 0), ("point-committed-kill", 2))
+          ("rabbitmq-reset", 0), ("point-committed-kill", 2), ("eventlog-kill", 0.5), ("mongo-freeze", 3),
+          ("cache-term", 0.5), ("redis-cut", 2))
 
 
 def test_nothing_is_lost_or_doubled():

@@ -34,7 +34,7 @@ def found(*signups, users=("1|ann|f", "2|bob|t"), outbox=("e1|1|user.created", "
           queue=(("e1", 1), ("e2", 2))):
     """The kinds of faults in a ledger where ann and bob are in order."""
     signups = (signup("ann", "acknowledged", 1, "e1"), signup("bob", "acknowledged", 2, "e2", address={})) + signups
-    book = stores.Book(signups, [kind(None) for kind in stores.STORES])
+    book = stores.Book(signups, [kind(None) for kind in stores.OF_SIGNUPS])
     book.store(stores.Queue).seen = dict(queue)
     book.close(Sql(users, outbox, unpublished))
     return sorted(book.faults)
@@ -75,6 +75,20 @@ def test_doubled():
     assert found(users=(ANN, BOB, "3|Ann|f"), outbox=(E1, E2, E3), queue=ALL) == ["doubled: users of one name"]
     assert found(outbox=(E1, E2, "e3|2|user.created"), queue=(("e1", 1), ("e2", 2), ("e3", 2))) == [
         "doubled: events of one user"]
+
+
+def test_what_the_consumers_stores_say():
+    documents, profiles, dead = stores.Documents(None), stores.Profiles(None), stores.Dead(None)
+    outbox = stores.Outbox(None)
+    outbox.rows = {"e1": (1, "user.created"), "e2": (2, "user.created")}
+    book = stores.Book([], [outbox, documents, profiles, dead])
+    documents.seen = {"e1": 1}
+    assert [what for what, _ in documents.faults(book)] == ["lost: stored, not in documents"]
+    profiles.users = {1: "ann", 2: "bob", 3: "eve"}
+    profiles.found = {1: {"id": 1, "username": "ann"}, 2: {"id": 2, "username": "eve"}}
+    assert sorted(what for what, _ in profiles.faults(book)) == ["another's profile", "lost: no profile"]
+    dead.count = 1
+    assert [what for what, _ in dead.faults(book)] == ["dead letters"]
 
 
 def test_stored_though_the_client_was_told_that_it_is_not():
