@@ -7,43 +7,15 @@
 #include "eventlog_forget.h"
 #include "link/doc_bulk.h"
 #include "run/consumer.h"
-
-#include <string.h>
+#include "run/event_indexes.h"
 
 #include "base/clock.h"
-
-#define COLLECTION "events"
-
-static int
-index_make(struct doc *d, struct arena *mem, const char *name, const char *first,
-	int64_t first_order, const char *second, int64_t second_order, struct err *e)
-{
-	struct doc_body *keys = doc_new(mem);
-
-	if (first_order)
-		doc_add_i64(keys, first, first_order);
-	else
-		doc_add_string(keys, first, "2dsphere");
-	if (second)
-		doc_add_i64(keys, second, second_order);
-	return doc_create_index(d, COLLECTION, &(struct doc_index){ .name = name, .keys = keys },
-		e);
-}
 
 static int
 start(struct consumer *c, void *state, struct err *e)
 {
-	struct arena *mem = arena_new(4096, 1 << 20);
-	struct doc *d = consumer_doc(c);
-	int rc;
-
 	(void)state;
-	rc = index_make(d, mem, "user_id_1", "user_id", 1, NULL, 0, e) ||
-		index_make(d, mem, "event_type_1", "event_type", 1, NULL, 0, e) ||
-		index_make(d, mem, "user_id_1_timestamp_-1", "user_id", 1, "timestamp", -1, e) ||
-		index_make(d, mem, "geo.coordinates_2dsphere", "geo.coordinates", 0, NULL, 0, e);
-	arena_free(mem);
-	return rc ? -1 : 0;
+	return event_indexes_make(consumer_doc(c), e);
 }
 
 static void
@@ -89,7 +61,7 @@ document(struct doc_body *b, const struct event *ev, int64_t now_us)
 static int
 handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
-	struct doc_bulk *bulk = doc_bulk_new(b->mem, COLLECTION);
+	struct doc_bulk *bulk = doc_bulk_new(b->mem, EVENT_COLLECTION);
 	struct doc_body *body = doc_new(b->mem);
 	size_t *which = arena_alloc(b->mem, b->n * sizeof *which), n = 0;
 	const struct doc_item *items;

@@ -4,8 +4,7 @@
 #include <string.h>
 
 #include "link/doc.h"
-
-#define COLLECTION "events"
+#include "run/event_indexes.h"
 
 static int
 strip(struct consumer *c, struct arena *mem, int64_t user_id, struct err *e)
@@ -19,7 +18,7 @@ strip(struct consumer *c, struct arena *mem, int64_t user_id, struct err *e)
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		doc_add_string(what, names[i], "");
 	doc_end(what);
-	return doc_update_many(consumer_doc(c), COLLECTION, who, what, &wrote, e);
+	return doc_update_many(consumer_doc(c), EVENT_COLLECTION, who, what, &wrote, e);
 }
 
 static int
@@ -43,7 +42,7 @@ late_strip(struct consumer *c, struct batch *b, struct err *e)
 	if (n == 0)
 		return 0;
 	doc_add_i64(projection, "user_id", 1);
-	if (doc_find(consumer_doc(c), b->mem, COLLECTION, selector,
+	if (doc_find(consumer_doc(c), b->mem, EVENT_COLLECTION, selector,
 		    &(struct doc_find){ .projection = projection }, &gone, e))
 		return -1;
 	for (size_t i = 0; i < gone.count; i++)

@@ -12,6 +12,7 @@
 #include "link/doc.h"
 #include "link/kv.h"
 #include "link/sql.h"
+#include "run/event_indexes.h"
 
 #define POSTGRES_OLDEST 150000
 #define ARENA_MAX (8 << 20)
@@ -171,12 +172,18 @@ mongo(struct doctor *d)
 		doc_open(&(struct doc_options){ .url = conf_string(d->ctl->conf, "mongo", "url"),
 				 .application = "onboardctl" },
 			&e);
+	const char *missing = "";
 	char version[32];
 
-	if (!doc || doc_version(doc, version, &e))
+	if (!doc || doc_version(doc, version, &e) ||
+		event_indexes_missing(doc, d->mem, &missing, &e)) {
 		unusable(d, "mongo", &e);
-	else
+	} else {
 		finding(d, CTL_MARK_OK, "mongo", version, NULL);
+		finding(d, *missing ? CTL_MARK_BAD : CTL_MARK_OK, "indexes",
+			*missing ? missing : "whole",
+			*missing ? "missing: onboard-eventlog makes them when it starts" : NULL);
+	}
 	doc_close(doc);
 }
 
