@@ -1,247 +1,526 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Users read, listed, changed and deleted, through every tier and by two processes; countries."""
+"""Reading, changing and listing users on the real servers, through all three tiers."""
+import contextlib
 import json
 import os
-import subprocess
+import re
+import resource
+import socket
 import sys
+import threading
+import time
 import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
-from api import Api, Servers, at_once
-from daemon import ROOT
+from api import BACK_S, World, at_once, stopped
+from proxy import Proxy
 from tap import wait_until
 
-RIGA = {"street": "Brīvības 1", "postal_code": "LV-1010", "city": "Rīga", "country": "LV"}
-servers, api, other = None, None, None
+RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}
+TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
+PROFILE = "user:{}:profile"
 
 
-def stack(*words):
-    subprocess.run([f"{ROOT}/tools/stack", "--run", os.environ["ONBOARD_STACK_DIR"], *words],
-                   check=True, stdout=subprocess.DEVNULL, timeout=120)
+def made(**more):
+    """A new user's id."""
+    return world.shared().signup(world.user(**more)).is_(201).json["id"]
 
 
-def user(username, **more):
-    answer = api.signup(username, **more)
-    assert answer.status == 201, answer
-    return answer.json["id"]
+def path(user):
+    return f"/api/users/{user}"
 
 
-def get(path, from_=None):
-    return (from_ or api).call("GET", path)
+def get(user, api=None):
+    return (api or world.shared())("GET", path(user))
 
 
-def redis_profile(number):
-    return servers.redis.ask("GET", f"user:{number}:profile")
-
-
-def test_P2_joined_by_one_statement():
-    number = user("joined", name="J", address=RIGA)
-    before = api.metric("onboard_sql_statements_total")
-    answer = get(f"/api/users/{number}")
-    assert api.metric("onboard_sql_statements_total") == before + 1, "more than one statement for a user with address"
-    assert answer.status == 200 and answer.headers["ETag"] == '"1"', answer
+def test_P2_a_user_with_address_city_and_country_by_one_statement():
+    api, body = world.shared(), world.user(name="Anna", address={**RIGA, "region": "Vidzeme"})
+    user = api.signup(body).is_(201).json["id"]
+    answers = []
+    assert api.statements(lambda: answers.append(get(user))) == 1
+    answer = answers[0].is_(200)
     shown = answer.json
-    assert shown.pop("created_at").endswith("Z") and shown.pop("updated_at").endswith("Z")
-    assert shown == {"id": number, "username": "joined", "email": "joined@example.com", "name": "J", "profile_score": 0,
-                     "is_verified": False, "version": 1, "address": {"street": "Brīvības 1", "postal_code": "LV-1010",
-                     "city": "Rīga", "region": None, "country": "LV", "country_name": "Latvia"}}
-    assert get(f"/api/users/{user('bare')}").json["address"] is None
-    for missing in ("999999999", "0", "-1", "abc", "1e3", "9007199254740993", "1.0"):
-        assert get(f"/api/users/{missing}").status == 404, missing
+    assert shown.keys() == {"id", "username", "email", "name", "profile_score", "is_verified", "version", "created_at",
+                            "updated_at", "address"}, shown
+    assert {k: shown[k] for k in ("id", "username", "email", "name", "profile_score", "is_verified", "version")} == \
+        {"id": user, "username": body["username"], "email": body["email"], "name": "Anna", "profile_score": 0,
+         "is_verified": False, "version": 1}
+    assert shown["address"] == {**RIGA, "region": "Vidzeme", "country_name": "Latvia"}
+    assert re.fullmatch(TIME, shown["created_at"]) and shown["updated_at"] == shown["created_at"]
+    assert answer.headers["ETag"] == '"1"' and answer.headers["Content-Type"] == "application/json"
 
 
-def test_C1_C2_three_tiers():
-    number = user("tiers")
-    api.metric("onboard_cache_memory_hits_total")
-    first = get(f"/api/users/{number}")
-    wait_until(lambda: redis_profile(number), 5, "the profile is in Redis")
-    assert json.loads(redis_profile(number)) == first.json
-    assert 0 < servers.redis.ask("TTL", f"user:{number}:profile") <= 3600
-    hits, statements = api.metric("onboard_cache_memory_hits_total"), api.metric("onboard_sql_statements_total")
-    assert get(f"/api/users/{number}").text == first.text
-    assert api.metric("onboard_cache_memory_hits_total") == hits + 1
-    through_redis = other.metric("onboard_cache_redis_hits_total")
-    assert get(f"/api/users/{number}", other).text == first.text
-    assert other.metric("onboard_cache_redis_hits_total") == through_redis + 1
-    assert api.metric("onboard_sql_statements_total") == statements
+def test_P1_a_user_without_an_address():
+    shown = get(made()).is_(200).json
+    assert shown["address"] is None and shown["name"] is None
+    get(987654321).problem(404)
+    head = world.shared()("HEAD", path(shown["id"]))
+    assert head.status == 200 and head.text == b"" and head.headers["ETag"] == '"1"'
 
 
-def test_what_is_in_redis_is_not_believed_blindly():
-    number = user("poisoned")
-    for text in ("nonsense", "{}", json.dumps({"id": number + 1, "version": 1}), "[]", ""):
-        servers.redis.ask("SET", f"user:{number}:profile", text)
-        assert get(f"/api/users/{number}", other).json["username"] == "poisoned", text
-        servers.redis.ask("PUBLISH", "cache:invalidate", f"user:{number}:profile")
+def test_C1_the_process_counts_its_hits_and_misses():
+    api, user = world.shared(), made()
+
+    def counts():
+        return [api.metric(f"onboard_cache_{n}_total") for n in ("memory_hits", "memory_misses", "redis_hits", "redis_misses")]
+
+    def moved(ask):
+        before = counts()
+        ask()
+        return [b - a for a, b in zip(before, counts())]
+
+    assert moved(lambda: get(user)) == [0, 1, 0, 1], "the database"
+    assert moved(lambda: get(user)) == [1, 0, 0, 0], "the process"
+    kept = world.redis.get(PROFILE.format(user))
+    assert json.loads(kept) == get(user).json
+    world.redis.publish("cache:invalidate", PROFILE.format(user))
+    time.sleep(0.1)
+    assert moved(lambda: get(user)) == [0, 1, 1, 0], "Redis"
+    assert api.metric("onboard_cache_memory_entries") > 0
 
 
-def test_C4_a_thousand_for_one_user_are_one_statement():
-    number = user("stampede")
+def test_C1_the_process_keeps_no_more_than_it_may_and_not_for_longer():
+    with world.api(ONBOARD_API_LRU_ENTRIES="4", ONBOARD_API_LRU_TTL="300ms") as api:
+        api.ready()
+        users = [made() for _ in range(10)]
+        for user in users:
+            get(user, api).is_(200)
+        assert api.metric("onboard_cache_memory_entries") <= 4
+        get(users[-1], api)
+        hits = api.metric("onboard_cache_memory_hits_total")
+        assert hits > 0
+        time.sleep(0.4)
+        get(users[-1], api)
+        assert api.metric("onboard_cache_memory_hits_total") == hits, "past its time"
+
+
+def test_C2_profiles_in_redis():
+    user = made()
+    answer = get(user)
+    assert world.redis.get(PROFILE.format(user)).encode() == answer.text
+    assert 3500 < world.redis.ttl(PROFILE.format(user)) <= 3600
+    assert world.redis.get(f"user:{user}:version") == "1" and world.redis.ttl(f"user:{user}:version") > 6 * 86400
+    for nonsense in ("", "{", "[]", '{"id":5}', '{"id":%d,"version":"x"}' % user, "null", '{"id":1,"version":9}'):
+        world.redis.set(PROFILE.format(user), nonsense)
+        world.redis.publish("cache:invalidate", PROFILE.format(user))
+        time.sleep(0.05)
+        assert get(user).is_(200).json == answer.json, nonsense
+    world.redis.delete(PROFILE.format(user))
+    world.redis.lpush(PROFILE.format(user), "a list")
+    world.redis.publish("cache:invalidate", PROFILE.format(user))
+    time.sleep(0.05)
+    assert get(user).is_(200).json == answer.json
+
+
+def at_the_same_moment(api, target, count):
+    """count connections, the request on each; how many answered 200 with which texts. release() comes between."""
+    sockets = []
+    for _ in range(count):
+        s = socket.create_connection(("127.0.0.1", api.port), 10)
+        s.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        sockets.append(s)
+    yield
+    found = []
+    for s in sockets:
+        s.settimeout(20)
+        text = b""
+        while data := s.recv(65536):
+            text += data
+        s.close()
+        found.append((text.split(b"\r\n")[0], text.partition(b"\r\n\r\n")[2]))
+    yield found
+
+
+def test_C4_1000_readers_of_one_user_are_one_statement():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
+    api, user = world.shared(), made()
     before = api.metric("onboard_sql_statements_total")
-    stack("ctl", "freeze", "redis")  # so that none is answered before all are there
+    with world.locked("users"):  # what reads it waits
+        turn = at_the_same_moment(api, path(user), 1000)
+        next(turn)
+        wait_until(lambda: api.metric("onboard_http_requests_open") == 1000, 10, "1000 wait")
+    found = next(turn)
+    assert {line for line, _ in found} == {b"HTTP/1.1 200 OK"} and len({text for _, text in found}) == 1
+    assert api.metric("onboard_sql_statements_total") - before == 1
+
+
+def test_C4_without_a_lock_too():
+    api, user = world.shared(), made()
+    assert api.statements(lambda: at_once(100, lambda i: get(user).is_(200))) == 1
+
+
+def test_readers_of_a_missing_user_wait_together_and_get_404():
+    api = world.shared()
+    assert api.statements(lambda: [a.problem(404) for a in at_once(20, lambda i: get(5550000 + i % 2))]) <= 20
+    assert world.redis.get(PROFILE.format(5550000)) is None
+
+
+# ---- changes ----
+
+def test_PATCH_and_PUT_merge():
+    api, user = world.shared(), made(name="Old", address=RIGA)
+    before = get(user).json
+    for number, (method, change) in enumerate([("PATCH", {"name": "New"}), ("PUT", {"name": "Newer"}),
+                                               ("PATCH", {"username": before["username"] + "x"}),
+                                               ("PATCH", {"email": f"New{user}@Example.org"}), ("PATCH", {"name": None})], 2):
+        answer = api(method, path(user), change).is_(200)
+        want = {**before, **change, "version": number, "updated_at": answer.json["updated_at"]}
+        if "email" in change:
+            want["email"] = change["email"].lower()
+        assert answer.json == want, (answer.json, want)
+        assert answer.headers["ETag"] == f'"{number}"' and answer.json["updated_at"] > before["updated_at"]
+        assert get(user).text == answer.text, "a GET after the answer"
+        before = answer.json
+    api("PATCH", path(user), {"name": "M"}, Content_Type="application/merge-patch+json").is_(200)
+
+
+def test_P1_an_address_comes_changes_and_goes():
+    api, user = world.shared(), made()
+
+    def addresses():
+        return world.one("SELECT count(*) FROM addresses")
+
+    count = addresses()
+    assert api("PATCH", path(user), {"address": RIGA}).is_(200).json["address"] == \
+        {**RIGA, "region": None, "country_name": "Latvia"}
+    assert addresses() == count + 1
+    tallinn = {"street": "Pikk 1", "postal_code": "10123", "city": "Tallinn", "region": "Harju", "country": "EE"}
+    assert api("PATCH", path(user), {"address": tallinn}).is_(200).json["address"] == {**tallinn, "country_name": "Estonia"}
+    assert addresses() == count + 1, "the address was changed, not left behind"
+    assert get(user).json["address"]["city"] == "Tallinn"
+    assert api("PATCH", path(user), {"address": None}).is_(200).json["address"] is None
+    assert addresses() == count, "an address that nobody has any more stays behind"
+    assert get(user).json["address"] is None
+    api("PATCH", path(user), {"address": {**RIGA, "country": "XX"}}).problem(422)
+    api("PATCH", path(user), {"address": {"city": "Riga"}}).problem(422)
+    assert get(user).json["version"] == 4
+
+
+def test_P1_an_address_that_two_share_is_not_taken_from_the_other():
+    api, one, other = world.shared(), made(address=RIGA), made()
+    world.sql("UPDATE users SET address_id = (SELECT address_id FROM users WHERE id = %s) WHERE id = %s", one, other)
+    api("PATCH", path(one), {"address": {**RIGA, "city": "Cēsis"}}).is_(200)
+    assert get(one).json["address"]["city"] == "Cēsis"
+    assert get(other).json["address"]["city"] == "Riga", "the other one has moved, too"
+    third = made()
+    world.sql("UPDATE users SET address_id = (SELECT address_id FROM users WHERE id = %s) WHERE id = %s", other, third)
+    api("PATCH", path(other), {"address": None}).is_(200)
+    api("PATCH", path(third), {"name": "T"}).is_(200)
+    assert get(third).json["address"]["city"] == "Riga"
+    world.sql("UPDATE users SET address_id = (SELECT address_id FROM users WHERE id = %s) WHERE id = %s", third, other)
+    api("DELETE", path(third)).is_(204)
+    assert world.one("SELECT count(*) FROM users u JOIN addresses a ON a.id = u.address_id WHERE u.id = %s", other) == 1
+
+
+def test_what_a_client_cannot_change():
+    api, user = world.shared(), made()
+    for field, value in [("profile_score", 99), ("version", 7), ("id", 5), ("is_verified", True), ("created_at", "now"),
+                         ("username", None), ("email", None), ("username", "a b"), ("email", "x"), ("name", ""), ("address", 5)]:
+        for method in ("PATCH", "PUT"):
+            assert list(api(method, path(user), {field: value}).problem(422).fields()) == [field], field
+    assert api("PATCH", path(user), {"profile_score": 1, "version": 1, "name": 5}).problem(422).fields().keys() == \
+        {"profile_score", "version", "name"}
+    api("PATCH", path(user), {}).problem(422)
+    api("PATCH", path(user), "[]").problem(422)
+    api("PATCH", path(user), "{").problem(400)
+    api("PATCH", path(user), '{"name": "a", "Name": "b"}').problem(400)
+    api("PATCH", path(user), {"name": "x"}, Content_Type="text/plain").problem(415)
+    api("PATCH", path(987654321), {"name": "x"}).problem(404)
+    api("DELETE", path(987654321)).problem(404)
+    assert get(user).json["version"] == 1
+
+
+def test_a_change_to_what_another_has():
+    api, one, other = world.shared(), get(made()).json, made()
+    for field in ("username", "email"):
+        assert list(api("PATCH", path(other), {field: one[field].upper()}).problem(409).fields()) == [field]
+    assert list(api("PATCH", path(other), {f: one[f] for f in ("username", "email")}).problem(409).fields()) == \
+        ["username", "email"]
+    assert get(other).json["version"] == 1
+    api("PATCH", path(one["id"]), {"username": one["username"].upper(), "email": one["email"]}).is_(200)  # his own
+
+
+def test_If_Match():
+    api, user = world.shared(), made()
+    for tag in ('"2"', '"0"', "1", '"x"', 'W/"1"', '""', "", '"1" "2"'):
+        api("PATCH", path(user), {"name": "x"}, If_Match=tag).problem(412)
+        api("DELETE", path(user), If_Match=tag).problem(412)
+    tag = api("PATCH", path(user), {"name": "x"}, If_Match='"1"').is_(200).headers["ETag"]
+    assert tag == '"2"' == get(user).headers["ETag"]
+    api("PATCH", path(user), {"name": "y"}, If_Match="*").is_(200)
+    api("PATCH", path(user), {"name": "z"}, If_Match='"7", "3"').is_(200)  # a list of them
+    got = at_once(16, lambda i: api("PATCH", path(user), {"name": f"race {i}"}, If_Match='"4"').status)
+    assert sorted(got) == [200] + [412] * 15, got
+    api("DELETE", path(user), If_Match='"4"').problem(412)
+    api("DELETE", path(user), If_Match='"5"').is_(204)
+    api("PATCH", path(user), {"name": "x"}, If_Match="*").problem(404)
+
+
+def test_changes_at_once_are_all_done_one_after_another():
+    api, user = world.shared(), made()
+    got = at_once(24, lambda i: api("PATCH", path(user), {"name": f"n{i}"}).is_(200).json["version"])
+    assert max(got) == 25 and min(got) >= 2, got  # each answers what is in force then
+    assert get(user).json["version"] == 25
+    assert world.one("SELECT count(*) FROM outbox WHERE user_id = %s AND type = 'user.updated'", user) == 24
+
+
+def test_R1_events_of_changes():
+    api, user = world.shared(), made(name="A", address=RIGA)
+    world.wait_published()
+    queue = world.queue("changes")
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    tallinn = {"street": "Pikk 1", "postal_code": "10123", "city": "Tallinn", "country": "EE"}
+    shown = api("PATCH", path(user), {"address": tallinn}, traceparent=f"00-{trace}-00f067aa0ba902b7-01").is_(200).json
+    api("PATCH", path(user), {"name": None}).is_(200)
+    api("PATCH", path(user), {"address": None}).is_(200)
+    api("PATCH", path(user), {"address": RIGA}).is_(200)
+    api("DELETE", path(user)).is_(204)
+    found = world.wait_events(queue, 5)
+    events = [json.loads(text) for _, _, text in found]
+    base = {"user_id": user, "username": shown["username"], "email": shown["email"]}
+    assert [e["payload"] for e in events] == [
+        {**base, "version": 2, "name": "A", "country": "EE", "city": "Tallinn", "previous_country": "LV"},
+        {**base, "version": 3, "country": "EE", "city": "Tallinn", "previous_country": "EE"},
+        {**base, "version": 4, "previous_country": "EE"},
+        {**base, "version": 5, "country": "LV", "city": "Riga"},
+        {"user_id": user, "version": 6, "country": "LV"}], [e["payload"] for e in events]
+    for (method, properties, text), event in zip(found, events):
+        kind = "user.deleted" if event is events[-1] else "user.updated"
+        assert (event["type"], method.routing_key, properties.type) == (kind, kind, kind)
+        assert list(event) == ["id", "type", "timestamp", "payload"] and re.fullmatch(TIME, event["timestamp"]), event
+        assert (properties.message_id, properties.delivery_mode, properties.content_type) == (event["id"], 2, "application/json")
+        assert properties.headers.keys() == {"traceparent"}
+        assert world.one("SELECT body FROM outbox WHERE event_id = %s", event["id"]).encode() == text
+    assert trace in found[0][1].headers["traceparent"]
+    world.wait_published()
+
+
+def test_DELETE_leaves_nothing_to_read():
+    api, user = world.shared(), made(address=RIGA)
+    shown = get(user).json
+    answer = api("DELETE", path(user)).is_(204)
+    assert answer.text == b"" and "Content-Type" not in answer.headers
+    get(user).problem(404)
+    api("DELETE", path(user)).problem(404)
+    assert world.redis.get(PROFILE.format(user)) is None and world.redis.get(f"user:{user}:version") == "2"
+    assert api("GET", f"/api/users?username={shown['username']}").json["items"] == []
+    assert world.sql("SELECT FROM addresses a WHERE NOT EXISTS (SELECT FROM users WHERE address_id = a.id)") == []
+    api.signup({"username": shown["username"], "email": shown["email"]}).is_(201)
+
+
+def test_C5_a_change_shows_in_another_process():
+    one = world.shared()
+    with world.api() as other:
+        other.ready()
+        user = made(address=RIGA)
+        for turn in range(100):
+            assert get(user, other).json["version"] == get(user, one).json["version"] == turn + 1
+            (one, other)[turn % 2]("PATCH", path(user), {"name": f"turn {turn}"}).is_(200)
+            for api in (one, other):
+                shown = get(user, api).json
+                assert shown["name"] == f"turn {turn}", f"{turn}: the process still shows {shown['name']}"
+        one("DELETE", path(user)).is_(204)
+        get(user, other).problem(404)
+
+
+def test_reuse_port_shares_it():
+    with world.api("--reuse-port") as one, world.api("--reuse-port", port=one.port) as other:
+        one.ready()
+        other.ready()
+        user, seen = made(), [0, 0]
+        for n in range(60):
+            get(user, one).is_(200)
+            one("PATCH", path(user), {"name": f"n{n}"}).is_(200)
+            assert get(user, one).json["name"] == f"n{n}"
+        seen = [a.metric("onboard_cache_memory_hits_total") + a.metric("onboard_cache_memory_misses_total") for a in (one, other)]
+        assert all(seen), f"one of the two got nothing: {seen}"
+
+
+def test_a_read_that_is_under_way_keeps_nothing_old():
+    """The answer of a read that began before a change arrives after it: nobody gets it later."""
+    url = urllib.parse.urlsplit(world.env["ONBOARD_POSTGRES_URL"])
+    proxy = Proxy(url.hostname, url.port)
     try:
-        answers = at_once(1000, lambda i: get(f"/api/users/{number}"), 1000)
+        slow = url._replace(netloc=re.sub(r":\d+$", f":{proxy.port}", url.netloc)).geturl()
+        with world.api(ONBOARD_POSTGRES_URL=slow, ONBOARD_API_READERS="1") as api:
+            api.ready()
+            user = made(address={**RIGA, "country": "MT", "city": "Valletta"})
+            get(987654321, api).problem(404)          # both statements are known to the server
+            api("GET", "/api/users?country=IS").is_(200)
+            for target, name in ((path(user), "Once"), ("/api/users?country=MT", "Twice")):
+                for key in (PROFILE.format(user), "users:country:MT"):
+                    world.redis.delete(key)
+                    world.redis.publish("cache:invalidate", key)
+                time.sleep(0.1)
+                proxy.delay_s = 0.6
+                worker = threading.Thread(target=lambda t=target: api("GET", t))
+                worker.start()
+                time.sleep(0.9)  # read, and on its way back
+                world.shared()("PATCH", path(user), {"name": name}).is_(200)
+                worker.join()
+                proxy.delay_s = 0
+                time.sleep(0.2)
+                for a in (api, world.shared()):
+                    assert get(user, a).json["name"] == name, "the profile is old"
+                    assert a("GET", "/api/users?country=MT").json["items"][0]["name"] == name, "the list is old"
     finally:
-        stack("ctl", "thaw", "redis")
-    assert {a.status for a in answers} == {200}
-    assert api.metric("onboard_sql_statements_total") <= before + 2
-    wait_until(lambda: api.ask("/ready")[0] == 200 and '"ready"' in api.ask("/ready")[1], 10, "Redis is back")
+        proxy.close()
 
 
-def test_patch_merges_and_every_tier_shows_it():
-    number = user("patched", name="Old", address=RIGA)
-    for side in (api, other):
-        assert get(f"/api/users/{number}", side).json["name"] == "Old"
-    servers.wait_published()
-    servers.place.purge()
-    for method, body, expect in (("PATCH", {"name": "New"}, {"name": "New"}),
-                                 ("PUT", {"email": "NEW@example.com"}, {"email": "new@example.com"}),
-                                 ("PATCH", {"username": "Patched2"}, {"username": "Patched2"}),
-                                 ("PATCH", {"name": None}, {"name": None})):
-        answer = api.call(method, f"/api/users/{number}", body)
-        assert answer.status == 200, answer
-        assert answer.json.items() >= expect.items() and answer.headers["ETag"] == f'"{answer.json["version"]}"'
-        assert get(f"/api/users/{number}").json == answer.json
-        wait_until(lambda a=answer: get(f"/api/users/{number}", other).json == a.json, 5, "the other process shows it")
-    assert answer.json["version"] == 5 and answer.json["address"]["city"] == "Rīga"
-    events = [json.loads(m["payload"]) for m in servers.messages("user_data_queue", 4)]
-    assert [e["type"] for e in events] == ["user.updated"] * 4
-    assert events[0]["payload"] == {"user_id": number, "username": "patched", "email": "patched@example.com", "version": 2,
-                                    "name": "New", "country": "LV", "city": "Rīga", "previous_country": "LV"}
-    assert events[3]["payload"]["version"] == 5 and "name" not in events[3]["payload"]
+# ---- lists ----
+
+def listed(query):
+    return world.shared()("GET", "/api/users" + query).is_(200).json
 
 
-def test_patch_of_the_address():
-    number = user("mover", address=RIGA)
-    servers.wait_published()
-    servers.place.purge()
-    answer = api.call("PATCH", f"/api/users/{number}", {"address": RIGA | {"city": "Tallinn", "country": "EE"}})
-    assert answer.json["address"]["country"] == "EE" and answer.json["address"]["city"] == "Tallinn", answer
-    event = json.loads(servers.messages("user_data_queue", 1)[0]["payload"])["payload"]
-    assert (event["country"], event["city"], event["previous_country"]) == ("EE", "Tallinn", "LV")
-    assert servers.sql.number("SELECT count(*) FROM addresses a WHERE NOT EXISTS (SELECT FROM users WHERE address_id = a.id)") == 0
-    assert api.call("PATCH", f"/api/users/{number}", {"address": None}).json["address"] is None
-    assert api.call("PATCH", f"/api/users/{number}", {"address": RIGA}).json["address"]["city"] == "Rīga"
-    answer = api.call("PATCH", f"/api/users/{number}", {"address": RIGA | {"country": "Nowhere"}})
-    assert answer.status == 422 and set(answer.fields()) == {"address.country"}
-
-
-def test_patch_what_is_refused():
-    number, taken = user("target"), "joined"
-    for body, status, field in (({"profile_score": 99}, 422, "profile_score"), ({"version": 9}, 422, "version"),
-                                ({"id": 9}, 422, "id"), ({"nick": "x"}, 422, "nick"), ({"username": "x"}, 422, "username"),
-                                ({"username": None}, 422, "username"), ({"username": taken.upper()}, 409, "username"),
-                                ({"email": f"{taken}@example.com"}, 409, "email")):
-        answer = api.call("PATCH", f"/api/users/{number}", body)
-        assert (answer.status, set(answer.fields())) == (status, {field}), (body, answer)
-    assert api.call("PATCH", f"/api/users/{number}", {}).status == 422
-    assert api.call("PATCH", "/api/users/999999999", {"name": "x"}).status == 404
-    assert api.call("PATCH", f"/api/users/{number}", raw=b"{}", headers={"Content-Type": "text/html"}).status == 415
-    assert get(f"/api/users/{number}").json["version"] == 1
-
-
-def test_if_match():
-    number = user("matched")
-
-    def patch(name, tag):
-        return api.call("PATCH", f"/api/users/{number}", {"name": name}, {"If-Match": tag})
-
-    assert patch("a", '"1"').headers["ETag"] == '"2"'
-    assert patch("b", '"1"').status == 412 and patch("b", "nonsense").status == 412
-    assert patch("c", "*").status == 200
-    assert api.call("DELETE", f"/api/users/{number}", headers={"If-Match": '"2"'}).status == 412
-    tags = [a.status for a in at_once(16, lambda i: patch(f"race{i}", '"3"'), 16)]
-    assert sorted(tags) == [200] + [412] * 15, tags
-
-
-def test_delete():
-    number = user("leaver", address=RIGA)
-    for side in (api, other):
-        assert get(f"/api/users/{number}", side).status == 200
-    servers.wait_published()
-    servers.place.purge()
-    answer = api.call("DELETE", f"/api/users/{number}")
-    assert (answer.status, answer.text) == (204, "")
-    assert get(f"/api/users/{number}").status == 404
-    wait_until(lambda: get(f"/api/users/{number}", other).status == 404, 5, "gone in the other process, too")
-    assert api.call("DELETE", f"/api/users/{number}").status == 404
-    event = json.loads(servers.messages("user_data_queue", 1)[0]["payload"])
-    assert (event["type"], event["payload"]) == ("user.deleted", {"user_id": number, "version": 2, "country": "LV"})
-    assert redis_profile(number) is None and servers.redis.ask("GET", f"user:{number}:version") == b"2"
-    assert servers.sql.number("SELECT count(*) FROM addresses a WHERE NOT EXISTS (SELECT FROM users WHERE address_id = a.id)") == 0
-
-
-def test_P3_lists_and_pages():
-    for i in range(25):
-        user(f"dane{i}", address=RIGA | {"city": "Odense" if i % 2 else "Aarhus", "country": "DK"})
-    servers.sql.ask("UPDATE users SET profile_score = right(username, 1)::int * 10 WHERE username LIKE 'dane%'")
-    seen, cursor = [], ""
-    while cursor is not None:
-        page = get(f"/api/users?country=dk&limit=7{cursor and '&cursor=' + cursor}").json
-        assert len(page["items"]) <= 7
-        seen += [u["username"] for u in page["items"]]
+def pages(query, limit):
+    items, cursor = [], None
+    while True:
+        page = listed(f"{query}&limit={limit}" + (f"&cursor={cursor}" if cursor else ""))
+        assert page.keys() == {"items", "next_cursor"} and len(page["items"]) <= limit
+        items += page["items"]
         cursor = page["next_cursor"]
-    assert seen == [f"dane{i}" for i in range(25)], seen
-    high = get("/api/users?city=odense&min_score=70").json["items"]
-    assert [u["username"] for u in high] == ["dane7", "dane9", "dane17", "dane19"], high
-    assert get("/api/users?city=odense&country=LV").json["items"] == []
-    assert [u["username"] for u in get("/api/users?username=DANE3").json["items"]] == ["dane3"]
-    assert [u["username"] for u in get("/api/users?email=" + urllib.parse.quote("DANE4@example.com")).json["items"]] == ["dane4"]
-    assert get("/api/users?country=SE").json == {"items": [], "next_cursor": None}
-    assert len(get("/api/users?limit=200").json["items"]) == servers.sql.number("SELECT least(200, count(*)) FROM users")
-    for bad in ("limit=0", "limit=201", "limit=x", "limit=-1", "cursor=abc", "cursor=-1", "country=DENMARK", "country=D1",
-                "min_score=x&city=Odense", "min_score=50", "username=a&email=a@example.com", "email=nonsense", "city="):
-        answer = get(f"/api/users?{bad}")
-        assert answer.status == 422 and answer.json["errors"], (bad, answer)
+        if cursor is None:
+            return items
+        assert len(page["items"]) == limit, "a page that is not full, and not the last"
 
 
-def test_C3_a_country_list_is_cached_and_forgotten():
-    user("estonian0", address=RIGA | {"country": "EE", "city": "Tartu"})
-    before = [u["username"] for u in get("/api/users?country=EE").json["items"]]
-    wait_until(lambda: servers.redis.ask("GET", "users:country:EE"), 5, "cached in Redis")
-    statements = api.metric("onboard_sql_statements_total")
-    assert [u["username"] for u in get("/api/users?country=EE").json["items"]] == before
-    assert api.metric("onboard_sql_statements_total") == statements, "not from a cache"
-    get("/api/users?country=EE", other)
-    number = user("estonian", address=RIGA | {"country": "EE", "city": "Tartu"})
-    wait_until(lambda: "estonian" in [u["username"] for u in get("/api/users?country=EE").json["items"]], 5, "shown here")
-    wait_until(lambda: "estonian" in [u["username"] for u in get("/api/users?country=EE", other).json["items"]], 5, "and there")
-    api.call("PATCH", f"/api/users/{number}", {"address": RIGA})
-    wait_until(lambda: [u["username"] for u in get("/api/users?country=EE", other).json["items"]] == before, 5, "moved away")
+def test_P3_users_of_a_country_and_of_a_city_with_a_score():
+    fi = [made(address={**RIGA, "city": ("Oulu", "Espoo")[n % 2], "country": "FI"}) for n in range(9)]
+    se = made(address={**RIGA, "city": "Oulu", "country": "SE"})
+    for n, user in enumerate(fi):
+        world.sql("UPDATE users SET profile_score = %s WHERE id = %s", n * 10, user)
+    assert [u["id"] for u in listed("?country=FI")["items"]] == fi
+    assert [u["id"] for u in listed("?country=fi")["items"]] == fi
+    assert [u["id"] for u in listed("?city=Oulu")["items"]] == fi[0::2] + [se]
+    assert [u["id"] for u in listed("?city=oulu&country=FI")["items"]] == fi[0::2]
+    assert [u["id"] for u in listed("?city=Oulu&min_score=40")["items"]] == [fi[4], fi[6], fi[8]], "at least, not above"
+    assert [u["id"] for u in listed("?city=Oulu&min_score=40.5")["items"]] == [fi[6], fi[8]]
+    assert listed("?city=Atlantis") == {"items": [], "next_cursor": None} == listed("?country=BV")
+    one = listed("?country=FI")["items"][0]
+    assert one == get(fi[0]).json or one["profile_score"] == 0, "the same user as GET shows"
 
 
-def test_countries_and_statistics():
-    items = get("/api/countries").json["items"]
-    assert len(items) == 249 and {"code": "LV", "name": "Latvia"} in items
-    stats = {s["code"]: s for s in get("/api/countries/stats").json["items"]}
-    assert stats["DK"]["users"] == 25 and stats["DK"]["name"] == "Denmark" and stats["DK"]["avg_score"] == 40.0, stats["DK"]
-    assert "SE" not in stats
+def test_by_username_and_email():
+    user = world.shared().signup({"username": "Some.One", "email": "Some.One@Bücher.example"}).is_(201).json["id"]
+    for query in ("?username=Some.One", "?username=sOME.oNE", "?email=some.one@xn--bcher-kva.example",
+                  "?email=SOME.ONE@b%C3%BCcher.example"):
+        assert [u["id"] for u in listed(query)["items"]] == [user], query
+    assert listed("?username=some.on")["items"] == listed("?email=none@example.org")["items"] == []
+    assert listed("?username=a%27%20OR%20%271%27=%271")["items"] == []
 
 
-def test_redis_away_reads_and_changes_go_on_and_nothing_stale_stays():
-    number = user("noredis", name="one")
-    assert get(f"/api/users/{number}").json["name"] == "one"
-    wait_until(lambda: redis_profile(number), 5, "in Redis")
-    stack("ctl", "freeze", "redis")
-    try:
-        wait_until(lambda: '"degraded"' in api.ask("/ready")[1], 10, "degraded")
-        assert api.ask("/ready")[0] == 200
-        assert get(f"/api/users/{number}").json["name"] == "one"
-        answer = api.call("PATCH", f"/api/users/{number}", {"name": "two"})
-        assert (answer.status, answer.json["name"]) == (200, "two")
-        assert get(f"/api/users/{number}").json["name"] == "two"
-        assert api.signup("without_redis").status == 201
-    finally:
-        stack("ctl", "thaw", "redis")
-    wait_until(lambda: '"ready"' in api.ask("/ready")[1], 10, "ready")
-    for _ in range(20):
-        assert get(f"/api/users/{number}").json["name"] == "two"
-    wait_until(lambda: get(f"/api/users/{number}", other).json["name"] == "two", 10, "not stale in the other process")
+def test_pages_without_gaps_or_doubles():
+    users = [made(address={**RIGA, "city": "Akureyri", "country": "IS"}) for _ in range(25)]
+    everybody = [i for i, in world.sql("SELECT id FROM users ORDER BY id")]
+    for limit in (1, 5, 7, 24, 25, 26, 200):
+        assert [u["id"] for u in pages("?country=IS", limit)] == users, limit
+        assert [u["id"] for u in pages("?city=Akureyri", limit)] == users, limit
+    assert [u["id"] for u in pages("?x=", 50)] == everybody
+    # one that goes and one that comes meanwhile: no other is shown twice or left out
+    first = listed("?country=IS&limit=10")
+    world.shared()("DELETE", path(users[4])).is_(204)
+    late = made(address={**RIGA, "city": "Akureyri", "country": "IS"})
+    rest = pages(f"?country=IS&cursor={first['next_cursor']}", 200)
+    assert [u["id"] for u in first["items"] + rest] == users + [late]
+
+
+def test_bad_queries_say_what_is_wrong():
+    api = world.shared()
+    for query, field in [("limit=0", "limit"), ("limit=201", "limit"), ("limit=-1", "limit"), ("limit=x", "limit"),
+                         ("limit=", "limit"), ("limit=5x", "limit"), ("limit=1e2", "limit"), ("limit=99999999999999999999", "limit"),
+                         ("cursor=x", "cursor"), ("cursor=-1", "cursor"), ("cursor=", "cursor"), ("country=", "country"),
+                         ("country=L", "country"), ("country=LATV", "country"), ("country=L1", "country"), ("country=%27%27", "country"),
+                         ("city=", "city"), ("city=Riga&min_score=", "min_score"), ("city=Riga&min_score=x", "min_score"),
+                         ("city=Riga&min_score=-1", "min_score"), ("city=Riga&min_score=1.2.3", "min_score"),
+                         ("city=Riga&min_score=NaN", "min_score"), ("min_score=5", "min_score"), ("email=x", "email"),
+                         ("username=", "username"), ("username=a&email=b@c.de", "username"), ("username=abc&country=LV", "username")]:
+        answer = api("GET", f"/api/users?{query}").problem(422)
+        assert list(answer.fields()) == [field], (query, answer.json)
+    assert api("GET", "/api/users?limit=0&cursor=x&country=1").problem(422).fields().keys() == {"limit", "cursor", "country"}
+    api("GET", "/api/users?city=%00").problem(400)
+    api("GET", "/api/users?city=%ff").problem(400)
+    assert len(listed("?limit=200")["items"]) <= 200
+
+
+def test_C3_the_countrys_list_is_cached_and_a_signup_there_ends_it():
+    api = world.shared()
+    here = {**RIGA, "city": "Vaduz", "country": "LI"}
+    first = made(address=here)
+    list_ = api("GET", "/api/users?country=LI")
+    assert world.redis.get("users:country:LI").encode() == list_.text and 3500 < world.redis.ttl("users:country:LI") <= 3600
+    assert api.statements(lambda: listed("?country=LI")) == 0
+    time.sleep(1.1)  # what it has just written itself it would not trust
+    world.redis.publish("cache:invalidate", "users:country:LI")
+    time.sleep(0.1)
+    assert api.statements(lambda: listed("?country=LI")) == 0, "from Redis"
+    second = made(address=here)
+    assert [u["id"] for u in listed("?country=LI")["items"]] == [first, second]
+    api("PATCH", path(first), {"name": "Renamed"}).is_(200)
+    assert listed("?country=LI")["items"][0]["name"] == "Renamed", "who has changed"
+    listed("?country=NO")
+    api("PATCH", path(first), {"address": {**here, "country": "NO"}}).is_(200)
+    assert [u["id"] for u in listed("?country=LI")["items"]] == [second], "who has moved away"
+    assert [u["id"] for u in listed("?country=NO")["items"]] == [first], "who has moved in"
+    api("DELETE", path(second)).is_(204)
+    assert listed("?country=LI")["items"] == [], "who has gone"
+    for query in ("?country=LI&limit=10", "?country=LI&cursor=5"):
+        assert api.statements(lambda q=query: listed(q)) == 1, "only the first page of the usual size"
+
+
+def test_countries_and_stats():
+    api = world.shared()
+    all_ = api("GET", "/api/countries").is_(200).json
+    assert all_.keys() == {"items", "next_cursor"} and all_["next_cursor"] is None
+    assert {"code": "LV", "name": "Latvia"} in all_["items"] and len(all_["items"]) == world.one("SELECT count(*) FROM countries")
+    for n in range(3):
+        user = made(address={**RIGA, "city": "Suva", "country": "FJ"})
+        world.sql("UPDATE users SET profile_score = %s WHERE id = %s", 10 * n + 0.5, user)
+    stats = {c["code"]: c for c in api("GET", "/api/countries/stats").is_(200).json["items"]}
+    assert stats["FJ"] == {"code": "FJ", "name": "Fiji", "users": 3, "avg_score": 10.5}
+    assert sum(c["users"] for c in stats.values()) == world.one("SELECT count(*) FROM users WHERE address_id IS NOT NULL")
+    assert api.statements(lambda: api("GET", "/api/countries/stats")) <= 1
+
+
+# ---- Redis away ----
+
+def test_C6_without_redis_all_goes_on_and_nothing_old_comes_back():
+    with contextlib.ExitStack() as both:
+        one, other = (both.enter_context(world.api()) for _ in range(2))
+        one.ready()
+        other.ready()
+        users = [made(address={**RIGA, "city": "Praia", "country": "CV"}) for _ in range(3)]
+        for api in (one, other):
+            for user in users:
+                get(user, api).is_(200)
+            api("GET", "/api/users?country=CV").is_(200)
+        with stopped("redis"):
+            for api in (one, other):
+                status, body = wait_until(lambda a=api: (r := a.ask_json("/ready"))[1].get("status") == "degraded" and r,
+                                          5, "degraded")
+                assert status == 200 and body["dependencies"]["redis"]["state"] != "up", body
+            one("PATCH", path(users[0]), {"name": "Without Redis"}).is_(200)
+            one("DELETE", path(users[1])).is_(204)
+            late = one.signup(world.user(address={**RIGA, "city": "Praia", "country": "CV"})).is_(201).json["id"]
+            for api in (one, other):
+                assert get(users[0], api).json["name"] == "Without Redis"
+                get(users[1], api).problem(404)
+                assert get(users[2], api).is_(200)
+                assert [u["id"] for u in api("GET", "/api/users?country=CV").json["items"]] == [users[0], users[2], late]
+            # what Redis kept over its stop is old now; nobody shows it
+        for api in (one, other):
+            wait_until(lambda a=api: a.ask_json("/ready")[1].get("status") == "ready", BACK_S, "ready")
+        for api in (one, other):
+            assert get(users[0], api).json["name"] == "Without Redis"
+            get(users[1], api).problem(404)
+            assert [u["id"] for u in api("GET", "/api/users?country=CV").json["items"]] == [users[0], users[2], late]
+        wait_until(lambda: "Without Redis" in (world.redis.get(PROFILE.format(users[0])) or ""), 5, "kept in Redis again")
 
 
 if __name__ == "__main__":
-    servers = Servers("users", 4)
-    with Api(servers) as api, Api(servers) as other:
-        code = tap.run(globals())
-    sys.exit(code)
+    with World("users", 12) as world:
+        sys.exit(tap.run(globals()))

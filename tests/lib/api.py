@@ -1,98 +1,309 @@
 # SPDX-License-Identifier: MIT
-"""onboard-api on a database, virtual host and Redis number of its own, and a plain HTTP client for it."""
-import concurrent.futures
+"""onboard-api on servers of one test program's own: a database, a vhost, a number in Redis."""
+import contextlib
 import http.client
 import json
 import os
+import re
 import subprocess
+import threading
+import time
+import urllib.parse
 
-from daemon import BUILD, Daemon, free_port
+import pika
+import psycopg2
+import redis
+from daemon import BUILD, ROOT, Daemon, free_port
 from management import Management
-from servers import Place, Redis, Sql
 from tap import wait_until
+
+SIGNUP = "/api/users/signup"
+BACK_S = 15  # what every link takes at most to come back
 
 
 class Answer:
-    def __init__(self, status, headers, body):
-        self.status, self.headers, self.text = status, headers, body.decode()
-        self.json = json.loads(body) if body.startswith((b"{", b"[")) else None
+    def __init__(self, response):
+        self.status, self.text = response.status, response.read()
+        self.headers = response.headers
+
+    @property
+    def json(self):
+        return json.loads(self.text)
 
     def fields(self):
-        """What a 422 or 409 says of which field."""
-        return {e["field"]: e["reason"] for e in (self.json or {}).get("errors", [])}
+        """Of a 422 or 409: what stands at which field."""
+        return {e["field"]: e["reason"] for e in self.json["errors"]}
 
-    def __repr__(self):
-        return f"{self.status} {self.text[:600]}"
+    def problem(self, status):
+        """It is this problem, in the form that every problem has."""
+        assert self.status == status, (self.status, self.text)
+        assert self.headers["Content-Type"] == "application/problem+json", self.headers
+        assert {"type", "title", "status", "instance"} <= self.json.keys(), self.json
+        assert self.json["status"] == status
+        return self
+
+    def is_(self, status):
+        assert self.status == status, (self.status, self.text)
+        return self
 
 
-class Servers:
-    """The place of one test program; its schema is migrated."""
+class Client:
+    """One connection that stays."""
 
-    def __init__(self, name, number):
-        self.place = Place(os.environ, f"{name}_{os.getpid()}", number)
-        self.sql, self.redis = Sql(self.place.postgres), Redis(self.place.redis)
-        self.management = Management()
-        self.env = {"ONBOARD_POSTGRES_URL": self.place.postgres, "ONBOARD_RABBITMQ_URL": self.place.rabbitmq,
-                    "ONBOARD_REDIS_URL": self.place.redis, "ONBOARD_MONGO_URL": self.place.mongo}
-        done = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "db", "migrate", "up"], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, check=False, env=os.environ | self.env)
-        assert done.returncode == 0, done.stdout + done.stderr
+    def __init__(self, port, seconds=15):
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
 
-    def messages(self, queue, count):
-        """Takes count messages out of a queue, as RabbitMQ's management API shows them."""
-        path = f"/api/queues/{self.place.name}/{queue}/get"
-        got = []
+    def __call__(self, method, path, body=None, headers=None):
+        head = dict(headers or {})
+        if body is not None and not isinstance(body, (bytes, str)):
+            body = json.dumps(body)
+        if body is not None:
+            head.setdefault("Content-Type", "application/json")
+        self.connection.request(method, path, body.encode() if isinstance(body, str) else body, head)
+        return Answer(self.connection.getresponse())
 
-        def enough():
-            got.extend(self.management.ask("POST", path, {"count": count, "ackmode": "ack_requeue_false",
-                                                          "encoding": "auto"}))
-            return len(got) >= count
-        wait_until(enough, 10, f"{count} messages in {queue}")
-        return got
-
-    def unpublished(self):
-        return self.sql.number("SELECT coalesce(sum(cardinality(event_ids)), 0) FROM outbox_unpublished")
-
-    def wait_published(self, seconds=10):
-        wait_until(lambda: self.unpublished() == 0, seconds, "everything is published")
+    def close(self):
+        self.connection.close()
 
 
 class Api(Daemon):
-    def __init__(self, servers, *args, env=None):
-        self.port = free_port()
+    def __init__(self, world, *args, port=None, **env):
+        self.port = port or free_port()
         super().__init__("bin/onboard-api", *args,
-                         env=servers.env | {"ONBOARD_API_LISTEN": f"127.0.0.1:{self.port}"} | (env or {}))
+                         env=world.env | {"ONBOARD_API_LISTEN": f"127.0.0.1:{self.port}"} | env)
 
-    def __enter__(self):
+    def ready(self):
         self.wait_ready()
+        wait_until(lambda: self.ask_json("/ready")[1].get("status") == "ready", BACK_S, "ready, nothing away")
         return self
 
-    def call(self, method, path, body=None, headers=None, seconds=15, raw=None):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=seconds)
-        try:
-            sent = dict(headers or {})
-            data = raw
-            if body is not None:
-                data = json.dumps(body).encode()
-                sent.setdefault("Content-Type", "application/json")
-            connection.request(method, path, data, sent)
-            answer = connection.getresponse()
-            return Answer(answer.status, answer.headers, answer.read())
-        finally:
-            connection.close()
+    def client(self):
+        return Client(self.port)
 
-    def signup(self, username, email=None, headers=None, **more):
-        return self.call("POST", "/api/users/signup", {"username": username, "email": email or f"{username}@example.com",
-                                                       **more}, headers)
+    def __call__(self, method, path, body=None, **headers):
+        """One request on a connection of its own; header names with _ for -."""
+        client = self.client()
+        try:
+            return client(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+        finally:
+            client.close()
+
+    def signup(self, body, **headers):
+        return self("POST", SIGNUP, body, **headers)
 
     def metric(self, name):
-        for line in self.ask("/metrics")[1].splitlines():
-            if line.startswith(f"{name} "):
-                return int(float(line.split()[1]))
-        raise AssertionError(f"no metric {name}")
+        status, text = self.ask("/metrics")
+        assert status == 200, text
+        found = re.search(rf"^{re.escape(name)} (\d+)", text, re.M)
+        assert found, f"no metric {name}"
+        return int(found[1])
+
+    def statements(self, ask):
+        """How many database statements ask() made, but for signups'."""
+        before = self.metric("onboard_sql_statements_total")
+        ask()
+        return self.metric("onboard_sql_statements_total") - before
 
 
-def at_once(n, what, workers=64):
-    """what(i) for each of n, as many at once as there are workers; their answers."""
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(what, range(n)))
+class World:
+    def __init__(self, name, number):
+        self.name = f"api_{name}_{os.getpid()}"
+        self.management = Management()
+        self.count = 0
+        self._shared = None
+        self._admin(f"CREATE DATABASE {self.name}")
+        self.management.ask("PUT", f"/api/vhosts/{self.name}")
+        self.management.ask("PUT", f"/api/permissions/{self.name}/{self.management.user}",
+                            {"configure": ".*", "write": ".*", "read": ".*"})
+        self.env = {"ONBOARD_POSTGRES_URL": self._url("ONBOARD_POSTGRES_URL", self.name),
+                    "ONBOARD_RABBITMQ_URL": self._url("ONBOARD_RABBITMQ_URL", self.name),
+                    "ONBOARD_REDIS_URL": self._url("ONBOARD_REDIS_URL", str(number)),
+                    "ONBOARD_RABBITMQ_HEARTBEAT": "1s"}
+        self.redis = redis.Redis.from_url(self.env["ONBOARD_REDIS_URL"], decode_responses=True)
+        self.redis.flushdb()
+        subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "db", "migrate", "up"], check=True, timeout=60,
+                       env=os.environ | self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self._shared:
+            self._shared.__exit__(None, None, None)
+        self.redis.flushdb()
+        self._admin(f"DROP DATABASE {self.name} WITH (FORCE)")
+        self.management.delete(f"/api/vhosts/{self.name}")
+
+    @staticmethod
+    def _url(variable, path):
+        return urllib.parse.urlsplit(os.environ[variable])._replace(path="/" + path).geturl()
+
+    @staticmethod
+    def _admin(sql):
+        connection = psycopg2.connect(os.environ["ONBOARD_POSTGRES_URL"])
+        connection.autocommit = True
+        connection.cursor().execute(sql)
+        connection.close()
+
+    def api(self, *args, **env):
+        return Api(self, *args, **env)
+
+    def shared(self):
+        """The one that tests use which harm nothing."""
+        if not self._shared:
+            self._shared = self.api().ready()
+        return self._shared
+
+    def user(self, **more):
+        """A signup's body that nobody has sent before."""
+        self.count += 1
+        return {"username": f"user{self.count:06d}", "email": f"user{self.count:06d}@example.org", **more}
+
+    # ---- the servers, from outside ----
+
+    def connect(self):
+        return psycopg2.connect(self.env["ONBOARD_POSTGRES_URL"])
+
+    def sql(self, text, *values):
+        with contextlib.closing(self.connect()) as connection:
+            connection.autocommit = True
+            cursor = connection.cursor()
+            cursor.execute(text, values or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def one(self, text, *values):
+        return self.sql(text, *values)[0][0]
+
+    @contextlib.contextmanager
+    def locked(self, table):
+        """Nobody reads or writes it meanwhile."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+            yield
+            connection.rollback()
+
+    def amqp(self):
+        return pika.BlockingConnection(pika.URLParameters(self.env["ONBOARD_RABBITMQ_URL"]))
+
+    def queue(self, name, key="user.#"):
+        """A durable queue that gets what is published with this key."""
+        connection = self.amqp()
+        channel = connection.channel()
+        channel.exchange_declare("user_events", "topic", durable=True)
+        channel.queue_declare(name, durable=True)
+        channel.queue_purge(name)
+        channel.queue_bind(name, "user_events", key)
+        connection.close()
+        return name
+
+    def take(self, queue):
+        """All that is in the queue: (method, properties, body) each."""
+        connection = self.amqp()
+        channel = connection.channel()
+        found = []
+        while (got := channel.basic_get(queue, auto_ack=True))[0]:
+            found.append(got)
+        connection.close()
+        return found
+
+    def wait_events(self, queue, count, seconds=10):
+        """At least so many, in order of arrival."""
+        found = []
+        wait_until(lambda: found.extend(self.take(queue)) or len(found) >= count, seconds, f"{count} events")
+        return found
+
+    def unpublished(self):
+        return self.one("SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM outbox_unpublished")
+
+    def wait_published(self, seconds=10):
+        wait_until(lambda: self.unpublished() == 0, seconds, "nothing unpublished is left")
+
+    def counts(self):
+        """What a signup writes."""
+        return self.sql("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM addresses),"
+                        " (SELECT count(*) FROM outbox), (SELECT count(*) FROM cities)")[0]
+
+
+def stack(*words):
+    subprocess.run([f"{ROOT}/tools/stack", "--run", os.environ["ONBOARD_STACK_DIR"], *words],
+                   check=True, stdout=subprocess.DEVNULL, timeout=120)
+
+
+@contextlib.contextmanager
+def stopped(server):
+    stack("ctl", "stop", server)
+    try:
+        yield
+    finally:
+        stack("ctl", "start", server)
+
+
+def at_once(count, do):
+    """do(0) … do(count − 1), each in a thread, begun together; what each answered or raised."""
+    gate, found = threading.Barrier(count), [None] * count
+
+    def one(i):
+        gate.wait()
+        try:
+            found[i] = do(i)
+        except Exception as why:
+            found[i] = why
+
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(count)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return found
+
+
+class Load:
+    """Signups on many connections until stop(); each one's answer, or how its connection ended."""
+
+    def __init__(self, world, api, connections=8):
+        self.world, self.api = world, api
+        self.lock = threading.Lock()
+        self.answers = []  # (body, status, answer)
+        self.broken = []   # (body, reason): sent, and no answer came
+        self.refused = 0   # nothing was sent
+        self.ending = False
+        self.threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(connections)]
+        for t in self.threads:
+            t.start()
+
+    def _run(self, n):
+        number, client = 0, None
+        while not self.ending:
+            number += 1
+            name = f"load{id(self) % 100000}x{n}x{number}"
+            body = {"username": name, "email": f"{name}@example.org"}
+            if not client:
+                client = self.api.client()
+            if not client.connection.sock:
+                try:
+                    client.connection.connect()
+                except OSError:
+                    self.refused += 1
+                    time.sleep(0.02)
+                    continue
+            try:
+                answer = client("POST", SIGNUP, body)
+            except (OSError, http.client.HTTPException) as why:
+                client.close()
+                with self.lock:
+                    self.broken.append((body, repr(why)))
+                continue
+            with self.lock:
+                self.answers.append((body, answer.status, answer))
+            if answer.status == 503:
+                time.sleep(0.02)
+
+    def created(self):
+        with self.lock:
+            return [(b, a) for b, status, a in self.answers if status == 201]
+
+    def stop(self):
+        self.ending = True
+        for t in self.threads:
+            t.join()
+        return self

@@ -25,6 +25,7 @@
 #define LOOK_EVERY_MS 5000
 #define KEEP_EVERY_MS 600000
 #define DAYS_AHEAD 7
+#define MOVE_MS 20000 /* a day that had no partition, at its worst */
 #define LINGER_MS 50
 #define STALL_MS 30000
 #define ARENA_MAX (256u << 20)
@@ -76,11 +77,13 @@ struct outbox {
 	int64_t sweep_after_ms, retention_days;
 	atomic_bool ready;
 
-	pthread_mutex_t lock; /* of done */
+	pthread_mutex_t lock; /* of awake and done */
+	bool awake;           /* the thread is there to be woken */
 	struct uuid *done;    /* batches confirmed, still written down as unpublished */
 	size_t done_count;
 
 	/* the thread's own */
+	struct thread *self; /* NULL: before it, and after */
 	struct arena *mem;
 	struct uuid *taken;
 	size_t taken_count;
@@ -108,7 +111,7 @@ outbox_done(void *arg, const struct uuid *ids, size_t n)
 		n = room;
 	memcpy(o->done + o->done_count, ids, n * sizeof *ids);
 	o->done_count += n;
-	if (o->thread)
+	if (o->awake)
 		thread_wake(o->thread);
 	must(pthread_mutex_unlock(&o->lock) == 0);
 }
@@ -159,8 +162,8 @@ forget(struct outbox *o, struct err *e)
 		if (rc == 0)
 			o->taken_count -= n;
 		arena_reset(o->mem);
-		if (o->thread)
-			thread_tick(o->thread);
+		if (o->self)
+			thread_tick(o->self);
 	}
 	sql_array_fini(&ids);
 	return rc;
@@ -200,8 +203,8 @@ swept_wait(struct outbox *o, const struct uuid *ids, size_t n)
 	int64_t until = clock_mono_ms() + SWEEP_WAIT_MS;
 
 	while (confirmed_count(o, ids, n) < n && clock_mono_ms() < until &&
-		!thread_stopping(o->thread)) {
-		thread_wait(o->thread, until - clock_mono_ms());
+		!thread_stopping(o->self)) {
+		thread_wait(o->self, until - clock_mono_ms());
 		done_take(o);
 	}
 }
@@ -316,24 +319,36 @@ look(struct outbox *o, struct err *e)
 	return 0;
 }
 
-/* Names and dates come from the server's own list of days: digits only. */
+/*
+ * Names and dates come from the server's own list of days: digits only. What
+ * came while the day had no partition lies in the default one, and moves.
+ */
 static int
 days_make(struct outbox *o, struct err *e)
 {
 	struct sql_params p;
 	struct sql_result r, done;
-	char text[200];
+	char text[1000];
 
 	sql_params_init(&p);
 	sql_add_i64(&p, DAYS_AHEAD);
 	if (sql_run(o->sql, o->mem, &days_missing, &p, &r, e))
 		return -1;
 	for (size_t i = 0; i < r.rows; i++) {
+		const char *name = sql_text(&r, i, 0), *from = sql_text(&r, i, 1);
+
 		snprintf(text, sizeof text,
-			"CREATE TABLE outbox_%s PARTITION OF outbox FOR VALUES FROM ('%s') TO ('%s')",
-			sql_text(&r, i, 0), sql_text(&r, i, 1), sql_text(&r, i, 2));
-		if (sql_script(o->sql, text, 0, &done, e))
+			"SET LOCAL statement_timeout = %d;"
+			"LOCK TABLE outbox_default IN ACCESS EXCLUSIVE MODE;"
+			"CREATE TABLE outbox_%s (LIKE outbox INCLUDING ALL);"
+			"WITH moved AS (DELETE FROM outbox_default WHERE day = '%s' RETURNING *)"
+			" INSERT INTO outbox_%s SELECT * FROM moved;"
+			"ALTER TABLE outbox ATTACH PARTITION outbox_%s"
+			" FOR VALUES FROM ('%s') TO ('%s')",
+			MOVE_MS, name, from, name, name, from, sql_text(&r, i, 2));
+		if (sql_script(o->sql, text, MOVE_MS + 2000, &done, e))
 			return -1;
+		thread_tick(o->self);
 	}
 	return 0;
 }
@@ -414,6 +429,7 @@ run(struct thread *t, void *arg)
 {
 	struct outbox *o = arg;
 
+	o->self = t;
 	while (!thread_stopping(t)) {
 		struct err e = ERR_INIT;
 		int64_t wait = SWEEP_EVERY_MS;
@@ -423,7 +439,9 @@ run(struct thread *t, void *arg)
 			/* away is said by the link; anything else is news */
 			if (e.kind != ERR_AWAY)
 				log_warn("keeping the outbox failed", LOG_E(&e));
-			wait = sql_due_ms(o->sql) > 50 ? sql_due_ms(o->sql) : 50;
+			wait = e.kind != ERR_AWAY         ? SWEEP_EVERY_MS
+				: sql_due_ms(o->sql) > 50 ? sql_due_ms(o->sql)
+							  : 50;
 		} else if (o->sweep_ms <= clock_mono_ms()) {
 			wait = 0;
 		}
@@ -464,22 +482,19 @@ outbox_start(struct outbox *o, struct publisher *p)
 {
 	o->publisher = p;
 	o->thread = thread_start("outbox", run, o);
+	must(pthread_mutex_lock(&o->lock) == 0);
+	o->awake = true;
+	must(pthread_mutex_unlock(&o->lock) == 0);
 }
 
 void
 outbox_halt(struct outbox *o)
 {
-	struct thread *t;
-
 	must(pthread_mutex_lock(&o->lock) == 0);
-	t = o->thread;
+	o->awake = false;
 	must(pthread_mutex_unlock(&o->lock) == 0);
-	if (t)
-		thread_stop(t);
-	thread_join(t);
-	must(pthread_mutex_lock(&o->lock) == 0);
-	o->thread = NULL;
-	must(pthread_mutex_unlock(&o->lock) == 0);
+	thread_join(o->thread);
+	o->thread = o->self = NULL;
 }
 
 void
@@ -495,6 +510,10 @@ outbox_stop(struct outbox *o, int64_t wait_ms)
 		done_take(o);
 	} while (o->sql && wait_ms > 0 && o->taken_count && forget(o, &e) == 0 &&
 		clock_mono_ms() < until);
+	if (o->taken_count)
+		log_warn(
+			"confirmed events are still written down as unpublished, and will come twice",
+			LOG_I("batches", (int64_t)o->taken_count), LOG_E(&e));
 	sql_close(o->sql);
 	arena_free(o->mem);
 	metrics_free(o->metrics);

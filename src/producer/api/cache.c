@@ -13,6 +13,10 @@
 
 #define OWED_MAX 4096 /* past it Redis is not trusted until all it holds has aged out */
 #define OWED_EVERY_MS 500
+/* Others may still owe Redis what we read there: their links are back within 5 s, and a connect. */
+#define OTHERS_OWE_MS 8000
+#define JUST_MS 1000
+#define COUNTRY_KEY "users:country:"
 
 /* What Redis must still be told: it was away when it should have been. */
 struct owed {
@@ -29,9 +33,40 @@ struct cache {
 	struct owed *owed;
 	size_t owed_count;
 	int64_t distrust_until_ms;
+	bool heard; /* the channel has been listened to before */
+	uint64_t list_changes;
+	int64_t list_put_ms;
 };
 
+static void
+distrust(struct cache *c, int64_t ms)
+{
+	int64_t until = clock_mono_ms() + ms;
+
+	if (until > c->distrust_until_ms)
+		c->distrust_until_ms = until;
+}
+
 /* ---- what other processes changed ---- */
+
+static void
+on_sent(void *arg, const struct kv_reply *r, const struct err *e)
+{
+	(void)arg;
+	(void)r;
+	(void)e; /* it may be lost: who does not hear us loses his connection, too, and forgets all */
+}
+
+/* A list that we wrote just before we heard may stand in Redis since after its deletion. */
+static void
+list_forget(struct cache *c, const char *key)
+{
+	const char *argv[2] = { "DEL", key };
+
+	c->list_changes++;
+	if (clock_mono_ms() - c->list_put_ms < JUST_MS)
+		(void)!kv_async_run(c->kv, 2, argv, NULL, on_sent, NULL, NULL);
+}
 
 static void
 on_invalidate(void *arg, const struct kv_reply *r)
@@ -40,10 +75,16 @@ on_invalidate(void *arg, const struct kv_reply *r)
 
 	if (!r) { /* just begun to listen, perhaps again: who knows what was said meanwhile */
 		lru_clear(c->lru);
+		c->list_changes++;
+		if (c->heard)
+			distrust(c, OTHERS_OWE_MS);
+		c->heard = true;
 		return;
 	}
 	if (r->type != KV_TEXT)
 		return;
+	if (strncmp(r->text, COUNTRY_KEY, strlen(COUNTRY_KEY)) == 0)
+		list_forget(c, r->text);
 	lru_drop(c->lru, r->text);
 	user_loads_forget(c->api->loads, r->text);
 }
@@ -56,7 +97,7 @@ owe(struct cache *c, int64_t user_id, int64_t version, const char *country)
 	struct owed *o;
 
 	if (c->owed_count == OWED_MAX) {
-		c->distrust_until_ms = clock_mono_ms() + c->ttl_s * 1000;
+		distrust(c, c->ttl_s * 1000);
 		return;
 	}
 	o = &c->owed[c->owed_count++];
@@ -69,7 +110,8 @@ owe(struct cache *c, int64_t user_id, int64_t version, const char *country)
 static bool
 trusted(const struct cache *c)
 {
-	return c->owed_count == 0 && clock_mono_ms() >= c->distrust_until_ms;
+	return c->owed_count == 0 && link_usable(kv_async_link(c->listener)) &&
+		clock_mono_ms() >= c->distrust_until_ms;
 }
 
 /* ---- telling it ---- */
@@ -121,20 +163,12 @@ send_country(struct cache *c, const char *code, struct telling *t)
 	return publish(c, key);
 }
 
-static void
-on_published(void *arg, const struct kv_reply *r, const struct err *e)
-{
-	(void)arg;
-	(void)r;
-	(void)e; /* who does not hear us loses his connection, too, and forgets all */
-}
-
 static int
 publish(struct cache *c, const char *key)
 {
 	const char *argv[3] = { "PUBLISH", CACHE_INVALIDATE, key };
 
-	(void)!kv_async_run(c->kv, 3, argv, NULL, on_published, NULL, NULL);
+	(void)!kv_async_run(c->kv, 3, argv, NULL, on_sent, NULL, NULL);
 	return 0;
 }
 
@@ -213,6 +247,7 @@ cache_country_changed(struct cache *c, const char *code)
 	if (!code || !*code)
 		return;
 	profile_country_key(code, key);
+	c->list_changes++;
 	lru_drop(c->lru, key);
 	user_loads_forget(c->api->loads, key);
 	tell(c, 0, 0, code, NULL, NULL);
@@ -254,20 +289,30 @@ cache_profile_put(struct cache *c, int64_t user_id, int64_t version, const char 
 
 	profile_write_make(&w, user_id, version, text, length, c->ttl_s);
 	(void)!kv_async_script(c->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths,
-		on_published, NULL, NULL);
+		on_sent, NULL, NULL);
+}
+
+uint64_t
+cache_list_changes(const struct cache *c)
+{
+	return c->list_changes;
 }
 
 void
-cache_text_put(struct cache *c, const char *key, const char *text, size_t length)
+cache_list_put(struct cache *c, const char *key, const char *text, size_t length, uint64_t changes)
 {
 	char ttl[24];
 	const char *argv[5] = { "SET", key, text, "EX", ttl };
 	size_t lengths[5];
 
+	if (changes != c->list_changes)
+		return;
+	c->list_put_ms = clock_mono_ms();
+	cache_memory_put(c, key, text, length, 0);
 	snprintf(ttl, sizeof ttl, "%" PRId64, c->ttl_s);
 	for (size_t i = 0; i < ARRAY_LEN(argv); i++)
 		lengths[i] = i == 2 ? length : strlen(argv[i]);
-	(void)!kv_async_run(c->kv, 5, argv, lengths, on_published, NULL, NULL);
+	(void)!kv_async_run(c->kv, 5, argv, lengths, on_sent, NULL, NULL);
 }
 
 /* ---- its life ---- */
@@ -279,6 +324,7 @@ cache_new(struct api *a, const struct conf *conf, struct err *e)
 	struct cache *c = must_calloc(1, sizeof *c);
 
 	c->api = a;
+	c->list_put_ms = INT64_MIN / 2;
 	c->ttl_s = conf_int(conf, "api", "cache_ttl") / 1000;
 	c->owed = must_calloc(OWED_MAX, sizeof *c->owed);
 	c->lru = lru_new((size_t)conf_int(conf, "api", "lru_entries"),

@@ -5,7 +5,8 @@
  *
  * The process' tier is used only while it hears that channel: else it would
  * not know of others' changes. Redis is trusted only while nothing that it
- * should have forgotten is left to tell it.
+ * should have forgotten is left to tell it, and, after it was away, once the
+ * other processes have had the time to tell it theirs.
  *
  * Threads: the loop's.
  */
@@ -33,7 +34,10 @@ void cache_memory_put(struct cache *c, const char *key, const char *text, size_t
 int cache_redis_get(struct cache *c, const char *key, kv_done_fn *done, void *arg) MUST_CHECK;
 void cache_profile_put(struct cache *c, int64_t user_id, int64_t version, const char *text,
 	size_t length);
-void cache_text_put(struct cache *c, const char *key, const char *text, size_t length);
+/* A country's list, unless one has changed since changes were counted, before it was read. */
+uint64_t cache_list_changes(const struct cache *c);
+void cache_list_put(struct cache *c, const char *key, const char *text, size_t length,
+	uint64_t changes);
 
 /* Its profile is older than version everywhere, before done is called. */
 void cache_user_changed(struct cache *c, int64_t user_id, int64_t version, void (*done)(void *),

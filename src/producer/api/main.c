@@ -133,6 +133,17 @@ publishing_start(struct api *a, const struct conf *c, struct err *e)
 	return 0;
 }
 
+static bool
+gate(void *arg, struct http_request *r)
+{
+	struct api *a = arg;
+
+	if (outbox_ready(a->outbox))
+		return true;
+	http_answer_problem(r, 503, "starting: the database is not there yet", NULL, 0);
+	return false;
+}
+
 static int
 start(struct daemon *d, void *state, struct err *e)
 {
@@ -153,7 +164,9 @@ start(struct daemon *d, void *state, struct err *e)
 	a->places = places_new(a);
 	a->loads = user_loads_new(a);
 	a->signups = signups_new(a);
-	a->http = http_new(&(struct http_options){ .loop = a->loop,
+	/* an event of a day that has no partition yet would be in the way of making it */
+	a->http = http_new(&(struct http_options){ .gate = gate,
+				   .loop = a->loop,
 				   .name = "api",
 				   .listen = conf_string(c, "api", "listen"),
 				   .reuse_port = conf_bool(c, "api", "reuse_port"),

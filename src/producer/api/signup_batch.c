@@ -95,8 +95,8 @@ struct signup_batch {
 	struct signups *all;
 	struct signup *list[BATCH_MAX]; /* NULL: answered */
 	size_t count;
-	bool keyed;
-	struct uuid id; /* of its row in outbox_unpublished */
+	bool keyed, unsure; /* unsure: the answer to its COMMIT was lost */
+	struct uuid id;     /* of its row in outbox_unpublished */
 	char id_text[UUID_TEXT_SIZE];
 	int64_t began_us;
 	struct sql_array arrays[A_COUNT];
@@ -197,7 +197,7 @@ spread(struct signup_batch *b)
 	size_t n = 0, countries = 0;
 
 	for (size_t i = 0; i < b->count; i++)
-		n += b->list[i]->user_id != 0;
+		n += b->list[i] && b->list[i]->user_id;
 	if (n == 0)
 		return;
 	out = publisher_batch_new(&b->id, n * 640);
@@ -205,7 +205,7 @@ spread(struct signup_batch *b)
 		struct signup *s = b->list[i];
 		size_t k = 0;
 
-		if (!s->user_id)
+		if (!s || !s->user_id)
 			continue;
 		publish_add(out, s, &b->all->text);
 		while (k < countries && strcmp(told[k], s->place.country) != 0)
@@ -273,7 +273,9 @@ on_verdicts(void *arg, const struct sql_result *r, const struct err *e)
 			b->list[n - 1] = NULL;
 		}
 	}
-	/* ours by an answer that was lost: their batch of then is still unpublished, and swept */
+	/* ours by an answer that was lost: this batch's own, or of one long ago, which is swept */
+	if (b->unsure)
+		spread(b);
 	answer_created(b);
 	requeue(b, false); /* who held the name has gone meanwhile */
 	batch_end(b);
@@ -325,6 +327,7 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 	metric_observe_us(a->cells[M_BATCH_SECONDS], clock_mono_us() - b->began_us);
 	if (e && r->fate == SQL_UNSURE) {
 		b->until_ms = clock_mono_ms() + UNSURE_MS;
+		b->unsure = true;
 		verdicts_ask(b);
 		return;
 	}
@@ -386,7 +389,7 @@ batch_take(struct signup_batch *b)
 	struct signup *s;
 
 	b->count = 0;
-	b->keyed = false;
+	b->keyed = b->unsure = false;
 	while ((s = TAILQ_FIRST(&all->queue)) && b->count < all->batch_max) {
 		if (s->alone && b->count > 0)
 			break;

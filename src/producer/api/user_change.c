@@ -24,8 +24,8 @@
 	"WITH old AS MATERIALIZED (SELECT u.id, u.version, u.address_id, co.code FROM users u" \
 	" LEFT JOIN addresses a ON a.id = u.address_id LEFT JOIN cities ci ON ci.id = a.city_id" \
 	" LEFT JOIN countries co ON co.id = ci.country_id WHERE u.id = $1 FOR UPDATE OF u)," \
-	" go AS (SELECT *, (SELECT count(*) FROM users x WHERE x.address_id = old.address_id) = 1 AS sole" \
-	" FROM old WHERE $2::bigint IS NULL OR version = $2)"
+	" go AS (SELECT old.*, EXISTS (SELECT FROM users o WHERE o.address_id = old.address_id" \
+	" AND o.id <> old.id) AS shared FROM old WHERE $2::bigint[] IS NULL OR version = ANY ($2))"
 #define EVENT(type, payload) \
 	" e AS (SELECT json_build_object('id', $3::text, 'type', '" type \
 	"', 'timestamp', $4::text, 'payload', json_strip_nulls(json_build_object(" payload \
@@ -42,11 +42,11 @@ static const struct sql_statement update = {
 	"user_update",
 	OLD
 	", an AS (SELECT nextval('addresses_id_seq') AS id FROM go"
-	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND NOT sole),"
+	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND (address_id IS NULL OR shared)),"
 	" ai AS (INSERT INTO addresses (id, street, postal_code, city_id)"
 	" SELECT id, $13::text, $14::text, $12::bigint FROM an),"
 	" au AS (UPDATE addresses a SET street = $13, postal_code = $14, city_id = $12 FROM go"
-	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND sole AND a.id = go.address_id),"
+	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND a.id = go.address_id AND NOT go.shared),"
 	" u AS (UPDATE users SET username = coalesce($7::text, username),"
 	" email = coalesce($8::text, email),"
 	" name = CASE WHEN $9::boolean THEN $10::text ELSE name END,"
@@ -56,8 +56,8 @@ static const struct sql_statement update = {
 	" version = users.version + 1, updated_at = now() FROM go WHERE users.id = go.id"
 	" RETURNING users.id, users.username, users.email, users.name, users.version,"
 	" users.address_id),"
-	" ad AS (DELETE FROM addresses USING go, u WHERE $11::boolean AND $12::bigint IS NULL"
-	" AND go.sole AND addresses.id = go.address_id),"
+	" ad AS (DELETE FROM addresses a USING go JOIN u ON u.id = go.id WHERE $11::boolean"
+	" AND $12::bigint IS NULL AND a.id = go.address_id AND NOT go.shared),"
 	" w AS (SELECT u.*, CASE WHEN $11::boolean THEN $15::text ELSE go.code END AS country,"
 	" CASE WHEN $11::boolean THEN $16::text ELSE (SELECT ci.name FROM addresses a"
 	" JOIN cities ci ON ci.id = a.city_id WHERE a.id = go.address_id) END AS city,"
@@ -72,12 +72,16 @@ static const struct sql_statement drop = {
 	"user_delete",
 	OLD
 	", u AS (DELETE FROM users USING go WHERE users.id = go.id RETURNING users.id),"
-	" a AS (DELETE FROM addresses USING go, u WHERE go.sole AND addresses.id = go.address_id)," EVENT(
+	" a AS (DELETE FROM addresses USING go, u WHERE addresses.id = go.address_id AND NOT go.shared)," EVENT(
 		"user.deleted",
 		"'user_id', go.id, 'version', go.version + 1, 'country', go.code") "go JOIN u ON"
 										   " u.id = go.id)," STORE(
 											   "user.deleted") " SELECT old.version, old.version + 1, e.body, old.code, NULL FROM old LEFT JOIN e ON true"
 };
+
+static const struct sql_statement others = { "user_others",
+	"SELECT EXISTS (SELECT FROM users WHERE lower(username) = lower($2) AND id <> $1),"
+	" EXISTS (SELECT FROM users WHERE email = $3 AND id <> $1)" };
 
 static const struct sql_statement read_back = { "user_read_back", USER_SELECT " WHERE u.id = $1" };
 
@@ -88,7 +92,9 @@ struct change {
 	bool deleting;
 	struct user_input in;
 	struct place place;
-	int64_t id, if_match; /* if_match 0: any */
+	int64_t id;
+	const char *if_match; /* as an array of versions, NULL: any */
+	bool taken_username;
 	struct uuid event;
 	char event_text[UUID_TEXT_SIZE], day[OUTBOX_DAY_SIZE], now[CLOCK_RFC3339_SIZE];
 	struct sql_params params;
@@ -161,15 +167,53 @@ in_force(struct change *c, const struct sql_result *r)
 /* ---- the change ---- */
 
 static void
+taken_answer(struct change *c, bool username, bool email)
+{
+	struct problem_field fields[2];
+	size_t n = 0;
+
+	if (username)
+		fields[n++] = (struct problem_field){ "username", "is taken" };
+	if (email)
+		fields[n++] = (struct problem_field){ "email", "is taken" };
+	http_answer_problem(c->request, 409,
+		username && email  ? "username and email are taken"
+			: username ? "username is taken"
+				   : "email is taken",
+		fields, n);
+}
+
+/* The database names the first that it met; the other may be taken, too. */
+static void
+on_others(void *arg, const struct sql_result *r, const struct err *e)
+{
+	struct change *c = arg;
+	struct err why = ERR_INIT;
+	bool username = c->taken_username, email = !c->taken_username;
+	bool by_username, by_email;
+
+	if (!e && sql_bool(r, 0, 0, &by_username, &why) == 0 &&
+		sql_bool(r, 0, 1, &by_email, &why) == 0 && (by_username || by_email)) {
+		username = by_username;
+		email = by_email;
+	}
+	taken_answer(c, username, email);
+}
+
+static void
 taken(struct change *c, const struct sql_result *r)
 {
 	bool username = strcmp(r->constraint, "users_username_key") == 0;
-	bool email = strcmp(r->constraint, "users_email_key") == 0;
-	const struct problem_field field = { username ? "username" : "email", "is taken" };
+	struct err e = ERR_INIT;
 
-	if (username || email) {
-		http_answer_problem(c->request, 409,
-			username ? "username is taken" : "email is taken", &field, 1);
+	if (username || strcmp(r->constraint, "users_email_key") == 0) {
+		c->taken_username = username;
+		sql_params_init(&c->params);
+		sql_add_i64(&c->params, c->id);
+		sql_add_text(&c->params, c->in.username);
+		sql_add_text(&c->params, *c->in.email ? c->in.email : NULL);
+		if (api_read(c->api, NULL, &others, &c->params, on_others, c, &e))
+			taken_answer(c, username, !username);
 		return;
 	}
 	places_forget(c->api->places);
@@ -208,10 +252,7 @@ run(struct change *c)
 
 	sql_params_init(p);
 	sql_add_i64(p, c->id);
-	if (c->if_match)
-		sql_add_i64(p, c->if_match);
-	else
-		sql_add_text(p, NULL);
+	sql_add_text(p, c->if_match);
 	sql_add_text(p, c->event_text);
 	sql_add_text(p, c->now);
 	sql_add_text(p, c->day);
@@ -251,13 +292,39 @@ on_place(void *arg, const struct place *p, const struct err *e)
 	}
 }
 
-/* If-Match: * or the version as ETag gave it. NULL: answered. */
+/* A list of ETags as "{1,2}"; weak ones and others' match nothing. NULL: none of it is ours. */
+static const char *
+tags_read(struct arena *mem, const char *text)
+{
+	struct buf b;
+	const char *out;
+
+	buf_init(&b, 16 << 10);
+	for (const char *end; *text; text = end) {
+		size_t digits;
+
+		text += strspn(text, " \t,");
+		end = text + strcspn(text, ",");
+		digits = *text == '"' ? strspn(text + 1, "0123456789") : 0;
+		if (digits == 0 || digits > 18 || text[1 + digits] != '"' ||
+			strspn(text + 2 + digits, " \t") != (size_t)(end - text) - 2 - digits)
+			continue;
+		buf_add_char(&b, b.length ? ',' : '{');
+		buf_add(&b, text + 1, digits);
+	}
+	if (b.length)
+		buf_add_char(&b, '}');
+	out = b.length && !buf_failed(&b) ? arena_strndup(mem, buf_text(&b), b.length) : NULL;
+	buf_fini(&b);
+	return out;
+}
+
+/* NULL: answered. */
 static struct change *
 change_new(struct api *a, struct http_request *r, bool deleting)
 {
 	const char *match = http_header(r, "If-Match");
 	struct change *c = arena_alloc(http_mem(r), sizeof *c);
-	char *end;
 
 	must(c);
 	c->api = a;
@@ -268,8 +335,8 @@ change_new(struct api *a, struct http_request *r, bool deleting)
 		return NULL;
 	}
 	if (match && strcmp(match, "*") != 0) {
-		c->if_match = *match == '"' ? strtoll(match + 1, &end, 10) : 0;
-		if (c->if_match <= 0 || strcmp(end, "\"") != 0) {
+		c->if_match = tags_read(http_mem(r), match);
+		if (!c->if_match) {
 			http_answer_problem(r, 412, "If-Match is no ETag of ours", NULL, 0);
 			return NULL;
 		}

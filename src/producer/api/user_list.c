@@ -42,6 +42,7 @@ struct listing {
 	int64_t limit, after;
 	const char *text[3]; /* $3 to $5 */
 	size_t text_count;
+	uint64_t changes;
 	char key[PROFILE_KEY_SIZE]; /* "": not cached */
 	char email[EMAIL_MAX + 1], country[4];
 	struct problem_field errors[8];
@@ -78,10 +79,8 @@ on_rows(void *arg, const struct sql_result *r, const struct err *e)
 		buf_printf(&b, "\"%s\"}", sql_text(r, n - 1, USER_ID));
 	else
 		buf_add_text(&b, "null}");
-	if (*l->key && !buf_failed(&b)) {
-		cache_memory_put(l->api->cache, l->key, buf_text(&b), b.length, 0);
-		cache_text_put(l->api->cache, l->key, buf_text(&b), b.length);
-	}
+	if (*l->key && !buf_failed(&b))
+		cache_list_put(l->api->cache, l->key, buf_text(&b), b.length, l->changes);
 	http_answer_json(l->request, 200, &b);
 	buf_fini(&b);
 }
@@ -91,6 +90,7 @@ from_database(struct listing *l)
 {
 	struct err e = ERR_INIT;
 
+	l->changes = cache_list_changes(l->api->cache);
 	sql_params_init(&l->params);
 	sql_add_i64(&l->params, l->after);
 	sql_add_i64(&l->params, l->limit + 1); /* one more tells whether there is a next page */
@@ -114,7 +114,8 @@ on_redis(void *arg, const struct kv_reply *r, const struct err *e)
 		return;
 	}
 	metric_add(l->api->cells[M_REDIS_HITS], 1);
-	cache_memory_put(l->api->cache, l->key, r->text, r->length, 0);
+	if (l->changes == cache_list_changes(l->api->cache))
+		cache_memory_put(l->api->cache, l->key, r->text, r->length, 0);
 	http_answer(l->request, 200, "application/json", r->text, r->length);
 }
 
@@ -238,6 +239,7 @@ user_list(void *arg, struct http_request *r)
 		http_answer_problem(r, 422, NULL, l->errors, l->error_count);
 		return;
 	}
+	l->changes = cache_list_changes(a->cache);
 	text = *l->key ? cache_memory_get(a->cache, l->key, &length, &version) : NULL;
 	if (text)
 		http_answer(r, 200, "application/json", text, length);
