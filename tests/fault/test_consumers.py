@@ -1,0 +1,280 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""onboard-eventlog and onboard-cache while their servers go and come under load: nothing in the DLQ,
+nothing lost, /ready tells the truth, and all goes on by itself."""
+import contextlib
+import os
+import sys
+import time
+import urllib.parse
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import redis
+import tap
+from management import Management
+from pipeline import Load, Pipeline, event, metric, stack, through, user_event
+from proxy import Proxy
+from tap import wait_until
+
+RATE = 500
+AWAY_S = 5       # how long a store is away
+TRUTH_S = 8      # a call's deadline and a turn
+BACK_S = 10
+DRAIN_S = 10
+FIRST_USER = 8000000000000000
+
+
+class EventLog:
+    """What the event log must hold."""
+    program, server, variable, queue = "onboard-eventlog", "mongo", "ONBOARD_MONGO_URL", "user_data_queue"
+
+    def __init__(self):
+        self.pipe = Pipeline(f"faults_log_{os.getpid()}", 12)
+        self.pipe.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "eventlog"
+
+    def make(self, n):
+        return event("login", {"user_id": FIRST_USER + n % 100, "metadata": {"n": n}})
+
+    def missing(self, sent):
+        there = {d["_id"] for d in self.pipe.events.find({}, {"_id": 1})}
+        return [e["id"] for e in sent if e["id"] not in there]
+
+    def forget(self):
+        self.pipe.events.delete_many({})
+
+
+class Cache:
+    """What the cache must hold."""
+    program, server, variable, queue = "onboard-cache", "redis", "ONBOARD_REDIS_URL", "user_cache_queue"
+
+    def __init__(self):
+        self.pipe = Pipeline(f"faults_cache_{os.getpid()}", 13)
+        self.pipe.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "cache"
+        self.kv = redis.Redis.from_url(self.pipe.place.redis)
+
+    def make(self, n):
+        return user_event("created", FIRST_USER + n)
+
+    def missing(self, sent):
+        keys = [f"user:{e['payload']['user_id']}:profile" for e in sent]
+        return [k for at in range(0, len(keys), 1000)
+                for k, v in zip(keys[at:at + 1000], self.kv.mget(keys[at:at + 1000])) if v is None]
+
+    def forget(self):
+        self.kv.flushdb()
+
+
+KINDS = [EventLog(), Cache()]
+
+
+def start(kind, **env):
+    return kind.pipe.daemon(kind.program, **env)
+
+
+def ready(daemon):
+    return daemon.ask("/ready")[0] == 200
+
+
+def nothing_is_lost(kind, daemon, load, seconds=60):
+    """All that was confirmed is in the store, nothing waits, nothing is dead."""
+    load.stop()
+    sent = load.sent
+    assert len(sent) > 50, len(sent)
+    wait_until(lambda: not (kind.pipe.depth(kind.queue) or metric(daemon, "onboard_consumer_held")), seconds, "the queue is empty")
+    wait_until(lambda: not kind.missing(sent), BACK_S, "every event is in the store")
+    assert kind.pipe.depth("user.dlq") == 0
+    assert metric(daemon, "onboard_consumer_deliveries_total") == metric(
+        daemon, "onboard_consumer_deliveries_total", outcome="done"), "a retry was spent"
+    kind.forget()
+    print(f"# {kind.program}: {len(sent)} events, {metric(daemon, 'onboard_consumer_redelivered_total')} came again")
+
+
+def store_goes_and_comes(kind, harm, mend, held=AWAY_S, **env):
+    with start(kind, **env) as daemon:
+        daemon.wait_ready()
+        with Load(kind.pipe, kind.make, RATE) as load:
+            time.sleep(1)
+            harm()
+            gone = time.monotonic()
+            try:
+                daemon.wait_status("/ready", 503, TRUTH_S)
+                wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, TRUTH_S, "paused")
+                time.sleep(max(0, gone + held - time.monotonic()))
+                assert not ready(daemon) and daemon.process.poll() is None
+            finally:
+                mend()
+            back = time.monotonic()
+            daemon.wait_status("/ready", 200, BACK_S)
+            print(f"# {kind.program}: ready again after {time.monotonic() - back:.1f} s")
+            time.sleep(1)
+            nothing_is_lost(kind, daemon, load)
+        assert daemon.terminate() == 0
+
+
+def test_store_stopped():
+    for kind in KINDS:
+        store_goes_and_comes(kind, lambda k=kind: stack("ctl", "stop", k.server), lambda k=kind: stack("ctl", "start", k.server))
+
+
+def test_store_frozen():
+    for kind in KINDS:
+        store_goes_and_comes(kind, lambda k=kind: stack("ctl", "freeze", k.server), lambda k=kind: stack("ctl", "thaw", k.server))
+
+
+def test_store_cut_off():
+    for kind in KINDS:
+        url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
+        proxy = Proxy(url.hostname, url.port)
+        try:
+            store_goes_and_comes(kind, proxy.stall, proxy.flow, **{kind.variable: through(url.geturl(), proxy)})
+            store_goes_and_comes(kind, proxy.close, proxy.open, **{kind.variable: through(url.geturl(), proxy)})
+        finally:
+            proxy.flow()
+            proxy.close()
+
+
+def test_redis_that_refuses_writes():
+    kind = KINDS[1]
+    was = kind.kv.config_get("maxmemory")["maxmemory"]
+    with start(kind) as daemon:
+        daemon.wait_ready()
+        with Load(kind.pipe, kind.make, RATE) as load:
+            try:
+                time.sleep(0.5)
+                kind.kv.config_set("maxmemory", 1)
+                wait_until(lambda: '"a store is away' in daemon.log(), BACK_S, "it says so")
+                time.sleep(1)
+            finally:
+                kind.kv.config_set("maxmemory", was)
+            nothing_is_lost(kind, daemon, load)
+        assert daemon.terminate() == 0
+
+
+def test_sigterm_while_the_store_is_away():
+    """What it holds is given back, in time; its successor finds all of it."""
+    for kind in KINDS:
+        url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
+        proxy = Proxy(url.hostname, url.port)
+        try:
+            with start(kind, **{kind.variable: through(url.geturl(), proxy)}) as daemon:
+                daemon.wait_ready()
+                with Load(kind.pipe, kind.make, RATE) as load:
+                    time.sleep(1)
+                    proxy.stall()
+                    time.sleep(3)
+                    began = time.monotonic()
+                    assert daemon.terminate(20) == 0
+                    took = time.monotonic() - began
+                    print(f"# {kind.program}: ended after {took:.1f} s")
+                    assert took < DRAIN_S, took
+            with start(kind) as daemon:
+                daemon.wait_ready()
+                nothing_is_lost(kind, daemon, load)
+                assert daemon.terminate() == 0
+        finally:
+            proxy.flow()
+            proxy.close()
+
+
+def test_broker_connection_reset_10_times():
+    for kind in KINDS:
+        url = urllib.parse.urlsplit(kind.pipe.env["ONBOARD_RABBITMQ_URL"])
+        proxy = Proxy(url.hostname, url.port)
+        try:
+            with start(kind, ONBOARD_RABBITMQ_URL=through(url.geturl(), proxy)) as daemon:
+                daemon.wait_ready()
+                with Load(kind.pipe, kind.make, RATE) as load:
+                    for n in range(10):
+                        time.sleep(0.3)
+                        wait_until(proxy.connections, BACK_S, "connected")
+                        done = metric(daemon, "onboard_consumer_deliveries_total")
+                        proxy.reset()
+                        wait_until(lambda d=done: metric(daemon, "onboard_consumer_deliveries_total") > d, BACK_S,
+                                   f"goes on after reset {n}")
+                    nothing_is_lost(kind, daemon, load)
+                assert daemon.terminate() == 0
+        finally:
+            proxy.close()
+
+
+def test_broker_stopped_and_started():
+    with contextlib.ExitStack() as all_of:
+        daemons = [all_of.enter_context(start(kind)) for kind in KINDS]
+        for daemon in daemons:
+            daemon.wait_ready()
+        loads = [all_of.enter_context(Load(kind.pipe, kind.make, RATE // 4)) for kind in KINDS]
+        time.sleep(1)
+        stack("ctl", "stop", "rabbitmq")
+        try:
+            for daemon in daemons:
+                daemon.wait_status("/ready", 503, TRUTH_S)
+            time.sleep(2)
+        finally:
+            stack("ctl", "start", "rabbitmq")
+        for daemon in daemons:
+            daemon.wait_status("/ready", 200, BACK_S)
+        time.sleep(1)
+        for kind, daemon, load in zip(KINDS, daemons, loads):
+            nothing_is_lost(kind, daemon, load)
+            assert daemon.terminate() == 0
+
+
+def test_killed_3_times():
+    for kind in KINDS:
+        with Load(kind.pipe, kind.make, RATE) as load:
+            for _ in range(3):
+                with start(kind) as daemon:
+                    daemon.wait_ready()
+                    wait_until(lambda d=daemon: metric(d, "onboard_consumer_deliveries_total") > 100, 20, "it works")
+                    daemon.process.kill()
+                    daemon.process.wait()
+            with start(kind) as daemon:
+                daemon.wait_ready()
+                nothing_is_lost(kind, daemon, load)
+                assert daemon.terminate() == 0
+
+
+def test_sigterm_under_load_hands_nothing_back():
+    for kind in KINDS:
+        with Load(kind.pipe, kind.make, RATE) as load:
+            for _ in range(4):
+                with start(kind) as daemon:
+                    daemon.wait_ready()
+                    wait_until(lambda d=daemon: metric(d, "onboard_consumer_deliveries_total") > 300, 20, "it works")
+                    time.sleep(0.2)
+                    again = metric(daemon, "onboard_consumer_redelivered_total")
+                    assert again == 0, f"{again} came again"
+                    began = time.monotonic()
+                    assert daemon.terminate() == 0
+                    assert time.monotonic() - began < DRAIN_S
+            with start(kind) as daemon:
+                daemon.wait_ready()
+                nothing_is_lost(kind, daemon, load)
+                assert metric(daemon, "onboard_consumer_redelivered_total") == 0
+                assert daemon.terminate() == 0
+
+
+def test_a_queue_that_is_deleted_is_declared_again():
+    management = Management()
+    for kind in KINDS:
+        with start(kind) as daemon:
+            daemon.wait_ready()
+            with Load(kind.pipe, kind.make, RATE):
+                time.sleep(0.5)
+                management.delete(f"/api/queues/{kind.pipe.place.name}/{kind.queue}")
+                time.sleep(1)
+            # of what was in it nobody is left to ask; what comes now must arrive
+            daemon.wait_status("/ready", 200, BACK_S)
+            with Load(kind.pipe, kind.make, RATE) as load:
+                time.sleep(1)
+                nothing_is_lost(kind, daemon, load)
+            assert daemon.terminate() == 0
+
+
+def test_cleaning_up():
+    for kind in KINDS:
+        kind.pipe.close()
+
+
+if __name__ == "__main__":
+    sys.exit(tap.run(globals()))
