@@ -10,6 +10,10 @@
 #define ARENA_FIRST (64u << 10)
 #define ARENA_LIMIT (512u << 20)
 #define HOLD_MAX_MS (25 * 60 * 1000) /* the broker's own patience is 30 minutes */
+#define DECLARE_AGAIN_MS 1000
+#define FILL_MS 2500  /* at the end: how long the window may take to fill */
+#define QUIET_MS 250  /* or so long nothing came */
+#define DRAIN_MS 6000 /* what is not begun by then is handed back */
 
 /* ---- bunches ---- */
 
@@ -78,6 +82,22 @@ list_add(struct bunch **list, struct bunch *b)
 	*list = b;
 }
 
+/* Of a connection or channel that has gone: the broker's again, and its tags mean others now. */
+static void
+stale_drop(struct consumer *c, struct bunch **list)
+{
+	struct bunch *b;
+
+	while ((b = *list)) {
+		if (b->connection == c->connection) {
+			list = &b->next;
+			continue;
+		}
+		*list = b->next;
+		bunch_drop(c, b);
+	}
+}
+
 /* The one that still takes deliveries. */
 static struct bunch *
 forming(struct consumer *c, bool alone)
@@ -86,7 +106,8 @@ forming(struct consumer *c, bool alone)
 
 	while (last && last->next)
 		last = last->next;
-	if (!last || last->full || (alone && last->count > 0)) {
+	if (!last || last->full || (alone && last->count > 0) ||
+		last->connection != c->connection) {
 		if (last)
 			last->full = true;
 		last = bunch_new(c);
@@ -105,6 +126,7 @@ on_deliver(void *arg, const struct broker_message *m)
 	struct bunch *b = forming(c, again);
 	struct held *h = &b->list[b->count];
 
+	c->came_ms = clock_mono_ms();
 	*h = (struct held){ .m = broker_message_copy(m, b->mem) };
 	must(h->m); /* the arena takes the largest message there is, and is full long before */
 	if (m->delivery_count >= POISON_AFTER) {
@@ -118,7 +140,7 @@ on_deliver(void *arg, const struct broker_message *m)
 	if (again)
 		metric_add(c->cells[CM_REDELIVERED], 1);
 	else if (c->single)
-		c->widen = true;
+		c->widen = true; /* acks wait for it: see filling() */
 }
 
 static void
@@ -174,6 +196,10 @@ declare(struct consumer *c, struct err *e)
 		if (why.kind == ERR_AWAY)
 			return err_set(e, ERR_AWAY, "%s", why.text);
 		log_error("the topology is not as it should be", LOG_E(&why));
+		if (why.kind == ERR_MISSING) { /* deleted while it was being declared */
+			c->declare_ms = clock_mono_ms() + DECLARE_AGAIN_MS;
+			return 0;
+		}
 	}
 	c->declare_ms = clock_mono_ms() + c->check_every_ms;
 	return 0;
@@ -182,14 +208,47 @@ declare(struct consumer *c, struct err *e)
 static int
 consume(struct consumer *c, bool single, struct err *e)
 {
+	struct err why = ERR_INIT;
+
 	c->single = single;
 	c->widen = false;
 	c->cancelled = false;
-	if (broker_qos(c->broker, single ? 1 : (uint16_t)c->prefetch, e) ||
-		broker_consume(c->broker, c->place->queue, CONSUMER_TAG, false, e))
+	if (broker_qos(c->broker, single ? 1 : (uint16_t)c->prefetch, e))
 		return -1;
+	if (broker_consume(c->broker, c->place->queue, CONSUMER_TAG, false, &why)) {
+		if (why.kind == ERR_MISSING)
+			c->declare_ms = 0;
+		return err_set(e, why.kind, "%s", why.text);
+	}
 	atomic_store(&c->consuming, true);
 	return 0;
+}
+
+static size_t
+held_count(const struct consumer *c)
+{
+	size_t n = c->worker_holds;
+
+	for (const struct bunch *b = c->ready; b; b = b->next)
+		n += b->count;
+	for (const struct bunch *b = c->settling; b; b = b->next)
+		n += b->open;
+	return n;
+}
+
+/*
+ * What is on its way when a consumer is cancelled a quorum queue takes back as
+ * delivered once. So at the end the window is let fill, by acking nothing for a
+ * moment: when it is full, or nothing comes, nothing is on its way.
+ */
+static bool
+filling(const struct consumer *c)
+{
+	int64_t now = clock_mono_ms();
+
+	return atomic_load(&c->draining) && atomic_load(&c->consuming) && !c->cancelled &&
+		!atomic_load(&c->paused) && held_count(c) < (c->single ? 1 : c->prefetch) &&
+		now - c->came_ms < QUIET_MS && now - c->drain_ms < FILL_MS;
 }
 
 static int
@@ -204,6 +263,9 @@ consume_as_wanted(struct consumer *c, struct err *e)
 		have = false;
 	}
 	if (have && !want) {
+		if (filling(c))
+			return 0;
+		c->widen = false;
 		atomic_store(&c->consuming, false);
 		return broker_cancel(c->broker, CONSUMER_TAG, e);
 	}
@@ -231,6 +293,8 @@ worker_feed(struct consumer *c)
 	c->ready = b->next;
 	b->next = NULL;
 	c->worker_busy = true;
+	c->worker_holds = b->count;
+	c->worker_first_ms = b->first_ms;
 	must(pthread_mutex_lock(&c->lock) == 0);
 	must(!c->to_worker);
 	c->to_worker = b;
@@ -251,6 +315,7 @@ worker_take(struct consumer *c)
 	for (; b; b = next) {
 		next = b->next;
 		c->worker_busy = false;
+		c->worker_holds = 0;
 		if (b->connection == c->connection)
 			list_add(&c->settling, b);
 		else
@@ -263,6 +328,11 @@ settle_all(struct consumer *c, struct err *e)
 {
 	struct bunch **at = &c->settling, *b;
 
+	/* before a cancel the window stays full: see filling() */
+	if (c->widen ||
+		(atomic_load(&c->draining) && atomic_load(&c->consuming) && !c->cancelled &&
+			!atomic_load(&c->paused)))
+		return 0;
 	while ((b = *at)) {
 		if (b->open > 0 && clock_mono_ms() >= c->again_ms && consumer_settle(c, b, e))
 			return -1;
@@ -280,26 +350,34 @@ settle_all(struct consumer *c, struct err *e)
 static int
 give_back_old(struct consumer *c, struct err *e)
 {
-	if (!atomic_load(&c->paused) || !c->ready ||
-		clock_mono_ms() - c->ready->first_ms < HOLD_MAX_MS)
+	int64_t since = clock_mono_ms() - HOLD_MAX_MS;
+
+	if (!atomic_load(&c->paused) ||
+		!((c->worker_busy && c->worker_first_ms < since) ||
+			(c->ready && c->ready->first_ms < since)))
 		return 0;
 	log_info("what was held for long is given back", LOG_S("consumer", c->handler->name));
-	list_drop(c, &c->ready);
-	list_drop(c, &c->settling);
 	c->connection++;
+	c->worker_first_ms = INT64_MAX;
 	return broker_give_back(c->broker, e);
 }
 
-static size_t
-held_count(const struct consumer *c)
+/* At the end: what the worker will not come to, since its store is away or time is up. */
+static void
+hand_back(struct consumer *c)
 {
-	size_t n = 0;
+	struct bunch *b;
 
-	for (const struct bunch *b = c->ready; b; b = b->next)
-		n += b->count;
-	for (const struct bunch *b = c->settling; b; b = b->next)
-		n += b->open;
-	return n;
+	if (!atomic_load(&c->draining))
+		return;
+	if (!c->drain_ms)
+		c->drain_ms = clock_mono_ms();
+	if (!atomic_load(&c->paused) && clock_mono_ms() - c->drain_ms < DRAIN_MS)
+		return;
+	while ((b = c->ready)) {
+		c->ready = b->next;
+		list_add(&c->settling, b);
+	}
 }
 
 static void
@@ -318,6 +396,8 @@ poll_wait(struct consumer *c, struct thread *t)
 		wait = left;
 	if (wait > 1000)
 		wait = 1000;
+	if (wait > QUIET_MS / 5 && atomic_load(&c->draining))
+		wait = QUIET_MS / 5;
 	(void)poll(fds, ARRAY_LEN(fds), wait > 0 ? (int)wait : 0);
 	if (fds[0].revents)
 		thread_wake_clear(t);
@@ -326,18 +406,23 @@ poll_wait(struct consumer *c, struct thread *t)
 static int
 turn(struct consumer *c, struct thread *t, struct err *e)
 {
+	hand_back(c);
 	if (declare(c, e) || consume_as_wanted(c, e))
 		return -1;
+	stale_drop(c, &c->ready);
+	stale_drop(c, &c->settling);
 	worker_feed(c);
 	poll_wait(c, t);
 	if (broker_pump(c->broker, 0, e))
 		return -1;
+	stale_drop(c, &c->settling);
 	worker_take(c);
 	if (settle_all(c, e) || give_back_old(c, e) || broker_flush(c->broker, e))
 		return -1;
 	worker_feed(c);
 	metric_set(c->cells[CM_HELD], (int64_t)held_count(c));
-	if (atomic_load(&c->draining) && !c->ready && !c->worker_busy && !c->settling)
+	if (atomic_load(&c->draining) && !atomic_load(&c->consuming) && !c->ready &&
+		!c->worker_busy && !c->settling)
 		atomic_store(&c->drained, true);
 	return 0;
 }

@@ -94,8 +94,11 @@ struct consumer {
 	/* the I/O thread's */
 	struct bunch *ready, *spare, *settling; /* lists; of ready the last is still forming */
 	bool worker_busy, single, cancelled, widen;
+	size_t worker_holds;     /* deliveries of the bunch that the worker has */
+	int64_t worker_first_ms; /* when its first came */
 	uint64_t connection;
 	int64_t declare_ms, again_ms;
+	int64_t came_ms, drain_ms; /* the last delivery; draining began (0: it has not) */
 };
 
 /* consumer_io.c */
