@@ -329,9 +329,8 @@ settle_all(struct consumer *c, struct err *e)
 	struct bunch **at = &c->settling, *b;
 
 	/* before a cancel the window stays full: see filling() */
-	if (c->widen ||
-		(atomic_load(&c->draining) && atomic_load(&c->consuming) && !c->cancelled &&
-			!atomic_load(&c->paused)))
+	if (atomic_load(&c->consuming) && !c->cancelled && !atomic_load(&c->paused) &&
+		(c->widen || atomic_load(&c->draining)))
 		return 0;
 	while ((b = *at)) {
 		if (b->open > 0 && clock_mono_ms() >= c->again_ms && consumer_settle(c, b, e))
