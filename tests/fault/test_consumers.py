@@ -236,6 +236,7 @@ def test_killed_3_times():
 
 def test_sigterm_under_load_hands_nothing_back():
     for kind in KINDS:
+        last = ""
         with Load(kind.pipe, kind.make, RATE) as load:
             for _ in range(4):
                 with start(kind) as daemon:
@@ -243,10 +244,11 @@ def test_sigterm_under_load_hands_nothing_back():
                     wait_until(lambda d=daemon: metric(d, "onboard_consumer_deliveries_total") > 300, 20, "it works")
                     time.sleep(0.2)
                     again = metric(daemon, "onboard_consumer_redelivered_total")
-                    assert again == 0, f"{again} came again"
+                    assert again == 0, f"{again} came again; the one before ended so: {last[-1500:]}"
                     began = time.monotonic()
                     assert daemon.terminate() == 0
                     assert time.monotonic() - began < DRAIN_S
+                    last = daemon.log()
             with start(kind) as daemon:
                 daemon.wait_ready()
                 nothing_is_lost(kind, daemon, load)

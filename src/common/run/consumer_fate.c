@@ -84,19 +84,33 @@ copy_publish(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 	return 0;
 }
 
-/* Of those from the first on that are done, one ack for all; where nothing older is open. */
-static int
-ack_front(struct consumer *c, struct bunch *b, size_t *next, struct err *e)
+/*
+ * Of all from the oldest on that are done, one ack; up to the first that is
+ * not. Many single ones the broker would hold up, and lose the last of them when
+ * the connection is closed right after.
+ */
+int
+consumer_ack_front(struct consumer *c, struct err *e)
 {
-	size_t n = 0;
+	const struct held *last = NULL;
+	bool more = true;
 
-	while (n < b->count && b->list[n].out == OUT_DONE && !b->list[n].settled)
-		n++;
-	if (n > 0 && broker_ack(c->broker, b->list[n - 1].m->tag, true, e))
+	for (struct bunch *b = c->settling; b && more; b = b->next)
+		for (size_t i = 0; i < b->count && more; i++) {
+			more = b->list[i].out == OUT_DONE && !b->list[i].settled;
+			if (more)
+				last = &b->list[i];
+		}
+	if (!last)
+		return 0;
+	if (broker_ack(c->broker, last->m->tag, true, e))
 		return -1;
-	for (size_t i = 0; i < n; i++)
-		settled(c, b, &b->list[i]);
-	*next = n;
+	for (struct bunch *b = c->settling; b; b = b->next)
+		for (size_t i = 0; i < b->count; i++) {
+			settled(c, b, &b->list[i]);
+			if (&b->list[i] == last)
+				return 0;
+		}
 	return 0;
 }
 
@@ -134,11 +148,7 @@ settle_one(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 int
 consumer_settle(struct consumer *c, struct bunch *b, struct err *e)
 {
-	size_t next = 0;
-
-	if (c->settling == b && ack_front(c, b, &next, e))
-		return -1;
-	for (size_t i = next; i < b->count; i++) {
+	for (size_t i = 0; i < b->count; i++) {
 		int rc = settle_one(c, b, &b->list[i], e);
 
 		if (rc)

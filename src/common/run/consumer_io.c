@@ -332,6 +332,8 @@ settle_all(struct consumer *c, struct err *e)
 	if (atomic_load(&c->consuming) && !c->cancelled && !atomic_load(&c->paused) &&
 		(c->widen || atomic_load(&c->draining)))
 		return 0;
+	if (consumer_ack_front(c, e))
+		return -1;
 	while ((b = *at)) {
 		if (b->open > 0 && clock_mono_ms() >= c->again_ms && consumer_settle(c, b, e))
 			return -1;

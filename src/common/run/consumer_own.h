@@ -110,6 +110,7 @@ void consumer_io_end(struct consumer *c); /* after the thread */
 /* consumer_fate.c */
 enum { FATE_DONE, FATE_RETRY, FATE_PERMANENT, FATE_EXHAUSTED, FATE_POISON, FATE_COUNT };
 extern const char *const consumer_fates[FATE_COUNT];
+int consumer_ack_front(struct consumer *c, struct err *e) MUST_CHECK;
 /* Publishes copies and acks what needs none. -1: the connection is lost. */
 int consumer_settle(struct consumer *c, struct bunch *b, struct err *e) MUST_CHECK;
 void consumer_confirmed(void *arg, uint64_t tag, bool nacked);
