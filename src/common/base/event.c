@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/event.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -8,6 +10,20 @@
 
 #define TYPE_MAX 64
 #define TEXT_MAX 400 /* bytes of a name of any kind */
+
+/* Of several faults the first is told. */
+static void PRINTF_LIKE(2, 3) fault(struct err *e, const char *format, ...)
+{
+	va_list args;
+	char text[200];
+
+	if (e->kind != ERR_NONE)
+		return;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	err_set(e, ERR_INVALID, "%s", text);
+}
 
 static const struct json *
 member(const struct json *object, const char *name, enum json_type want, bool required,
@@ -17,11 +33,11 @@ member(const struct json *object, const char *name, enum json_type want, bool re
 
 	if (!v || json_type(v) == JSON_NULL) {
 		if (required)
-			err_set(e, ERR_INVALID, "%s is missing", name);
+			fault(e, "%s is missing", name);
 		return NULL;
 	}
 	if (json_type(v) != want) {
-		err_set(e, ERR_INVALID, "%s is not %s", name, json_type_name(want));
+		fault(e, "%s is not %s", name, json_type_name(want));
 		return NULL;
 	}
 	return v;
@@ -34,8 +50,10 @@ text(const struct json *object, const char *name, bool required, struct err *e)
 	const struct json *v = member(object, name, JSON_STRING, required, e);
 	const char *s = v ? json_string(v) : NULL;
 
+	if (s && !*s && !required)
+		return NULL; /* as good as not given */
 	if (s && (!*s || strlen(s) > TEXT_MAX)) {
-		err_set(e, ERR_INVALID, "%s is empty or too long", name);
+		fault(e, "%s is empty or too long", name);
 		return NULL;
 	}
 	return s;
@@ -48,7 +66,7 @@ whole(const struct json *object, const char *name, bool required, int64_t fallba
 	int64_t n = fallback;
 
 	if (v && (!json_integer(v, &n) || n < 1))
-		err_set(e, ERR_INVALID, "%s is not a whole number from 1 on", name);
+		fault(e, "%s is not a whole number from 1 on", name);
 	return n;
 }
 
@@ -79,7 +97,7 @@ point(struct event *out, const struct json *v, struct err *e)
 		!json_number(json_first(list), &out->lon) ||
 		!json_number(json_next(json_first(list)), &out->lat) || out->lon < -180 ||
 		out->lon > 180 || out->lat < -90 || out->lat > 90) {
-		err_set(e, ERR_INVALID, "geo.coordinates is no GeoJSON Point and no [lon, lat]");
+		fault(e, "geo.coordinates is no GeoJSON Point and no [lon, lat]");
 		return;
 	}
 	out->has_point = true;
@@ -92,7 +110,7 @@ activity(struct event *out, struct err *e)
 	const char *name = text(p, "event_type", false, e);
 
 	if (name && strcmp(name, out->name) != 0)
-		err_set(e, ERR_INVALID, "event_type is another than the event's type says");
+		fault(e, "event_type is another than the event's type says");
 	out->metadata = member(p, "metadata", JSON_OBJECT, false, e);
 	out->session = member(p, "session_info", JSON_OBJECT, false, e);
 	out->geo = member(p, "geo", JSON_OBJECT, false, e);
@@ -115,7 +133,7 @@ email(struct event *out, struct arena *mem, struct err *e)
 	if (!given)
 		return NULL;
 	if (email_normalize(given, strlen(given), normal, &why)) {
-		err_set(e, ERR_INVALID, "email %s", why.text);
+		fault(e, "email %s", why.text);
 		return NULL;
 	}
 	return arena_strdup(mem, normal);
@@ -132,7 +150,7 @@ user(struct event *out, struct arena *mem, struct err *e)
 		return;
 	out->username = text(p, "username", true, e);
 	if (out->username && username_check(out->username, strlen(out->username), &why))
-		err_set(e, ERR_INVALID, "username %s", why.text);
+		fault(e, "username %s", why.text);
 	out->email = email(out, mem, e);
 	out->display_name = text(p, "name", false, e);
 	out->city = text(p, "city", false, e);
@@ -156,14 +174,14 @@ envelope(struct event *out, const struct json *v, struct err *e)
 	struct uuid u;
 
 	if (id && !uuid_parse(id, strlen(id), &u))
-		err_set(e, ERR_INVALID, "id is no UUID");
+		fault(e, "id is no UUID");
 	else if (id)
 		uuid_format(&u, out->id);
 	if (when && clock_parse_rfc3339(when, strlen(when), &out->time_us, NULL))
-		err_set(e, ERR_INVALID, "timestamp is no ISO 8601 time");
+		fault(e, "timestamp is no ISO 8601 time");
 	out->type = text(v, "type", true, e);
 	if (out->type && !type_sane(out->type)) {
-		err_set(e, ERR_INVALID, "type is not user.<name>");
+		fault(e, "type is not user.<name>");
 		out->type = NULL;
 	}
 	out->payload = member(v, "payload", JSON_OBJECT, true, e);
