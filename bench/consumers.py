@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Consumers, each alone, drained from a filled queue: the event log and the cache. Both sides by the
+peer's own drain.py, which fills the queue, starts the consumer, and counts in its store from the first
+event to the last; so there is nothing to measure without a peer."""
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+
+from lib import bench as frame
+from lib import ours, procs
+from lib.table import Row
+
+import servers  # tests/lib, which lib.bench puts on the path
+
+COUNT, COUNT_ONE = int(os.environ.get("EVENTS", 100_000)), 20_000
+ABOUT = {  # queue, what drain.py watches, the limit's words, its rate in events, goal, aim
+    "eventlog": ("user_data_queue", ["mongo", "--collection", "events"], ("mongo_limit", "insert", COUNT, 500), 1, 2.5, 3),
+    "cache": ("user_cache_queue", ["redis"], ("redis_limit", 2 * COUNT, 500, 2), 2, 6, 8),
+}
+MEMORY_GOAL = 6
+
+
+class Side:
+    def __init__(self, name, place):
+        self.name, self.place = name, place
+
+    def command(self, bench, consumer):
+        if self.name == "ours":
+            return [os.path.join(ours.BIN, f"onboard-{consumer}")]
+        return [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "consumers.py"), consumer]
+
+    def env(self):
+        """Of drain.py and, through it, of the consumer."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))}
+        return env | {
+            "POSTGRES_URL": self.place.postgres.replace("postgresql:", "postgresql+asyncpg:", 1),
+            "RABBITMQ_URL": self.place.rabbitmq, "MONGO_URL": self.place.mongo_server, "MONGO_DB": self.place.name,
+            "REDIS_URL": self.place.redis, "PYTHONDONTWRITEBYTECODE": "1", "ONBOARD_POSTGRES_URL": self.place.postgres,
+            "ONBOARD_RABBITMQ_URL": self.place.rabbitmq, "ONBOARD_MONGO_URL": self.place.mongo,
+            "ONBOARD_REDIS_URL": self.place.redis, "ONBOARD_LOG_LEVEL": "warn", "ONBOARD_ADMIN_LISTEN": "127.0.0.1:0"}
+
+
+def start(bench):
+    if not bench.venv:
+        raise servers.ServerError("consumers are drained by the peer's drain.py: PEER=DIR names the peer")
+    sides = []
+    if bench.with_ours:
+        place = bench.place("drain_ours")
+        ours.migrate(place)
+        subprocess.run([os.path.join(ours.BIN, "onboardctl"), "topology", "declare"], check=True,
+                       env=os.environ | {"ONBOARD_RABBITMQ_URL": place.rabbitmq}, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL)
+        sides.append(Side("ours", place))
+    place = bench.place("drain_peer")
+    bench.start_peer(place).stop()  # it has declared its queues
+    sides.append(Side("peer", place))
+    yield sides
+
+
+class Drain:
+    """One queue drained: events/s, processor seconds for 1,000, private dirty memory at its most."""
+
+    def __init__(self, bench, side, consumer, count, env=None):
+        queue, watch = ABOUT[consumer][:2]
+        side.place.purge()
+        with servers.Redis(side.place.redis) as kv:
+            kv.ask("FLUSHDB")
+        words = [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "drain.py"), "--queue", queue,
+                 "--watch", *watch, "-n", str(count), "--first-id", str(time.time_ns() // 1000 % 10**15), "--",
+                 *side.command(bench, consumer)]
+        with open(os.path.join(frame.LOGS, f"drain-{side.name}-{consumer}.log"), "ab") as log:
+            self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, text=True,
+                                            stdout=subprocess.PIPE, stderr=log, env=side.env() | (env or {}))
+        self.private = 0.0
+        watcher = threading.Thread(target=self._watch, daemon=True)
+        watcher.start()
+        try:
+            out, _ = self.process.communicate(timeout=400)
+        except BaseException:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            raise
+        watcher.join(5)
+        lines = [line for line in out.splitlines() if line.startswith("{")]
+        if self.process.returncode != 0 or not lines:
+            raise servers.ServerError(f"drain.py of {side.name}, {consumer}: exit {self.process.returncode}")
+        found = json.loads(lines[-1])
+        self.rate, self.cpu = found["events_per_s"], found["cpu_s_per_1000"]["consumer"]
+        frame.say(f"  {side.name}, {consumer}: {self.rate}/s, {self.private:.1f} MiB private dirty")
+
+    def _watch(self):
+        while self.process.poll() is None:
+            below = [pid for pid in procs.family([self.process.pid]) if pid != self.process.pid]
+            if below:
+                self.private = max(self.private, procs.memory_mib(below)[0])
+            time.sleep(0.2)
+
+
+def drained(consumer):
+    def part(bench, sides):
+        _, _, limit_words, per_event, goal, aim = ABOUT[consumer]
+        limits = []
+
+        def measure(side):
+            if side is sides[0] and (one := bench.limit(*limit_words)):
+                limits.append(one.rate / per_event)
+            return Drain(bench, side, consumer, COUNT)
+
+        found = bench.interleave(sides, measure)
+        of = {side.name: found[side] for side in sides}
+        value = lambda what: {name: [what(one) for one in of.get(name, [])] for name in ("ours", "peer")}
+        rows = [
+            Row(f"{consumer}, drained, batched peer", "/s", **value(lambda o: o.rate), limit=limits or None,
+                goal=f">= {goal}x (aim {aim}x)", met=lambda row: row.ratio >= goal),
+            Row(f"{consumer} memory, private dirty", "MiB", **value(lambda o: o.private), more=False,
+                goal=f"<= {MEMORY_GOAL}", met=lambda row: row.ours <= MEMORY_GOAL),
+            Row(f"{consumer} CPU per 1,000 events", "s", **value(lambda o: o.cpu), more=False),
+        ]
+        with bench.guard(f"the peer, {consumer}, one at a time"):
+            one = Drain(bench, sides[-1], consumer, COUNT_ONE, {"PEER_BATCH": "1", "PEER_PREFETCH": "100"})
+            rows.append(Row(f"{consumer}, peer one at a time", "/s", ours=[o.rate for o in of.get("ours", [])],
+                            peer=[one.rate], goal="", note="ours batched, the course's way beside it"))
+        return rows
+    return part
+
+
+PARTS = {name: drained(name) for name in ABOUT}
