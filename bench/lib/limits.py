@@ -41,7 +41,9 @@ class Limits:
         self.source, self.built = source, set()
         self.env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
         self.env |= {"POSTGRES_URL": place.postgres, "RABBITMQ_URL": place.rabbitmq, "MONGO_URL": place.mongo_server,
-                     "MONGO_DB": place.name, "REDIS_URL": place.redis}
+                     "MONGO_DB": place.name,
+                     # redis_limit gives no password: open_redis takes it away meanwhile
+                     "REDIS_URL": re.sub(r"//[^@/]*@", "//", place.redis)}
 
     def build(self, program):
         if program in self.built:
