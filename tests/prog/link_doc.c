@@ -179,6 +179,48 @@ bulk(void **state)
 	ok(doc_find_one(d, mem, "bulk", one_i64("_id", 100), &v, &e), &e);
 }
 
+/* Replacing: all else of the document goes; one that does not fit the selector is a duplicate. */
+static void
+replacing(void **state)
+{
+	struct doc_bulk *b = doc_bulk_new(mem, "replaced");
+	const struct doc_item *items;
+	struct doc_body *body = doc_new(mem);
+	struct doc_view v;
+	struct err e = ERR_INIT;
+	int64_t n = 0;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		doc_clear(body);
+		doc_add_i64(body, "_id", i);
+		doc_add_i64(body, "n", i);
+		doc_add_string(body, "text", "old");
+		ok(doc_bulk_insert(b, body, &e), &e);
+	}
+	ok(doc_bulk_run(d, b, &items, &e), &e);
+	b = doc_bulk_new(mem, "replaced");
+	for (int i = 0; i < 3; i++) { /* 0 is replaced, 1 does not fit, 2 is new */
+		struct doc_body *which = doc_new(mem);
+
+		doc_add_i64(which, "_id", i);
+		doc_add_i64(which, "n", 0);
+		doc_clear(body);
+		doc_add_i64(body, "_id", i);
+		doc_add_i64(body, "gone", 7);
+		ok(doc_bulk_replace_one(b, which, body, true, &e), &e);
+	}
+	ok(doc_bulk_run(d, b, &items, &e), &e);
+	assert_int_equal(items[0].fate, DOC_DONE);
+	assert_int_equal(items[1].fate, DOC_DUPLICATE);
+	assert_int_equal(items[2].fate, DOC_DONE);
+	for (int i = 0; i < 3; i += 2) {
+		ok(doc_find_one(d, mem, "replaced", one_i64("_id", i), &v, &e), &e);
+		assert_int_equal(doc_count_members(&v), 2);
+		assert_true(doc_get_i64(&v, "gone", &n) && n == 7);
+	}
+}
+
 /* What a producer may put into a payload. */
 static void
 odd_names(void **state)
@@ -313,6 +355,7 @@ main(void)
 		cmocka_unit_test(single_writes),
 		cmocka_unit_test(version_guard),
 		cmocka_unit_test(bulk),
+		cmocka_unit_test(replacing),
 		cmocka_unit_test(odd_names),
 		cmocka_unit_test(finding),
 		cmocka_unit_test(indexes),

@@ -110,9 +110,12 @@ doc_bulk_insert(struct doc_bulk *b, const struct doc_body *document, struct err 
 	return added(b, p, doc.len, good, &why, e);
 }
 
-int
-doc_bulk_update_one(struct doc_bulk *b, const struct doc_body *selector,
-	const struct doc_body *update, bool upsert, struct err *e)
+typedef bool change_fn(mongoc_bulk_operation_t *, const bson_t *, const bson_t *, const bson_t *,
+	bson_error_t *);
+
+static int
+change(struct doc_bulk *b, const struct doc_body *selector, const struct doc_body *document,
+	bool upsert, change_fn *fn, struct err *e)
 {
 	bson_error_t why = { 0 };
 	struct part *p;
@@ -120,14 +123,28 @@ doc_bulk_update_one(struct doc_bulk *b, const struct doc_body *selector,
 	size_t bytes;
 	bool good;
 
-	if (doc_bson(selector, &which, e) || doc_bson(update, &what, e))
+	if (doc_bson(selector, &which, e) || doc_bson(document, &what, e))
 		return -1;
 	bytes = which.len + what.len + 64;
 	if (!(p = part_for(b, UPDATES, bytes, e)))
 		return -1;
-	good = mongoc_bulk_operation_update_one_with_opts(p->bulk, &which, &what,
-		upsert ? &b->upsert : &b->plain, &why);
+	good = fn(p->bulk, &which, &what, upsert ? &b->upsert : &b->plain, &why);
 	return added(b, p, bytes, good, &why, e);
+}
+
+int
+doc_bulk_update_one(struct doc_bulk *b, const struct doc_body *selector,
+	const struct doc_body *update, bool upsert, struct err *e)
+{
+	return change(b, selector, update, upsert, mongoc_bulk_operation_update_one_with_opts, e);
+}
+
+int
+doc_bulk_replace_one(struct doc_bulk *b, const struct doc_body *selector,
+	const struct doc_body *document, bool upsert, struct err *e)
+{
+	return change(b, selector, document, upsert, mongoc_bulk_operation_replace_one_with_opts,
+		e);
 }
 
 int

@@ -37,6 +37,9 @@ struct doc_bulk *doc_bulk_new(struct arena *mem, const char *collection);
 int doc_bulk_insert(struct doc_bulk *b, const struct doc_body *document, struct err *e) MUST_CHECK;
 int doc_bulk_update_one(struct doc_bulk *b, const struct doc_body *selector,
 	const struct doc_body *update, bool upsert, struct err *e) MUST_CHECK;
+/* document stands in the place of all that was there; the _id stays. Counts as an update. */
+int doc_bulk_replace_one(struct doc_bulk *b, const struct doc_body *selector,
+	const struct doc_body *document, bool upsert, struct err *e) MUST_CHECK;
 int doc_bulk_delete_one(struct doc_bulk *b, const struct doc_body *selector, struct err *e)
 	MUST_CHECK;
 size_t doc_bulk_count(const struct doc_bulk *b);
