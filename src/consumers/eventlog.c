@@ -7,7 +7,7 @@
 #include "eventlog_forget.h"
 #include "link/doc_bulk.h"
 #include "run/consumer.h"
-#include "run/event_indexes.h"
+#include "run/doc_indexes.h"
 
 #include "base/clock.h"
 
@@ -15,7 +15,7 @@ static int
 start(struct consumer *c, void *state, struct err *e)
 {
 	(void)state;
-	return event_indexes_make(consumer_doc(c), e);
+	return doc_indexes_make(consumer_doc(c), EVENT_COLLECTION, e);
 }
 
 static void

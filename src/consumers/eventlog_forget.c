@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "link/doc.h"
-#include "run/event_indexes.h"
+#include "run/doc_indexes.h"
 
 static int
 strip(struct consumer *c, struct arena *mem, int64_t user_id, struct err *e)

@@ -12,7 +12,7 @@
 #include "link/doc.h"
 #include "link/kv.h"
 #include "link/sql.h"
-#include "run/event_indexes.h"
+#include "run/doc_indexes.h"
 
 #define POSTGRES_OLDEST 150000
 #define ARENA_MAX (8 << 20)
@@ -164,6 +164,22 @@ redis(struct doctor *d)
 	kv_close(k);
 }
 
+/* -1: unusable */
+static int
+indexes(struct doctor *d, struct doc *doc, const char *collection, const char *daemon,
+	struct err *e)
+{
+	const char *missing;
+	char text[160], fix[96];
+
+	if (doc_indexes_missing(doc, d->mem, collection, &missing, e))
+		return -1;
+	snprintf(text, sizeof text, "%s: %s", collection, *missing ? missing : "whole");
+	snprintf(fix, sizeof fix, "missing: %s makes them when it starts", daemon);
+	finding(d, *missing ? CTL_MARK_BAD : CTL_MARK_OK, "indexes", text, *missing ? fix : NULL);
+	return 0;
+}
+
 static void
 mongo(struct doctor *d)
 {
@@ -172,17 +188,15 @@ mongo(struct doctor *d)
 		doc_open(&(struct doc_options){ .url = conf_string(d->ctl->conf, "mongo", "url"),
 				 .application = "onboardctl" },
 			&e);
-	const char *missing = "";
 	char version[32];
 
-	if (!doc || doc_version(doc, version, &e) ||
-		event_indexes_missing(doc, d->mem, &missing, &e)) {
+	if (!doc || doc_version(doc, version, &e)) {
 		unusable(d, "mongo", &e);
 	} else {
 		finding(d, CTL_MARK_OK, "mongo", version, NULL);
-		finding(d, *missing ? CTL_MARK_BAD : CTL_MARK_OK, "indexes",
-			*missing ? missing : "whole",
-			*missing ? "missing: onboard-eventlog makes them when it starts" : NULL);
+		if (indexes(d, doc, EVENT_COLLECTION, "onboard-eventlog", &e) ||
+			indexes(d, doc, USER_COLLECTION, "onboard-segments", &e))
+			unusable(d, "mongo", &e);
 	}
 	doc_close(doc);
 }

@@ -45,11 +45,13 @@ class Vhost:
 def test_doctor_finds_all_well():
     assert ctl("db", "migrate", "up")[0] == 0 and ctl("topology", "declare")[0] == 0
     code, found = findings("doctor")
-    missing = [f for f in found if f["subject"] == "indexes"]
-    if missing[0]["state"] == "bad":  # no event log has run on this database yet
-        assert code == 1 and "geo.coordinates_2dsphere" in missing[0]["text"] and "onboard-eventlog" in missing[0]["fix"]
-    with Daemon("bin/onboard-eventlog") as eventlog:
+    for collection, name in (("events", "geo.coordinates_2dsphere"), ("users", "email_1")):
+        one = next(f for f in found if f["text"].startswith(f"{collection}: "))
+        if one["state"] == "bad":  # no consumer has run on this database yet
+            assert code == 1 and name in one["text"] and "onboard-" in one["fix"], one
+    with Daemon("bin/onboard-eventlog") as eventlog, Daemon("bin/onboard-segments") as segments:
         eventlog.wait_ready()
+        segments.wait_ready()
     code, found = findings("doctor")
     assert code == 0 and all(f["state"] == "ok" for f in found), found
     assert {f["subject"] for f in found} >= {"postgres", "schema", "rabbitmq", "topology", "mongo", "redis"}, found

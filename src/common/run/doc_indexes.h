@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* The indexes of MongoDB's `events`: made by onboard-eventlog, looked after by onboardctl doctor. */
+/*
+ * MongoDB's collections and their indexes, in one table: made by the consumer
+ * that writes the collection, looked after by onboardctl doctor.
+ */
 #pragma once
 
 #include "base/arena.h"
 #include "base/err.h"
 #include "link/doc.h"
 
-#define EVENT_COLLECTION "events"
+#define EVENT_COLLECTION "events" /* onboard-eventlog */
+#define USER_COLLECTION "users"   /* onboard-segments */
 
-int event_indexes_make(struct doc *d, struct err *e) MUST_CHECK;
+int doc_indexes_make(struct doc *d, const char *collection, struct err *e) MUST_CHECK;
 /* The names of those that are not there, with commas between; "" when none is missing. mem's. */
-int event_indexes_missing(struct doc *d, struct arena *mem, const char **names, struct err *e)
-	MUST_CHECK;
+int doc_indexes_missing(struct doc *d, struct arena *mem, const char *collection,
+	const char **names, struct err *e) MUST_CHECK;

@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: MIT */
+#include "segments_picks.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "link/kv.h"
+
+#define KEY_SIZE 48
+#define TTL_S "3600"
+#define ITEMS_LAST "9" /* of ten */
+#define TEXT_MAX (64u << 10)
+#define MEMBER_MAX 256 /* a longer one is no product's id */
+
+/* Redis writes a score as JSON does, but for what is no number there. */
+static bool
+score_sane(const char *text)
+{
+	return *text && strspn(text, "+-.0123456789e") == strlen(text);
+}
+
+/* The answer behind the user's number, the same for everybody who is new. */
+static void
+tail_make(struct buf *out, const struct kv_reply *popular)
+{
+	size_t items = 0;
+
+	buf_add_text(out, ",\"items\":[");
+	for (size_t i = 0; popular->type == KV_ARRAY && i + 1 < popular->count; i += 2) {
+		struct kv_reply id = kv_reply_at(popular, i), score = kv_reply_at(popular, i + 1);
+
+		if (id.type != KV_TEXT || score.type != KV_TEXT || id.length > MEMBER_MAX ||
+			!score_sane(score.text))
+			continue;
+		buf_add_text(out, items++ ? ",{\"product_id\":" : "{\"product_id\":");
+		buf_add_json_string(out, id.text, id.length);
+		buf_add_text(out, ",\"name\":null,\"score\":");
+		buf_add_text(out, score.text);
+		buf_add_text(out, ",\"reason\":\"popular\"}");
+	}
+	buf_add_text(out, "],\"cached\":true}");
+}
+
+static int
+popular_read(struct consumer *c, struct batch *b, struct buf *tail, struct err *e)
+{
+	const char *const argv[] = { "ZREVRANGE", "trending:products", "0", ITEMS_LAST,
+		"WITHSCORES" };
+	struct kv_reply popular = { .type = KV_NIL };
+
+	if (kv_run(consumer_kv(c), b->mem, ARRAY_LEN(argv), argv, NULL, &popular, e)) {
+		if (e->kind == ERR_AWAY)
+			return -1;
+		log_warn("no popular products", LOG_E(e)); /* nobody's signup waits for that */
+		*e = ERR_INIT;
+		popular = (struct kv_reply){ .type = KV_NIL };
+	}
+	tail_make(tail, &popular);
+	return buf_failed(tail) ? err_set(e, ERR_LIMIT, "the popular products are too long") : 0;
+}
+
+/* NX: what was worked out for this user since stays. */
+static int
+greet(struct kv *kv, int64_t user_id, const struct buf *tail, struct buf *text, struct err *e)
+{
+	char key[KEY_SIZE];
+	const char *const argv[] = { "SET", key, NULL, "EX", TTL_S, "NX" };
+	const char *words[ARRAY_LEN(argv)];
+	size_t lengths[ARRAY_LEN(argv)];
+
+	snprintf(key, sizeof key, "recommendations:user:%" PRId64, user_id);
+	buf_clear(text);
+	buf_add_text(text, "{\"user_id\":");
+	buf_add_i64(text, user_id);
+	buf_add(text, buf_text(tail), tail->length);
+	for (size_t i = 0; i < ARRAY_LEN(argv); i++) {
+		words[i] = argv[i] ? argv[i] : buf_text(text);
+		lengths[i] = argv[i] ? strlen(argv[i]) : text->length;
+	}
+	return kv_add(kv, ARRAY_LEN(words), words, lengths, e);
+}
+
+static int
+forget(struct kv *kv, int64_t user_id, struct err *e)
+{
+	char picks[KEY_SIZE], personal[KEY_SIZE];
+	const char *const argv[] = { "DEL", picks, personal };
+
+	snprintf(picks, sizeof picks, "recommendations:user:%" PRId64, user_id);
+	snprintf(personal, sizeof personal, "personalized:user:%" PRId64, user_id);
+	return kv_add(kv, ARRAY_LEN(argv), argv, NULL, e);
+}
+
+static int
+pipeline_run(struct kv *kv, struct arena *mem, struct err *e)
+{
+	size_t n = kv_added(kv);
+	struct kv_reply *replies = arena_alloc(mem, (n + 1) * sizeof *replies);
+
+	must(replies);
+	if (n > 0 && kv_flush(kv, mem, replies, n, e))
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (kv_check(&replies[i], e))
+			return -1;
+	return 0;
+}
+
+int
+segments_picks_write(struct consumer *c, struct batch *b, const struct user *users, size_t n,
+	struct err *e)
+{
+	struct kv *kv = consumer_kv(c);
+	struct buf tail, text;
+	bool any = false;
+	int rc = 0;
+
+	buf_init(&tail, TEXT_MAX);
+	buf_init(&text, TEXT_MAX + 64);
+	for (size_t i = 0; i < n && !any; i++)
+		any = users[i].created;
+	if (any)
+		rc = popular_read(c, b, &tail, e);
+	for (size_t i = 0; i < n && rc == 0; i++) {
+		const struct user *u = &users[i];
+
+		if (u->out != OUT_DONE)
+			continue;
+		if (u->gone || u->newest->kind == EVENT_DELETED)
+			rc = forget(kv, u->id, e);
+		else if (u->created)
+			rc = greet(kv, u->id, &tail, &text, e);
+	}
+	if (rc == 0)
+		rc = pipeline_run(kv, b->mem, e);
+	if (rc)
+		kv_forget(kv);
+	buf_fini(&tail);
+	buf_fini(&text);
+	return rc;
+}
