@@ -21,6 +21,7 @@ COUNT, COUNT_ONE = int(os.environ.get("EVENTS", 100_000)), 20_000
 ABOUT = {  # queue, what drain.py watches, the limit's words, its rate in events, goal, aim
     "eventlog": ("user_data_queue", ["mongo", "--collection", "events"], ("mongo_limit", "insert", COUNT, 500), 1, 2.5, 3),
     "cache": ("user_cache_queue", ["redis"], ("redis_limit", 2 * COUNT, 500, 2), 2, 6, 8),
+    "segments": ("user_segment_queue", ["mongo", "--collection", "users"], ("mongo_limit", "upsert", COUNT, 500), 1, 1.5, 1.75),
 }
 MEMORY_GOAL = 6
 

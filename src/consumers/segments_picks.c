@@ -13,7 +13,7 @@
 #define TTL_S "3600"
 #define ITEMS_LAST "9" /* of ten */
 #define TEXT_MAX (64u << 10)
-#define MEMBER_MAX 256 /* a longer one is no product's id */
+#define MEMBER_MAX 128 /* a longer one is no product's id */
 
 /* Redis writes a score as JSON does, but for what is no number there. */
 static bool

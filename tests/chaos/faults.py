@@ -3,7 +3,7 @@
 generator; it returns what mends it, after `hold` seconds."""
 import signal
 
-CONSUMERS = ("eventlog", "cache")
+CONSUMERS = ("eventlog", "cache", "segments")
 HOLD = (1.0, 6.0)   # seconds that a fault lasts
 
 
@@ -116,6 +116,7 @@ SCENARIOS = {
        for word, how in (("kill", signal.SIGKILL), ("term", signal.SIGTERM))},
     "mongo-away-eventlog-kill": both(stall("mongo", cut=True), consumer("eventlog", signal.SIGKILL)),
     "mongo-away-eventlog-term": both(server("mongo", "freeze"), consumer("eventlog", signal.SIGTERM)),
+    "redis-away-segments-kill": both(stall("redis", cut=True), consumer("segments", signal.SIGKILL)),
     "redis-away-cache-kill": both(stall("redis", cut=True), consumer("cache", signal.SIGKILL)),
     "broker-away-api-kill": both(server("rabbitmq", "stop"), api(signal.SIGKILL)),
     "broker-stall-api-term": both(stall("rabbitmq", cut=True), api(signal.SIGTERM)),

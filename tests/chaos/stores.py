@@ -229,6 +229,39 @@ class Profiles(Store):
                 yield "another's profile", f"{name} id {user}"
 
 
+class States(Store):
+    """What onboard-segments has written, for each user."""
+    name = "states"
+
+    def _documents(self):
+        import pymongo  # the ledger's own tests do without
+        return pymongo.MongoClient(self.place.mongo, serverSelectionTimeoutMS=10000)[self.place.name]["users"]
+
+    def start(self):
+        self._documents().delete_many({})  # its index stays
+
+    def settled(self, sql):
+        return self._documents().count_documents({}) >= sql.number("SELECT count(*) FROM users")
+
+    def read(self, sql):
+        self.users = {int(line.split("|")[0]): line for line in sql.ask("SELECT id, username, email FROM users")}
+        self.found = {one["_id"]: one for one in self._documents().find({})}
+
+    def size(self):
+        return len(self.found)
+
+    def faults(self, book):
+        for user, line in self.users.items():
+            if user not in self.found:
+                yield "lost: no state", line
+            elif "|".join(str(self.found[user].get(field)) for field in ("_id", "username", "email")) != line:
+                yield "another's state", line
+            elif self.found[user].get("segment") != "new_user":
+                yield "a state without a segment", line
+        for user in self.found.keys() - self.users.keys():
+            yield "state without user", str(user)
+
+
 class Dead(Store):
     """No fault of a server is an event's fault."""
     name = "dead"
@@ -246,7 +279,7 @@ class Dead(Store):
 
 
 OF_SIGNUPS = [Users, Outbox, Unpublished, Queue]
-STORES = OF_SIGNUPS + [Documents, Profiles, Dead]
+STORES = OF_SIGNUPS + [Documents, Profiles, States, Dead]
 
 
 class Book:

@@ -12,7 +12,7 @@ import tap
 
 FAULTS = (("api-kill", 0.5), ("postgres-freeze", 4), ("rabbitmq-stop", 1), ("postgres-reset", 0),
           ("rabbitmq-reset", 0), ("point-committed-kill", 2), ("eventlog-kill", 0.5), ("mongo-freeze", 3),
-          ("cache-term", 0.5), ("redis-cut", 2))
+          ("cache-term", 0.5), ("redis-cut", 2), ("segments-kill", 0.5))
 
 
 def test_nothing_is_lost_or_doubled():

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""onboard-eventlog and onboard-cache while their servers go and come under load: nothing in the DLQ,
+"""onboard-eventlog, onboard-cache and onboard-segments while their servers go and come under load: nothing in the DLQ,
 nothing lost, /ready tells the truth, and all goes on by itself."""
 import contextlib
 import os
@@ -64,7 +64,39 @@ class Cache:
         self.kv.flushdb()
 
 
-KINDS = [EventLog(), Cache()]
+class Segments:
+    """A document and recommendations for each user, whichever of its two stores goes."""
+    program, queue = "onboard-segments", "user_segment_queue"
+
+    def __init__(self, pipe, server):
+        self.pipe, self.server, self.variable = pipe, server, f"ONBOARD_{server.upper()}_URL"
+        self.users = pipe.mongo[pipe.place.name]["users"]
+        self.kv = redis.Redis.from_url(pipe.place.redis)
+
+    @classmethod
+    def both(cls):
+        pipe = Pipeline(f"faults_segments_{os.getpid()}", 10)
+        pipe.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "segments"
+        return [cls(pipe, "mongo"), cls(pipe, "redis")]
+
+    def make(self, n):
+        return user_event("created", FIRST_USER + n)
+
+    def missing(self, sent):
+        users = {d["_id"] for d in self.users.find({"segment": "new_user", "profile_score": 50}, {"_id": 1})}
+        ids = [e["payload"]["user_id"] for e in sent]
+        keys = [self.kv.exists(*(f"recommendations:user:{one}" for one in ids[at:at + 1000])) for at in range(0, len(ids), 1000)]
+        return [one for one in ids if one not in users] or (sum(keys) < len(ids) and ["recommendations"])
+
+    def forget(self):
+        self.users.delete_many({})
+        self.kv.flushdb()
+
+
+SEGMENTS = Segments.both()
+KINDS = [EventLog(), Cache()]       # where it is the runtime that counts
+HANDLERS = [*KINDS, SEGMENTS[0]]    # where the handler does
+STORES = [*HANDLERS, SEGMENTS[1]]   # and each of its stores
 
 
 def start(kind, **env):
@@ -112,12 +144,12 @@ def store_goes_and_comes(kind, harm, mend, held=AWAY_S, **env):
 
 
 def test_store_stopped():
-    for kind in KINDS:
+    for kind in STORES:
         store_goes_and_comes(kind, lambda k=kind: stack("ctl", "stop", k.server), lambda k=kind: stack("ctl", "start", k.server))
 
 
 def test_store_frozen():
-    for kind in KINDS:
+    for kind in STORES:
         store_goes_and_comes(kind, lambda k=kind: stack("ctl", "freeze", k.server), lambda k=kind: stack("ctl", "thaw", k.server))
 
 
@@ -220,7 +252,7 @@ def test_broker_stopped_and_started():
 
 
 def test_killed_3_times():
-    for kind in KINDS:
+    for kind in HANDLERS:
         with Load(kind.pipe, kind.make, RATE) as load:
             for _ in range(3):
                 with start(kind) as daemon:
@@ -235,11 +267,12 @@ def test_killed_3_times():
 
 
 def test_sigterm_under_load_hands_nothing_back():
-    for kind in KINDS:
+    for kind in HANDLERS:
         last = ""
         with Load(kind.pipe, kind.make, RATE) as load:
             for _ in range(4):
-                with start(kind) as daemon:
+                # a window that fills in time on a slow machine too
+                with start(kind, ONBOARD_CONSUMER_PREFETCH="256") as daemon:
                     daemon.wait_ready()
                     wait_until(lambda d=daemon: metric(d, "onboard_consumer_deliveries_total") > 300, 20, "it works")
                     time.sleep(0.2)
@@ -274,7 +307,7 @@ def test_a_queue_that_is_deleted_is_declared_again():
 
 
 def test_cleaning_up():
-    for kind in KINDS:
+    for kind in HANDLERS:
         kind.pipe.close()
 
 

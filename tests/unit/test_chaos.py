@@ -87,6 +87,13 @@ def test_what_the_consumers_stores_say():
     profiles.users = {1: "ann", 2: "bob", 3: "eve"}
     profiles.found = {1: {"id": 1, "username": "ann"}, 2: {"id": 2, "username": "eve"}}
     assert sorted(what for what, _ in profiles.faults(book)) == ["another's profile", "lost: no profile"]
+    states = stores.States(None)
+    states.users = {1: "1|ann|a@example.org", 2: "2|bob|b@example.org", 3: "3|eve|e@example.org", 4: "4|kim|k@example.org"}
+    states.found = {1: {"_id": 1, "username": "ann", "email": "a@example.org", "segment": "new_user"},
+                    2: {"_id": 2, "username": "bob", "email": "a@example.org", "segment": "new_user"},
+                    4: {"_id": 4, "username": "kim", "email": "k@example.org"}, 9: {"_id": 9}}
+    assert sorted(what for what, _ in states.faults(book)) == [
+        "a state without a segment", "another's state", "lost: no state", "state without user"]
     dead.count = 1
     assert [what for what, _ in dead.faults(book)] == ["dead letters"]
 
