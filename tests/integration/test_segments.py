@@ -144,6 +144,7 @@ def test_changes_by_version():
         # one who does not count versions: each of them is 1, the last one stands
         plain = user_event("updated", other := next(numbers), "plain1")
         PIPE.publish(user_event("created", other, "plain0"))
+        done(daemon, 5)
         del plain["payload"]["version"]
         PIPE.publish(plain)
         done(daemon, 6)
