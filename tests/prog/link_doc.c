@@ -254,6 +254,35 @@ odd_names(void **state)
 	}
 }
 
+/* Enough inserts for two commands: each item has its own fate, in order, whichever took it. */
+static void
+two_commands(void **state)
+{
+	enum { COUNT = 501 };
+	const struct doc_item *items;
+	struct doc_body *body = doc_new(mem);
+	struct err e = ERR_INIT;
+	int64_t n;
+
+	(void)state;
+	for (int step = 7; step > 0; step -= 6) { /* each seventh, then all */
+		struct doc_bulk *b = doc_bulk_new(mem, "two");
+		size_t at = 0;
+
+		for (int i = 0; i < COUNT; i += step) {
+			doc_clear(body);
+			doc_add_i64(body, "_id", i);
+			ok(doc_bulk_insert(b, body, &e), &e);
+		}
+		ok(doc_bulk_run(d, b, &items, &e), &e);
+		for (int i = 0; i < COUNT; i += step, at++)
+			assert_int_equal(items[at].fate,
+				step == 1 && i % 7 == 0 ? DOC_DUPLICATE : DOC_DONE);
+	}
+	ok(doc_count(d, "two", NULL, &n, &e), &e);
+	assert_int_equal(n, COUNT);
+}
+
 static void
 finding(void **state)
 {
@@ -356,6 +385,7 @@ main(void)
 		cmocka_unit_test(version_guard),
 		cmocka_unit_test(bulk),
 		cmocka_unit_test(replacing),
+		cmocka_unit_test(two_commands),
 		cmocka_unit_test(odd_names),
 		cmocka_unit_test(finding),
 		cmocka_unit_test(indexes),

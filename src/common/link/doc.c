@@ -8,8 +8,6 @@
 #include "base/clock.h"
 #include "base/url.h"
 
-#define CALL_ALL_MS 4500
-
 struct doc {
 	struct link link;
 	mongoc_client_pool_t *pool;

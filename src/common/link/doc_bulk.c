@@ -4,12 +4,20 @@
  * one command: the driver reports the first write error even when a later
  * command of the same operation was lost, so with more than one it could not
  * be told what was done.
+ *
+ * Many inserts are two commands on two connections at once, since a server
+ * works on one command with one processor.
  */
 #include "link/doc_bulk.h"
 
+#include <pthread.h>
+
+#include "base/clock.h"
 #include "link/doc_own.h"
 
-enum { INSERTS, UPDATES, DELETES, KINDS };
+enum { INSERTS, INSERTS_BESIDE, UPDATES, DELETES, KINDS };
+
+#define ALONE_MAX 64 /* fewer inserts are not worth a second command */
 
 struct part {
 	mongoc_bulk_operation_t *bulk; /* NULL: none of the kind */
@@ -96,6 +104,14 @@ added(struct doc_bulk *b, struct part *p, size_t bytes, bool good, const bson_er
 	return 0;
 }
 
+static int
+inserts_shorter(const struct doc_bulk *b)
+{
+	if (!b || b->parts[INSERTS].count < ALONE_MAX)
+		return INSERTS;
+	return b->parts[INSERTS_BESIDE].count < b->parts[INSERTS].count ? INSERTS_BESIDE : INSERTS;
+}
+
 int
 doc_bulk_insert(struct doc_bulk *b, const struct doc_body *document, struct err *e)
 {
@@ -104,7 +120,7 @@ doc_bulk_insert(struct doc_bulk *b, const struct doc_body *document, struct err 
 	bson_t doc;
 	bool good;
 
-	if (doc_bson(document, &doc, e) || !(p = part_for(b, INSERTS, doc.len, e)))
+	if (doc_bson(document, &doc, e) || !(p = part_for(b, inserts_shorter(b), doc.len, e)))
 		return -1;
 	good = mongoc_bulk_operation_insert_with_opts(p->bulk, &doc, &b->plain, &why);
 	return added(b, p, doc.len, good, &why, e);
@@ -235,7 +251,7 @@ answered(struct doc_bulk *b, const struct part *p, const bson_t *reply, bool goo
 		bson_set_error(error, MONGOC_ERROR_WRITE_CONCERN, 64, "not confirmed as asked");
 		return false;
 	}
-	if (kind == INSERTS &&
+	if (kind <= INSERTS_BESIDE &&
 		(!doc_get_i64(&r, "nInserted", &inserted) || (size_t)inserted + n != p->count)) {
 		bson_set_error(error, MONGOC_ERROR_PROTOCOL, 0, "not every insert was answered");
 		return false;
@@ -243,11 +259,67 @@ answered(struct doc_bulk *b, const struct part *p, const bson_t *reply, bool goo
 	return true;
 }
 
+/* One command, on a connection of its own. */
+struct run {
+	struct doc *d;
+	struct doc_bulk *b;
+	struct doc_call call;
+	bson_t reply;
+	struct err away; /* there was no connection */
+	bool began, good;
+	int kind;
+	int64_t until_ms; /* the run ends, however many commands it is */
+};
+
+static void
+run_part(struct run *r)
+{
+	mongoc_bulk_operation_t *bulk = r->b->parts[r->kind].bulk;
+
+	bson_init(&r->reply);
+	r->began = doc_call_begin(r->d, NULL, &r->call, &r->away) == 0;
+	if (!r->began)
+		return;
+	doc_deadline_set(r->until_ms);
+	mongoc_bulk_operation_set_client(bulk, r->call.client);
+	mongoc_bulk_operation_set_database(bulk, r->call.database);
+	mongoc_bulk_operation_set_collection(bulk, r->b->collection);
+	bson_destroy(&r->reply);
+	r->good = mongoc_bulk_operation_execute(bulk, &r->reply, &r->call.error) != 0;
+}
+
+static void *
+run_beside(void *p)
+{
+	run_part(p);
+	return NULL;
+}
+
+/* Reads what was answered; of the bulk's arena, so one after the other. */
+static int
+run_end(struct run *r, struct err *e)
+{
+	int rc = -1;
+
+	if (!r->began) {
+		if (e)
+			*e = r->away;
+	} else {
+		r->good = answered(r->b, &r->b->parts[r->kind], &r->reply, r->good, r->kind,
+			&r->call.error);
+		rc = doc_call_end(&r->call, r->good, e);
+	}
+	bson_destroy(&r->reply);
+	return rc;
+}
+
 int
 doc_bulk_run(struct doc *d, struct doc_bulk *b, const struct doc_item **items, struct err *e)
 {
-	struct doc_call c;
-	bool good = true;
+	int64_t until = clock_mono_ms() + CALL_ALL_MS;
+	pthread_t beside;
+	bool two = false;
+	int rc = 0;
 
 	*items = NULL;
 	if (!b)
@@ -257,23 +329,22 @@ doc_bulk_run(struct doc *d, struct doc_bulk *b, const struct doc_item **items, s
 	if (!b->items)
 		return err_set(e, ERR_LIMIT, "no room for the bulk's outcome");
 	*items = b->items;
-	if (b->count == 0)
-		return 0;
-	if (doc_call_begin(d, NULL, &c, e))
-		return -1;
-	b->ran = true;
-	for (int kind = 0; good && kind < KINDS; kind++) {
-		struct part *p = &b->parts[kind];
-		bson_t reply;
+	b->ran = b->count > 0;
+	for (int kind = 0; kind < KINDS && rc == 0; kind++) {
+		struct run first = { .d = d, .b = b, .kind = kind, .until_ms = until },
+			   second = first;
 
-		if (!p->bulk)
+		if (!b->parts[kind].bulk || (kind == INSERTS_BESIDE && two))
 			continue;
-		mongoc_bulk_operation_set_client(p->bulk, c.client);
-		mongoc_bulk_operation_set_database(p->bulk, c.database);
-		mongoc_bulk_operation_set_collection(p->bulk, b->collection);
-		good = mongoc_bulk_operation_execute(p->bulk, &reply, &c.error) != 0;
-		good = answered(b, p, &reply, good, kind, &c.error);
-		bson_destroy(&reply);
+		second.kind = INSERTS_BESIDE;
+		two = kind == INSERTS && b->parts[INSERTS_BESIDE].bulk &&
+			pthread_create(&beside, NULL, run_beside, &second) == 0;
+		run_part(&first);
+		if (two)
+			must(pthread_join(beside, NULL) == 0);
+		rc = run_end(&first, e);
+		if (two && run_end(&second, rc ? NULL : e))
+			rc = -1;
 	}
-	return doc_call_end(&c, good, e);
+	return rc;
 }

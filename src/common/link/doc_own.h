@@ -6,6 +6,8 @@
 
 #include "link/doc.h"
 
+#define CALL_ALL_MS 4500
+
 /* One call: a client of the pool, a deadline, and what became of it. */
 struct doc_call {
 	struct doc *d;

@@ -11,6 +11,8 @@
 
 #define EVENT_COLLECTION "events" /* onboard-eventlog */
 #define USER_COLLECTION "users"   /* onboard-segments */
+/* onboard-eventlog: {_id: user_id, at} of the deleted; kept, since an event may come back years later */
+#define FORGOTTEN_COLLECTION "forgotten_users"
 
 int doc_indexes_make(struct doc *d, const char *collection, struct err *e) MUST_CHECK;
 /* The names of those that are not there, with commas between; "" when none is missing. mem's. */
