@@ -60,6 +60,27 @@ consumer_conf(struct consumer *c)
 	return daemon_conf(c->daemon);
 }
 
+void
+consumer_depends(struct consumer *c, struct link *l)
+{
+	daemon_depends(c->daemon, l, true);
+}
+
+void
+consumer_metrics(struct consumer *c, struct metrics *m)
+{
+	daemon_metrics(c->daemon, m);
+}
+
+/* As configured, within the handler's own bound. */
+static size_t
+bounded(const struct conf *f, const char *key, size_t most)
+{
+	size_t n = (size_t)conf_int(f, "consumer", key);
+
+	return most && n > most ? most : n;
+}
+
 static int
 stores_open(struct consumer *c, const struct conf *f, const char *name, struct err *e)
 {
@@ -114,14 +135,15 @@ start(struct daemon *d, void *state, struct err *e)
 	must(c->place);
 	must(pthread_mutex_init(&c->lock, NULL) == 0);
 	c->state = must_calloc(1, program->state_size ? program->state_size : 1);
-	c->batch_max = (size_t)conf_int(f, "consumer", "batch");
-	c->prefetch = (size_t)conf_int(f, "consumer", "prefetch");
+	c->batch_max = bounded(f, "batch", program->batch_max);
+	c->prefetch = bounded(f, "prefetch", program->prefetch_max);
 	c->linger_ms = conf_int(f, "consumer", "linger");
 	c->check_every_ms = conf_int(f, "topology", "check_every");
 	c->topology_only = conf_string(f, "topology", "consumers");
 	metrics_open(c);
 	snprintf(name, sizeof name, "onboard-%s", program->name);
-	if (topology_list_check(c->topology_only, e) || stores_open(c, f, name, e))
+	if (topology_list_check(c->topology_only, e) || stores_open(c, f, name, e) ||
+		(program->open && program->open(c, c->state, e)))
 		return -1;
 	c->broker = consumer_broker_new(c, conf_string(f, "rabbitmq", "url"), name,
 		(unsigned)(conf_int(f, "rabbitmq", "heartbeat") / 1000), e);
@@ -158,6 +180,15 @@ on_drain_look(void *arg)
 		daemon_drained(c->daemon);
 	else
 		loop_timer_set(c->drain_look, LOOK_MS);
+}
+
+static void
+reload(void *state, const struct conf *now)
+{
+	struct consumer *c = state;
+
+	if (program->reload)
+		program->reload(c->state, now);
 }
 
 static void
@@ -202,7 +233,9 @@ consumer_main(int argc, char **argv, const struct handler *h)
 		.summary = h->summary,
 		.admin_port = h->admin_port,
 		.state_size = sizeof(struct consumer),
+		.check = h->check,
 		.start = start,
+		.reload = reload,
 		.ready = ready,
 		.alive = alive,
 		.drain = drain,

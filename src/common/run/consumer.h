@@ -28,6 +28,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,6 +46,7 @@ struct delivery {
 	enum outcome out;
 	const char *why; /* of RETRY and REJECT: b->mem's or a constant; no address in it */
 	bool test;       /* header x-test */
+	bool last;       /* no retry is left: RETRY is its end */
 };
 
 struct batch {
@@ -58,6 +60,7 @@ enum { NEED_DOC = 1, NEED_KV = 2, NEED_SQL = 4 };
 struct consumer;
 struct doc;
 struct kv;
+struct link;
 struct metrics;
 struct sql;
 
@@ -65,8 +68,17 @@ struct handler {
 	const char *name;    /* as in the topology: "eventlog"; the daemon is onboard-NAME */
 	const char *summary; /* for --help */
 	unsigned short admin_port;
-	unsigned needs; /* NEED_...: stores that must be there */
+	unsigned needs;                 /* NEED_...: stores that must be there */
+	size_t batch_max, prefetch_max; /* whatever is configured; 0: no bound of its own */
 	size_t state_size;
+	/* As in struct daemon_def: of the configuration, what the keys' types don't say. */
+	int (*check)(const struct conf *conf, struct err *e);
+	/* Once, in the main thread: what it needs beside those stores, its links and metrics. */
+	int (*open)(struct consumer *c, void *state, struct err *e);
+	/* In the main thread, while handle() may run in its own. */
+	void (*reload)(void *state, const struct conf *now);
+	/* Beside those stores: ERR_AWAY while what it works on is. May be NULL. */
+	int (*probe)(struct consumer *c, void *state, struct err *e);
 	/* Before the first batch, and again until it succeeds: indexes and the like. May be NULL. */
 	int (*start)(struct consumer *c, void *state, struct err *e);
 	int (*handle)(struct consumer *c, void *state, struct batch *b, struct err *e);
@@ -80,5 +92,14 @@ struct doc *consumer_doc(struct consumer *c);
 struct kv *consumer_kv(struct consumer *c);
 struct sql *consumer_sql(struct consumer *c);
 const struct conf *consumer_conf(struct consumer *c);
+/* In open. */
+void consumer_depends(struct consumer *c, struct link *l);
+void consumer_metrics(struct consumer *c, struct metrics *m);
+/*
+ * In handle, where that may take long: waits, and says that progress is made.
+ * False, at once, when the daemon ends: what is not done by then is handed back
+ * by answering ERR_AWAY.
+ */
+bool consumer_wait(struct consumer *c, int64_t ms);
 /* e's text, kept in the batch. */
 const char *consumer_why(struct batch *b, const struct err *e);

@@ -78,6 +78,7 @@ struct consumer {
 	struct metric_cell *cells[CM_COUNT];
 	struct metric_cell *outcomes[8];
 	struct thread *io, *worker;
+	struct thread *self; /* the worker, as it knows itself */
 	size_t batch_max, prefetch;
 	int64_t linger_ms, check_every_ms;
 	const char *topology_only;

@@ -30,7 +30,25 @@ probe(struct consumer *c, struct err *e)
 		return -1;
 	if (c->kv && kv_ping(c->kv, e))
 		return -1;
-	return c->sql ? sql_ping(c->sql, e) : 0;
+	if (c->sql && sql_ping(c->sql, e))
+		return -1;
+	return c->handler->probe ? c->handler->probe(c, c->state, e) : 0;
+}
+
+bool
+consumer_wait(struct consumer *c, int64_t ms)
+{
+	int64_t until = clock_mono_ms() + ms, left = ms;
+
+	do {
+		thread_tick(c->self);
+		if (thread_stopping(c->self) || atomic_load(&c->draining))
+			return false;
+		if (left > 0)
+			thread_wait(c->self, left);
+		left = until - clock_mono_ms();
+	} while (left > 0);
+	return true;
 }
 
 /* Until every store answers, or the end has come (false). */
@@ -40,6 +58,11 @@ stores_wait(struct consumer *c, struct thread *t, const struct err *why)
 	unsigned attempt = 0;
 	struct err e = ERR_INIT;
 
+	if (thread_stopping(t) || atomic_load(&c->draining)) {
+		atomic_store(&c->paused, true); /* so that the rest is handed back untried */
+		thread_wake(c->io);
+		return false;
+	}
 	log_warn("a store is away: nothing more is taken", LOG_S("consumer", c->handler->name),
 		LOG_E(why));
 	atomic_store(&c->paused, true);
@@ -79,6 +102,7 @@ decode(struct bunch *b, struct delivery *d, size_t *which)
 		d[n++] = (struct delivery){ .ev = &h->ev,
 			.body = h->m->body,
 			.length = h->m->length,
+			.last = retry_count(h->m) >= TOPOLOGY_RETRIES,
 			.test = broker_table_int(&h->m->props.headers, "x-test", 0) == 1 };
 	}
 	return n;
@@ -179,6 +203,7 @@ consumer_work_run(struct thread *t, void *arg)
 	struct consumer *c = arg;
 	int64_t probe_ms = clock_mono_ms();
 
+	c->self = t;
 	if (!start(c, t))
 		return;
 	while (!thread_stopping(t)) {

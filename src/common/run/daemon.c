@@ -200,6 +200,9 @@ on_reload(evutil_socket_t number, short what, void *arg)
 	notify_send("RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_us());
 	if (conf_load(conf_keys, d->args.config, d->args.overrides, &now, &e) < 0) {
 		log_error("the new configuration is refused, the old one stays", LOG_E(&e));
+	} else if (d->def->check && d->def->check(now, &e)) {
+		log_error("the new configuration is refused, the old one stays", LOG_E(&e));
+		conf_free(now);
 	} else {
 		d->conf = now;
 		log_apply(now, d->def->name, false);
@@ -279,6 +282,11 @@ daemon_main(int argc, char **argv, const struct daemon_def *def)
 	daemon_args_parse(argc, argv, def, &d.args);
 	if (conf_load(conf_keys, d.args.config, d.args.overrides, &d.conf, &e) < 0) {
 		fprintf(stderr, "%s: %s\n", def->name, e.text);
+		return DAEMON_EXIT_CONF;
+	}
+	if (def->check && def->check(d.conf, &e)) {
+		fprintf(stderr, "%s: %s\n", def->name, e.text);
+		conf_free(d.conf);
 		return DAEMON_EXIT_CONF;
 	}
 	if (d.args.print_config || d.args.check_config) {

@@ -42,6 +42,9 @@ struct daemon_def {
 	unsigned short admin_port;       /* of instance 1, when admin.listen is unset */
 	const struct daemon_flag *flags; /* ends with a NULL name; may be NULL */
 	size_t state_size;               /* zeroed memory for the hooks, freed after stop */
+	/* Of the configuration, what the keys' types don't say: files that keys name. Before all
+	   else, for --check-config and before each reload. ERR_INVALID: exit 78. NULL: nothing. */
+	int (*check)(const struct conf *conf, struct err *e);
 	int (*start)(struct daemon *d, void *state, struct err *e);
 	bool (*ready)(void *state); /* besides the links; NULL: always */
 	bool (*alive)(void *state); /* NULL: a loop that turns is alive */
