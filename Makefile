@@ -57,7 +57,7 @@ $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf 
 
 # The daemons that exist: a new one is one word here (docs/adding-a-consumer.md).
 PRODUCERS := api
-CONSUMERS := eventlog cache segments
+CONSUMERS := eventlog cache segments mailer
 DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
 
 # One short line a step; VERBOSE=1 shows the whole command.
@@ -170,9 +170,10 @@ lint: ## formatting, static checks, shell, compose schema, include directions
 fmt: ## format the C sources in place
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
 install: all ## PREFIX, DESTDIR
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/onboard/migrations' '$(DESTDIR)$(PREFIX)/share/doc/onboard'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/onboard/migrations' '$(DESTDIR)$(PREFIX)/share/onboard/templates' '$(DESTDIR)$(PREFIX)/share/doc/onboard'
 	$(if $(BINS),install -m 755 $(BINS) '$(DESTDIR)$(PREFIX)/bin')
 	install -m 644 migrations/*.sql '$(DESTDIR)$(PREFIX)/share/onboard/migrations'
+	install -m 644 config/templates/welcome.* '$(DESTDIR)$(PREFIX)/share/onboard/templates'
 	install -m 644 README.md LICENSE CHANGELOG.md config/onboard.conf config/topology.conf '$(DESTDIR)$(PREFIX)/share/doc/onboard'
 uninstall: ## what install put there
 	rm -f $(foreach b,$(BINS),'$(DESTDIR)$(PREFIX)/bin/$(notdir $(b))')

@@ -1,0 +1,2 @@
+-- SPDX-License-Identifier: MIT
+DROP TABLE mail_log;

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+#include "mailer_log.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "base/uuid7.h"
+#include "link/sql.h"
+#include "mailer_letter.h"
+
+#define LOCKS "1835100524" /* "mail": the advisory locks' first number; ctl/mail.c has it too */
+#define DOUBT \
+	"error = 'its mailer ended after it had begun: it may have arrived', updated_at = now()"
+#define ARRAY_BYTES (64u << 10)
+
+/* A failed one may be tried again: it certainly did not arrive, and somebody handed it in anew. */
+static const struct sql_statement claim = { "mail_claim",
+	"WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock_shared(" LOCKS
+	", $2::integer) AS held),"
+	" given AS (SELECT t.*, u.id IS NULL AND EXISTS (SELECT FROM outbox o WHERE o.day = t.day"
+	" AND o.event_id = t.event_id) AS gone"
+	" FROM unnest($3::bigint[], $4::uuid[], $5::date[], $6::text[]) WITH ORDINALITY"
+	" AS t (user_id, event_id, day, message_id, n) LEFT JOIN users u ON u.id = t.user_id),"
+	" claimed AS (INSERT INTO mail_log AS m"
+	" (user_id, template, state, event_id, message_id, owner, attempts)"
+	" SELECT g.user_id, $1, 'sending', g.event_id, g.message_id, $2, 1 FROM given g, lock"
+	" WHERE lock.held AND NOT g.gone ORDER BY g.user_id"
+	" ON CONFLICT (user_id, template) DO UPDATE SET state = 'sending', owner = excluded.owner,"
+	" attempts = m.attempts + 1, smtp_code = NULL, error = NULL, updated_at = now()"
+	" WHERE m.state IN ('pending', 'failed') OR (m.state = 'sending' AND m.owner = excluded.owner)"
+	" RETURNING m.user_id, m.message_id)"
+	" SELECT g.gone, c.message_id, m.state FROM given g LEFT JOIN claimed c USING (user_id)"
+	" LEFT JOIN mail_log m ON m.user_id = g.user_id AND m.template = $1 ORDER BY g.n" };
+
+static const struct sql_statement doubt = { "mail_doubt",
+	"UPDATE mail_log m SET state = 'unknown', " DOUBT
+	" FROM unnest($3::bigint[]) AS t (user_id) WHERE m.user_id = t.user_id AND m.template = $1"
+	" AND m.state = 'sending' AND m.owner <> $2::integer"
+	" AND pg_try_advisory_xact_lock(" LOCKS ", m.owner) RETURNING m.user_id" };
+
+static const struct sql_statement sweep = { "mail_sweep",
+	"UPDATE mail_log SET state = 'unknown', " DOUBT
+	" WHERE state = 'sending' AND owner <> $1::integer"
+	" AND pg_try_advisory_xact_lock(" LOCKS ", owner)" };
+
+static const struct sql_statement settle = { "mail_settle",
+	"UPDATE mail_log m SET state = t.state, smtp_code = t.code, error = t.error,"
+	" attempts = m.attempts - CASE WHEN t.tried THEN 0 ELSE 1 END, updated_at = now(),"
+	" sent_at = CASE WHEN t.state = 'sent' THEN now() END"
+	" FROM unnest($3::bigint[], $4::text[], $5::integer[], $6::text[], $7::boolean[])"
+	" AS t (user_id, state, code, error, tried)"
+	" WHERE m.user_id = t.user_id AND m.template = $1 AND m.owner = $2::integer"
+	" AND m.state IN ('sending', 'unknown')" };
+
+static int
+away(struct err *e)
+{
+	e->kind = ERR_AWAY;
+	return -1;
+}
+
+/* The day of an event of our own: its partition of the outbox. Others' have none. */
+static const char *
+day_of(const struct event *ev, char out[static 11])
+{
+	struct uuid id;
+	time_t seconds;
+	struct tm tm;
+
+	if (!uuid_parse(ev->id, strlen(ev->id), &id) || !uuid_is_v7(&id))
+		return NULL;
+	seconds = (time_t)(uuid7_time_ms(&id) / 1000);
+	if (!gmtime_r(&seconds, &tm) || tm.tm_year + 1900 > 9999 ||
+		strftime(out, 11, "%Y-%m-%d", &tm) == 0)
+		return NULL;
+	return out;
+}
+
+static enum claim_fate
+fate_of(const struct sql_result *r, size_t row)
+{
+	const char *state = sql_text(r, row, 2);
+
+	if (*sql_text(r, row, 0) == 't')
+		return CLAIM_GONE;
+	if (!sql_null(r, row, 1))
+		return CLAIM_OURS;
+	if (state && strcmp(state, "sent") == 0)
+		return CLAIM_SENT;
+	if (state && strcmp(state, "unknown") == 0)
+		return CLAIM_UNKNOWN;
+	/* also what another claimed this very moment, and what our session's lock could not be had for */
+	return CLAIM_BUSY;
+}
+
+/* Of those that another has in `sending`: whether that other still is. */
+static int
+doubt_busy(struct sql *s, struct arena *mem, int owner, struct mail_claim *list, size_t n,
+	struct err *e)
+{
+	struct sql_array ids;
+	struct sql_params p;
+	struct sql_result r = { 0 };
+	int64_t id;
+	int rc = 0;
+
+	sql_array_init(&ids, ARRAY_BYTES);
+	for (size_t i = 0; i < n; i++)
+		if (list[i].fate == CLAIM_BUSY)
+			sql_array_i64(&ids, list[i].ev->user_id);
+	if (ids.count > 0) {
+		sql_params_init(&p);
+		sql_add_text(&p, LETTER_TEMPLATE);
+		sql_add_i64(&p, owner);
+		rc = sql_add_array(&p, &ids, e) || sql_run(s, mem, &doubt, &p, &r, e) ? -1 : 0;
+	}
+	for (size_t row = 0; rc == 0 && row < r.rows; row++) {
+		rc = sql_i64(&r, row, 0, &id, e);
+		for (size_t i = 0; rc == 0 && i < n; i++)
+			if (list[i].ev->user_id == id)
+				list[i].fate = CLAIM_UNKNOWN;
+	}
+	sql_array_fini(&ids);
+	return rc;
+}
+
+int
+mail_log_claim(struct sql *s, struct arena *mem, int owner, struct mail_claim *list, size_t n,
+	struct err *e)
+{
+	struct sql_array a[4];
+	struct sql_params p;
+	struct sql_result r;
+	char day[11];
+	int rc = 0;
+
+	sql_params_init(&p);
+	sql_add_text(&p, LETTER_TEMPLATE);
+	sql_add_i64(&p, owner);
+	for (size_t i = 0; i < ARRAY_LEN(a); i++)
+		sql_array_init(&a[i], ARRAY_BYTES);
+	for (size_t i = 0; i < n; i++) {
+		sql_array_i64(&a[0], list[i].ev->user_id);
+		sql_array_text(&a[1], list[i].ev->id);
+		sql_array_text(&a[2], day_of(list[i].ev, day));
+		sql_array_text(&a[3], list[i].message_id);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(a) && rc == 0; i++)
+		rc = sql_add_array(&p, &a[i], e);
+	if (rc == 0)
+		rc = sql_run(s, mem, &claim, &p, &r, e);
+	for (size_t i = 0; i < ARRAY_LEN(a); i++)
+		sql_array_fini(&a[i]);
+	if (rc)
+		return away(e);
+	must(r.rows == n);
+	for (size_t i = 0; i < n; i++) {
+		list[i].fate = fate_of(&r, i);
+		if (list[i].fate == CLAIM_OURS)
+			list[i].message_id = sql_text(&r, i, 1);
+	}
+	return doubt_busy(s, mem, owner, list, n, e) ? away(e) : 0;
+}
+
+int
+mail_log_settle(struct sql *s, struct arena *mem, int owner, const struct mail_result *list,
+	size_t n, struct err *e)
+{
+	static const char *const states[] = { [MAIL_PENDING] = "pending",
+		[MAIL_SENT] = "sent",
+		[MAIL_FAILED] = "failed",
+		[MAIL_UNKNOWN] = "unknown" };
+	struct sql_array a[5];
+	struct sql_params p;
+	struct sql_result r;
+	int rc = 0;
+
+	sql_params_init(&p);
+	sql_add_text(&p, LETTER_TEMPLATE);
+	sql_add_i64(&p, owner);
+	for (size_t i = 0; i < ARRAY_LEN(a); i++)
+		sql_array_init(&a[i], ARRAY_BYTES);
+	for (size_t i = 0; i < n; i++) {
+		sql_array_i64(&a[0], list[i].user_id);
+		sql_array_text(&a[1], states[list[i].state]);
+		if (list[i].code)
+			sql_array_i64(&a[2], list[i].code);
+		else
+			sql_array_text(&a[2], NULL);
+		sql_array_text(&a[3], *list[i].error ? list[i].error : NULL);
+		sql_array_bool(&a[4], list[i].tried);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(a) && rc == 0; i++)
+		rc = sql_add_array(&p, &a[i], e);
+	if (rc == 0)
+		rc = sql_run(s, mem, &settle, &p, &r, e);
+	for (size_t i = 0; i < ARRAY_LEN(a); i++)
+		sql_array_fini(&a[i]);
+	return rc ? away(e) : 0;
+}
+
+int
+mail_log_sweep(struct sql *s, struct arena *mem, int owner, int64_t *unknown, struct err *e)
+{
+	struct sql_params p;
+	struct sql_result r;
+
+	sql_params_init(&p);
+	sql_add_i64(&p, owner);
+	if (sql_run(s, mem, &sweep, &p, &r, e))
+		return -1;
+	*unknown = r.affected;
+	return 0;
+}

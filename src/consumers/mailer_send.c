@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A batch is worked through in small groups: one statement claims a group, one
+ * settles it, between them its mails go out one by one. A mailer that is killed
+ * leaves the group it was at in doubt, so a group is small.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/log.h"
+#include "mailer.h"
+
+#define GROUP_MS 2000 /* so long one group takes at most, and then the mail that is under way */
+#define BUSY_MS 8000  /* longer than a group of another mailer's */
+#define BUSY_LOOK_MS 100
+#define END_MS 2000 /* what is begun goes on for so long after the end was told */
+
+/* False: the end was told some time ago. Waits only while it was not. */
+static bool
+goes_on(struct mailer *m, struct consumer *c, int64_t wait_ms)
+{
+	if (consumer_wait(c, wait_ms))
+		return true;
+	if (!m->end_ms)
+		m->end_ms = clock_mono_ms() + END_MS;
+	return wait_ms == 0 && clock_mono_ms() < m->end_ms;
+}
+
+/* What earlier mails' answers were, where the log could not be written then. */
+static int
+settle(struct mailer *m, struct consumer *c, struct arena *mem, struct err *e)
+{
+	if (m->result_count == 0)
+		return 0;
+	if (mail_log_settle(consumer_sql(c), mem, m->owner, m->results, m->result_count, e))
+		return -1;
+	m->result_count = 0;
+	return 0;
+}
+
+static void
+done(struct mailer *m, struct mail_item *item, enum outcome out, const char *why,
+	enum mail_count count)
+{
+	item->d->out = out;
+	item->d->why = why;
+	metric_add(m->cells[count], 1);
+}
+
+/* The server's answer as the event's outcome and the row's state. */
+static void
+judge(struct mailer *m, struct arena *mem, struct mail_item *item, const struct smtp_answer *a,
+	struct mail_result *r)
+{
+	const char *why = arena_strdup(mem, a->why), *id = item->d->ev->id;
+
+	*r = (struct mail_result){ .user_id = item->d->ev->user_id,
+		.code = a->code,
+		.tried = true };
+	if (a->fate != SMTP_SENT)
+		memccpy(r->error, a->why, '\0', sizeof r->error);
+	r->error[sizeof r->error - 1] = '\0';
+	switch (a->fate) {
+	case SMTP_SENT:
+		r->state = MAIL_SENT;
+		done(m, item, OUT_DONE, NULL, MAIL_COUNT_SENT);
+		log_debug("mail sent", LOG_S("event_id", id));
+		break;
+	case SMTP_AGAIN:
+		r->state = item->d->last ? MAIL_FAILED : MAIL_PENDING;
+		done(m, item, OUT_RETRY, why, item->d->last ? MAIL_COUNT_FAILED : MAIL_COUNT_AGAIN);
+		break;
+	case SMTP_REFUSED:
+		r->state = MAIL_FAILED;
+		done(m, item, OUT_REJECT, why, MAIL_COUNT_FAILED);
+		break;
+	case SMTP_UNSURE:
+		r->state = MAIL_UNKNOWN;
+		done(m, item, OUT_DONE, NULL, MAIL_COUNT_UNKNOWN);
+		log_warn("a mail may have arrived or not: onboardctl mail list --state unknown",
+			LOG_S("event_id", id), LOG_I("user_id", r->user_id), LOG_S("why", a->why));
+		break;
+	case SMTP_AWAY:
+		r->state = MAIL_PENDING;
+		r->tried = false;
+		break;
+	}
+}
+
+/* One claimed mail. -1: the server is away; its claim is given up. */
+static int
+mail_send(struct mailer *m, struct batch *b, struct mail_item *item, const char *message_id,
+	struct err *e)
+{
+	const struct event *ev = item->d->ev;
+	struct mail_result *r = &m->results[m->result_count++];
+	struct smtp_answer a = { .fate = SMTP_REFUSED };
+	struct err why = ERR_INIT;
+	int64_t began = clock_mono_us();
+
+	if (letters_write(m->letters, ev, message_id, clock_wall_us(), &m->message, &why)) {
+		memccpy(a.why, why.text, '\0', sizeof a.why - 1);
+	} else {
+		smtp_send(m->smtp, letters_sender(m->letters), ev->email, buf_text(&m->message),
+			m->message.length, &a);
+		metric_observe_us(m->seconds, clock_mono_us() - began);
+	}
+	judge(m, b->mem, item, &a, r);
+	if (a.fate == SMTP_AWAY)
+		return err_set(e, ERR_AWAY, "smtp is away: %s", a.why);
+	return 0;
+}
+
+/* Claimed and not begun: anybody's again. */
+static void
+give_up(struct mailer *m, const struct event *ev)
+{
+	m->results[m->result_count++] =
+		(struct mail_result){ .user_id = ev->user_id, .state = MAIL_PENDING };
+}
+
+/* The mails of a group that are ours, as far as time allows; the rest is given up. */
+static int
+group_send(struct mailer *m, struct consumer *c, struct batch *b, struct mail_item *const *group,
+	const struct mail_claim *claims, size_t n, struct err *e)
+{
+	int64_t until = clock_mono_ms() + GROUP_MS;
+	bool on = true;
+	int rc = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (claims[i].fate != CLAIM_OURS)
+			continue;
+		on = on && rc == 0 && clock_mono_ms() < until && goes_on(m, c, 0);
+		if (!on) {
+			give_up(m, group[i]->d->ev);
+			continue;
+		}
+		rc = mail_send(m, b, group[i], claims[i].message_id, e);
+		bucket_take(&m->bucket, 1, clock_mono_us());
+		if (fault_hit(FAULT_mailer_answered) && rc == 0) {
+			m->faulty = true;
+			rc = err_set(e, ERR_AWAY, "mail_log is away (a fault point)");
+		}
+	}
+	return rc;
+}
+
+static int
+group_handle(struct mailer *m, struct consumer *c, struct batch *b, struct mail_item **group,
+	size_t n, struct err *e)
+{
+	struct mail_claim *claims = arena_alloc(b->mem, n * sizeof *claims);
+	char *ids = arena_alloc(b->mem, n * MESSAGE_ID_SIZE);
+	struct err later = ERR_INIT;
+	int rc;
+
+	must(claims && ids);
+	for (size_t i = 0; i < n; i++) {
+		char *id = ids + i * MESSAGE_ID_SIZE;
+
+		letters_message_id(m->letters, group[i]->d->ev, id);
+		claims[i] = (struct mail_claim){ .ev = group[i]->d->ev, .message_id = id };
+	}
+	if (mail_log_claim(consumer_sql(c), b->mem, m->owner, claims, n, e))
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		group[i]->busy = claims[i].fate == CLAIM_BUSY;
+		if (claims[i].fate == CLAIM_SENT || claims[i].fate == CLAIM_UNKNOWN)
+			done(m, group[i], OUT_DONE, NULL, MAIL_COUNT_ALREADY);
+		else if (claims[i].fate == CLAIM_GONE)
+			done(m, group[i], OUT_DONE, NULL, MAIL_COUNT_GONE);
+	}
+	rc = group_send(m, c, b, group, claims, n, e);
+	if (m->faulty) {
+		m->faulty = false;
+		return rc;
+	}
+	if (settle(m, c, b->mem, rc ? &later : e))
+		return -1;
+	return rc;
+}
+
+/* Those that are still open, as many as the rate lets; 0 and n 0: none is. -1: the end. */
+static int
+group_take(struct mailer *m, struct consumer *c, struct mail_item *items, size_t count,
+	struct mail_item **group, size_t *n, struct err *e)
+{
+	size_t open = 0, room;
+	bool free = false; /* one that no other mailer is at */
+
+	for (size_t i = 0; i < count; i++) {
+		open += items[i].d->out == OUT_UNSET;
+		free |= items[i].d->out == OUT_UNSET && !items[i].busy;
+	}
+	*n = 0;
+	if (open == 0)
+		return 0;
+	if (!goes_on(m, c, free ? 0 : BUSY_LOOK_MS))
+		return err_set(e, ERR_AWAY, "the mailer ends");
+	while ((room = (size_t)bucket_room(&m->bucket, GROUP_MAX, clock_mono_us())) == 0)
+		if (!goes_on(m, c, bucket_wait_us(&m->bucket, clock_mono_us()) / 1000 + 1))
+			return err_set(e, ERR_AWAY, "the mailer ends");
+	for (size_t i = 0; i < count && *n < room; i++)
+		if (items[i].d->out == OUT_UNSET && items[i].busy != free)
+			group[(*n)++] = &items[i];
+	return 0;
+}
+
+/* One item for each user who is to be mailed; the others of the batch are copies or need no mail. */
+static size_t
+items_make(struct mailer *m, struct batch *b, struct mail_item *items)
+{
+	struct err e = ERR_INIT;
+	char id[MESSAGE_ID_SIZE];
+	size_t n = 0, k;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct delivery *d = &b->d[i];
+
+		for (k = 0; k < n && items[k].d->ev->user_id != d->ev->user_id; k++)
+			;
+		if (d->ev->kind != EVENT_CREATED) {
+			d->out = OUT_DONE;
+		} else if (d->test) {
+			letters_message_id(m->letters, d->ev, id);
+			d->out = OUT_DONE;
+			metric_add(m->cells[MAIL_COUNT_TEST], 1);
+			if (letters_write(m->letters, d->ev, id, clock_wall_us(), &m->message,
+				    &e)) {
+				d->out = OUT_REJECT;
+				d->why = consumer_why(b, &e);
+			}
+		} else if (k == n) {
+			items[n++] = (struct mail_item){ .d = d };
+		}
+	}
+	return n;
+}
+
+/* Further copies of an event share its first one's fate. */
+static void
+copies_end(struct batch *b, const struct mail_item *items, size_t n)
+{
+	for (size_t i = 0; i < b->n; i++)
+		for (size_t k = 0; k < n && b->d[i].out == OUT_UNSET; k++)
+			if (items[k].d->ev->user_id == b->d[i].ev->user_id) {
+				b->d[i].out = items[k].d->out;
+				b->d[i].why = items[k].d->why;
+			}
+}
+
+int
+mailer_handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+{
+	struct mailer *m = state;
+	struct mail_item *items = arena_alloc(b->mem, b->n * sizeof *items);
+	struct mail_item *group[GROUP_MAX];
+	int64_t until = clock_mono_ms() + BUSY_MS;
+	size_t count, n;
+
+	must(items);
+	reloaded_take(m);
+	if (settle(m, c, b->mem, e))
+		return -1;
+	count = items_make(m, b, items);
+	for (;;) {
+		if (group_take(m, c, items, count, group, &n, e))
+			return -1;
+		if (n == 0)
+			break;
+		if (group[0]->busy && clock_mono_ms() > until)
+			for (size_t i = 0; i < n; i++)
+				done(m, group[i], OUT_RETRY, "another mailer is at it",
+					MAIL_COUNT_AGAIN);
+		else if (group_handle(m, c, b, group, n, e))
+			return -1;
+		if (!group[0]->busy)
+			until = clock_mono_ms() + BUSY_MS;
+	}
+	copies_end(b, items, count);
+	return 0;
+}

@@ -1,0 +1,569 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""onboard-mailer on real servers: one mail for each user whatever happens, its bytes, and what it does
+when the mail server refuses, dawdles, breaks off or goes away."""
+import email
+import email.policy
+import email.utils
+import glob
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.parse
+import uuid
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import psycopg2
+import smtp
+import tap
+from daemon import BUILD, ROOT, free_port
+from pipeline import Load, Pipeline, event, metric, user_event
+from tap import wait_until
+
+PIPE = Pipeline(f"mailer_{os.getpid()}", 14)
+PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug",
+             "ONBOARD_MAIL_TEMPLATES": f"{ROOT}/config/templates"}
+DB = psycopg2.connect(PIPE.place.postgres)
+DB.autocommit = True
+SECONDS = 10
+QUEUE = "user_mail_queue"
+numbers = iter(range(8000000000000000, 8000000001000000))
+
+
+def rows(sql, *values):
+    with DB.cursor() as cursor:
+        cursor.execute(sql, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def row(one):
+    """Its row: (state, attempts, smtp_code, error, message_id), or None."""
+    got = rows("SELECT state, attempts, smtp_code, error, message_id FROM mail_log WHERE user_id = %s",
+               one["payload"]["user_id"])
+    return got[0] if got else None
+
+
+def state(one):
+    return (row(one) or [None])[0]
+
+
+def created(username=None, **more):
+    return user_event("created", next(numbers), username, **more)
+
+
+def mailer(server=None, **env):
+    if server:
+        env = {"ONBOARD_SMTP_URL": server.url} | env
+    return PIPE.daemon("onboard-mailer", **env)
+
+
+def address(one):
+    return one["payload"]["email"]
+
+
+def acked(daemon, count, seconds=SECONDS):
+    wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total") >= count
+               and metric(daemon, "onboard_consumer_held") == 0, seconds, f"{count} settled")
+
+
+def ended(daemon):
+    """SIGTERM; nothing of an address stands in its log."""
+    assert daemon.terminate() == 0
+    assert "@example.com" not in daemon.log() and "example.com" not in daemon.log(), daemon.log()[-3000:]
+
+
+def dead():
+    got = [(json.loads(body)["id"], props.headers) for body, props, _, _ in PIPE.take("user.dlq")]
+    assert not any("example" in h["x-error"] for _, h in got), got
+    return {i: (h["x-error-class"], h["x-error"]) for i, h in got}
+
+
+def ctl(*words, **env):
+    said = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), *words], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, check=False, env=os.environ | PIPE.env | env, cwd=ROOT)
+    return said.returncode, said.stdout, said.stderr
+
+
+# ---- what is in a mail ----
+
+def test_a_mail_in_the_sink():
+    folder = os.environ["ONBOARD_MAIL_DIR"]
+    before = set(glob.glob(f"{folder}/*.eml"))
+    one = created("Anna.K", name="Jānis <script>alert(1)</script> \"Ł\"\r\nBcc: evil@example.com", country="LV", city="Riga")
+    with mailer() as daemon:
+        daemon.wait_ready()
+        PIPE.publish(one)
+        wait_until(lambda: state(one) == "sent", SECONDS, "sent")
+        acked(daemon, 1)
+        ended(daemon)
+    path, = set(glob.glob(f"{folder}/*.eml")) - before
+    with open(path, "rb") as f:
+        raw = f.read()
+    assert all(len(line) <= 998 for line in raw.split(b"\r\n")) and raw.count(b"\n") == raw.count(b"\r\n") and raw.isascii()
+    m = email.message_from_bytes(raw, policy=email.policy.default)
+    assert m["X-Envelope-From"] == "<no-reply@onboard.invalid>" and m["X-Envelope-To"] == "<anna.k@example.com>"
+    assert m["Bcc"] is None and not m.defects, m.items()
+    assert m["From"].addresses[0].display_name == "Onboard" and m["From"].addresses[0].addr_spec == "no-reply@onboard.invalid"
+    assert [a.addr_spec for a in m["To"].addresses] == ["anna.k@example.com"], m["To"]
+    assert m["To"].addresses[0].display_name.startswith("Jānis <script>"), m["To"]
+    assert m["Subject"].startswith("Welcome, Jānis <script>alert(1)</script> \"Ł\"") and "\n" not in m["Subject"], m["Subject"]
+    assert m["Message-ID"] == f"<welcome.{one['payload']['user_id']}.{one['id']}@onboard.invalid>"
+    assert row(one)[4] == m["Message-ID"][1:-1]
+    assert abs(email.utils.parsedate_to_datetime(m["Date"]).timestamp() - time.time()) < 60
+    assert m["MIME-Version"] == "1.0" and m.get_content_type() == "multipart/alternative"
+    assert m["List-Unsubscribe"] == "<mailto:no-reply@onboard.invalid?subject=unsubscribe>" and m["List-Unsubscribe-Post"] is None
+    text, html = m.get_payload()
+    assert (text.get_content_type(), html.get_content_type()) == ("text/plain", "text/html")
+    assert {p.get_content_charset() for p in (text, html)} == {"utf-8"}
+    assert "Jānis <script>" in text.get_content() and "Anna.K" in text.get_content()
+    assert "<script>" not in html.get_content() and "Jānis &lt;script&gt;alert(1)&lt;/script&gt; &quot;Ł&quot;" in html.get_content()
+
+
+def test_own_templates_sender_and_one_click():
+    with tempfile.TemporaryDirectory(prefix="onboard-test-") as folder, smtp.Server() as server:
+        for name, text in (("subject", "Laipni lūdzam, {{ name }}!\n"), ("txt", "..\n.{{username}}\n" + "ā" * 2000 + "\nend "),
+                           ("html", "<a href='{{unsubscribe}}'>{{country}}{{city}}</a>")):
+            with open(f"{folder}/welcome.{name}", "w", encoding="utf-8") as f:
+                f.write(text)
+        one = created()
+        with mailer(server, ONBOARD_MAIL_TEMPLATES=folder, ONBOARD_MAIL_FROM="Post@Bücher.example", ONBOARD_MAIL_NAME="Bücher, \"GmbH\"",
+                    ONBOARD_MAIL_UNSUBSCRIBE="https://u.example/u?id={{user_id}}&x=1") as daemon:
+            daemon.wait_ready()
+            PIPE.publish(one)
+            wait_until(lambda: server.to(address(one)), SECONDS, "a mail")
+            mail, = server.to(address(one))
+            m, user = mail.message, one["payload"]["user_id"]
+            assert mail.sender == "post@xn--bcher-kva.example", mail.sender
+            assert m["From"].addresses[0].display_name == "Bücher, \"GmbH\"", m["From"]
+            assert m["Subject"] == f"Laipni lūdzam, {one['payload']['username']}!"
+            assert m["List-Unsubscribe"] == f"<https://u.example/u?id={user}&x=1>"
+            assert m["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+            text, html = m.get_payload()
+            assert text.get_content().replace("\r", "") == f"..\n.{one['payload']['username']}\n" + "ā" * 2000 + "\nend ", text.get_content()
+            assert f"'https://u.example/u?id={user}&amp;x=1'" in html.get_content()
+            # SIGHUP: a template that is wrong changes nothing, a right one is taken
+            with open(f"{folder}/welcome.subject", "w", encoding="utf-8") as f:
+                f.write("{{nobody}}\n")
+            daemon.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: "nobody" in daemon.log(), SECONDS, "it says so")
+            two, three = created(), created()
+            PIPE.publish(two)
+            wait_until(lambda: server.to(address(two)), SECONDS, "a mail")
+            assert server.to(address(two))[0].message["Subject"].startswith("Laipni")
+            with open(f"{folder}/welcome.subject", "w", encoding="utf-8") as f:
+                f.write("Now {{username}}\n")
+            daemon.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: '"configuration reloaded"' in daemon.log(), SECONDS, "reloaded")
+            PIPE.publish(three)
+            wait_until(lambda: server.to(address(three)), SECONDS, "a mail")
+            assert server.to(address(three))[0].message["Subject"] == f"Now {three['payload']['username']}"
+            ended(daemon)
+
+
+def test_templates_and_senders_that_are_wrong_are_configuration_errors():
+    with tempfile.TemporaryDirectory(prefix="onboard-test-") as folder:
+        def said(**env):
+            out = set()
+            for more in ([], ["--check-config"]):
+                got = subprocess.run([os.path.join(BUILD, "bin/onboard-mailer"), *more], stdin=subprocess.DEVNULL,
+                                     capture_output=True, text=True, timeout=20, check=False,
+                                     env=os.environ | PIPE.env | {"ONBOARD_MAIL_TEMPLATES": folder} | env)
+                lines = [line for line in got.stderr.splitlines() if "mongoc" not in line]  # it may warn when it is loaded
+                assert got.returncode == 78 and len(lines) == 1 and not got.stdout, (got.returncode, got.stdout, got.stderr)
+                out |= set(lines)
+            line, = out
+            return line
+        assert f"{folder}/welcome.subject" in said()
+        for name in ("subject", "txt", "html"):
+            shutil.copy(f"{ROOT}/config/templates/welcome.{name}", folder)
+        for key, value, word in (("FROM", "x", "mail.from"), ("FROM", "a@b.lv\rX: y", "mail.from"), ("UNSUBSCRIBE", "ftp://x", "mail.unsubscribe"),
+                                 ("UNSUBSCRIBE", "https://x/{{name}}", "mail.unsubscribe")):
+            assert word in said(**{f"ONBOARD_MAIL_{key}": value})
+        for text, word in (("a\n{{nme}}\n", "welcome.txt: line 2: no placeholder is called \"nme\""), ("{{name\n}}", "without"), ("\x01", "control")):
+            with open(f"{folder}/welcome.txt", "w", encoding="utf-8") as f:
+                f.write(text)
+            assert word in said(), (text, said())
+        os.unlink(f"{folder}/welcome.txt")
+        os.mkdir(f"{folder}/welcome.txt")
+        assert "a directory" in said()
+
+
+# ---- one mail for each ----
+
+def test_twenty_copies_are_one_mail_and_two_mailers_send_one():
+    with smtp.Server() as server, mailer(server) as first, mailer(server) as second:
+        first.wait_ready()
+        second.wait_ready()
+        one = created()
+        PIPE.publish(one, times=20)
+        many = [created() for _ in range(100)]
+        again = [dict(e, id=str(uuid.uuid4())) for e in many]  # another event of the same user
+        threads = [threading.Thread(target=PIPE.publish, args=part) for part in (many, again, many)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        wait_until(lambda: sum(metric(d, "onboard_consumer_deliveries_total", outcome="done") for d in (first, second)) == 320,
+                   30, "all settled")
+        for e in [one, *many]:
+            assert len(server.to(address(e))) == 1 and state(e) == "sent", (len(server.to(address(e))), row(e))
+        shares = [metric(d, "onboard_mails_total", result="sent") for d in (first, second)]
+        assert sum(shares) == 101 and min(shares) > 0, shares
+        assert server.connections <= 6, server.connections  # kept from mail to mail
+        ended(first)
+        ended(second)
+    assert PIPE.depth("user.dlq") == 0
+
+
+def test_test_events_are_rendered_and_not_sent():
+    with smtp.Server() as server, mailer(server) as daemon:
+        daemon.wait_ready()
+        one = created()
+        PIPE.publish(one, headers={"x-test": 1})
+        wait_until(lambda: metric(daemon, "onboard_mails_total", result="test") == 1, SECONDS, "rendered")
+        assert not server.mails and state(one) is None
+        PIPE.publish(one)  # the user is none the worse for it
+        wait_until(lambda: state(one) == "sent", SECONDS, "sent")
+        ended(daemon)
+
+
+def test_addresses_that_are_none_are_rejected():
+    bad = ["a@b.lv\r\nRCPT TO:<evil@example.org>", "\"a b\"@example.org", "jānis@example.org", "<a@example.org>", "a@example.org\n", "a b@example.org"]
+    events = [created(email=a) for a in bad]
+    good = created(email="O'Brien+x@Exämple.org")
+    with smtp.Server() as server, mailer(server) as daemon:
+        daemon.wait_ready()
+        PIPE.publish(*events, good)
+        acked(daemon, len(events) + 1)
+        got = dead()
+        assert set(got) == {e["id"] for e in events} and {k for k, _ in got.values()} == {"permanent"}, got
+        assert all("email" in why for _, why in got.values()), got
+        assert [m.to for m in server.mails] == ["o'brien+x@xn--exmple-cua.org"], [m.to for m in server.mails]
+        assert daemon.terminate() == 0
+        assert "example.org" not in daemon.log() and "evil" not in daemon.log()
+
+
+def test_a_user_who_has_gone_gets_no_mail():
+    user = next(numbers)
+    gone = user_event("created", user)
+    gone["id"] = rows("SELECT '018f0000-0000-7000-8000-00000000' || lpad(%s::text, 4, '0')", os.getpid() % 10000)[0][0]
+    rows("INSERT INTO outbox (day, event_id, type, user_id, body) VALUES ('2024-04-21', %s, 'user.created', %s, '{}')", gone["id"], user)
+    day = rows("SELECT to_char(to_timestamp(x'018f00000000'::bigint / 1000.0) AT TIME ZONE 'UTC', 'YYYY-MM-DD')")[0][0]
+    rows("UPDATE outbox SET day = %s WHERE event_id = %s", day, gone["id"])
+    with smtp.Server() as server, mailer(server) as daemon:
+        daemon.wait_ready()
+        PIPE.publish(gone)
+        wait_until(lambda: metric(daemon, "onboard_mails_total", result="gone") == 1, SECONDS, "left out")
+        assert not server.mails and state(gone) is None
+        ended(daemon)
+
+
+# ---- a server that answers badly ----
+
+def test_4xx_is_tried_again_and_then_fails():
+    with smtp.Server() as server, mailer(server) as daemon:
+        daemon.wait_ready()
+        once, never = created(), created()
+        tries = []
+        server.rules = lambda verb, line: (tries.append(line) or "451 4.3.0 <x@example.com> later") if verb == "RCPT" and (
+            address(never) in line or (address(once) in line and not any(address(once) in t for t in tries))) else None
+        PIPE.publish(once, never)
+        wait_until(lambda: state(once) == "sent", SECONDS, "sent at the second try")
+        assert row(once)[1] == 2 and len(server.to(address(once))) == 1, row(once)
+        assert server.to(address(once))[0].message["Message-ID"] == f"<{row(once)[4]}>"
+        wait_until(lambda: PIPE.depth("user.dlq") == 1, 20, "in the DLQ")
+        assert row(never)[:4] == ("failed", 4, 451, "the server answered 451 4.3.0 to the recipient"), row(never)
+        assert dead() == {never["id"]: ("exhausted", "the server answered 451 4.3.0 to the recipient")}
+        assert sum(address(never) in t for t in tries) == 4
+        # handed in anew, as by a replay: the first try's Message-ID
+        was = row(never)[4]
+        server.rules = lambda verb, line: None
+        PIPE.publish(never)
+        wait_until(lambda: state(never) == "sent", SECONDS, "sent after all")
+        assert server.to(address(never))[0].message["Message-ID"] == f"<{was}>"
+        ended(daemon)
+
+
+def test_5xx_is_not_tried_again():
+    with smtp.Server() as server, mailer(server) as daemon:
+        daemon.wait_ready()
+        for verb, about in (("MAIL", "sender"), ("RCPT", "recipient"), ("DATA", "data"), ("BODY", "mail")):
+            one = created()
+            server.answers[verb] = ["554 5.7.1 go away <x@example.com>"]
+            PIPE.publish(one)
+            wait_until(lambda: PIPE.depth("user.dlq") == 1, SECONDS, "in the DLQ")
+            assert dead() == {one["id"]: ("permanent", f"the server answered 554 5.7.1 to the {about}")}
+            assert row(one)[:3] == ("failed", 1, 554) and not server.to(address(one)), row(one)
+        two = created()
+        PIPE.publish(two)
+        wait_until(lambda: state(two) == "sent", SECONDS, "the next one")
+        ended(daemon)
+
+
+def test_no_answer_after_all_was_sent_is_unknown():
+    with smtp.Server() as server, mailer(server, ONBOARD_SMTP_TIMEOUT="1s") as daemon:
+        daemon.wait_ready()
+        for how in ("close", "hang"):
+            one = created()
+            server.answers["BODY"] = [how]
+            PIPE.publish(one, times=3)
+            wait_until(lambda: state(one) == "unknown", SECONDS, "unknown")
+            PIPE.publish(one)
+            wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, SECONDS, "all settled")
+            assert len(server.to(address(one))) == 1 and state(one) == "unknown"
+        wait_until(lambda: daemon.ask("/ready")[0] == 200, SECONDS, "goes on")
+        assert "may have arrived" in daemon.log() and dead() == {}
+        ended(daemon)
+
+
+def test_broken_off_before_all_was_sent_is_sent_once():
+    with smtp.Server() as server, mailer(server, ONBOARD_SMTP_TIMEOUT="1s") as daemon:
+        daemon.wait_ready()
+        for verb, how in (("MAIL", "close"), ("MAIL", "hang"), ("RCPT", "close"), ("RCPT", "hang"), ("DATA", "close"), ("EHLO", "421 4.3.2 not now")):
+            one = created()
+            server.stop()
+            server.start()
+            server.answers[verb] = [how]
+            PIPE.publish(one)
+            wait_until(lambda: state(one) == "sent", SECONDS, f"sent after {how} at {verb}")
+            assert len(server.to(address(one))) == 1
+        server.answers["LINE"] = ["close"]  # in the middle of its data
+        one = created()
+        PIPE.publish(one)
+        wait_until(lambda: state(one) in ("sent", "unknown"), SECONDS, "settled")
+        assert len(server.to(address(one))) == (state(one) == "sent")
+        assert dead() == {}
+        ended(daemon)
+
+
+def test_a_server_that_is_away_costs_no_retry():
+    server = smtp.Server()
+    server.stop()
+    one = created()
+    with mailer(server, ONBOARD_RABBITMQ_HEARTBEAT="1s") as daemon:
+        wait_until(lambda: '"smtp"' in daemon.log(), SECONDS, "it says so")
+        PIPE.publish(one)
+        assert "READY=1" not in daemon.said
+        server.start()
+        wait_until(lambda: state(one) == "sent", 15, "sent")
+        server.stop()
+        two = created()
+        PIPE.publish(two)
+        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        assert daemon.ask("/ready")[0] == 503
+        status, health = daemon.ask_json("/health")
+        assert status == 200 and "smtp" in json.dumps(health), health
+        server.start()
+        wait_until(lambda: state(two) == "sent", 15, "sent")
+        assert row(two)[1] == 1 and dead() == {}, row(two)
+        assert metric(daemon, "onboard_consumer_deliveries_total", outcome="retry") == 0
+        # one that takes connections and says nothing
+        server.stop()
+        server.rules = lambda verb, line: "hang" if verb == "GREETING" else None
+        server.start()
+        three = created()
+        PIPE.publish(three)
+        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        server.rules = lambda verb, line: None
+        wait_until(lambda: state(three) == "sent", 20, "sent")
+        ended(daemon)
+    server.stop()
+
+
+# ---- TLS and login ----
+
+def context(folder):
+    key, cert = f"{folder}/key.pem", f"{folder}/cert.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=mail.test",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    got = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    got.load_cert_chain(cert, key)
+    return got, cert
+
+
+def test_tls_and_login():
+    with tempfile.TemporaryDirectory(prefix="onboard-test-") as folder:
+        tls, ca = context(folder)
+        secret = f"{folder}/password"
+        with open(secret, "w", encoding="utf-8") as f:
+            f.write("p@ss:ā\n")
+        login = ("us er", "p@ss:ā")
+        for implicit, env, good in ((False, {"ONBOARD_SMTP_STARTTLS": "required", "ONBOARD_SMTP_CA_FILE": ca}, True),
+                                    (False, {"ONBOARD_SMTP_STARTTLS": "required"}, False),  # an unknown authority
+                                    (False, {}, True),
+                                    (True, {"ONBOARD_SMTP_CA_FILE": ca}, True),
+                                    (True, {}, False)):
+            with smtp.Server(tls, login, implicit) as server:
+                parts = urllib.parse.urlsplit(server.url)
+                url = f"{parts.scheme}://us%20er@{parts.netloc}"
+                with mailer(ONBOARD_SMTP_URL=url, ONBOARD_SMTP_PASSWORD_FILE=secret, **env) as daemon:
+                    one = created()
+                    if good:
+                        daemon.wait_ready()
+                    PIPE.publish(one)
+                    if good:
+                        wait_until(lambda: state(one) == "sent", SECONDS, f"sent {implicit} {env}")
+                        assert server.mails[0].tls and server.mails[0].login == "us er"
+                    else:
+                        wait_until(lambda: "certificate" in daemon.log(), SECONDS, "refused")
+                        assert not server.mails and state(one) is None
+                        PIPE.purge()
+                    assert "p@ss" not in daemon.log() and daemon.terminate() == 0
+        with smtp.Server(None, login) as server:  # a login that is wrong is nobody's fault but ours
+            with mailer(ONBOARD_SMTP_URL=server.url.replace("//", "//us%20er:no@")) as daemon:
+                wait_until(lambda: "the login was refused (535)" in daemon.log(), SECONDS, "it says so")
+                assert daemon.terminate() == 0
+        with smtp.Server() as server, mailer(server, ONBOARD_SMTP_STARTTLS="required") as daemon:
+            wait_until(lambda: "offers no TLS" in daemon.log(), SECONDS, "it says so")
+            assert server.verbs("MAIL") == 0 and daemon.terminate() == 0
+
+
+# ---- killed, ended, at once ----
+
+def test_killed_between_answer_and_log_is_unknown():
+    one, two = created(), created()
+    with smtp.Server() as server:
+        with mailer(server, ONBOARD_FAULTS="mailer_answered=kill@1") as daemon:
+            daemon.wait_ready()
+            PIPE.publish(one)
+            assert daemon.process.wait(SECONDS) == -signal.SIGKILL
+        assert len(server.to(address(one))) == 1 and state(one) == "sending"
+        with mailer(server) as daemon:
+            daemon.wait_ready()
+            wait_until(lambda: state(one) == "unknown", SECONDS, "unknown")
+            acked(daemon, 1)
+            PIPE.publish(one, two)
+            wait_until(lambda: state(two) == "sent", SECONDS, "goes on")
+            acked(daemon, 3)
+            assert len(server.to(address(one))) == 1 and state(one) == "unknown" and dead() == {}
+            ended(daemon)
+
+
+def test_an_answer_that_the_log_missed_is_kept():
+    with smtp.Server() as server, mailer(server, ONBOARD_FAULTS="mailer_answered=fail@1") as daemon:
+        daemon.wait_ready()
+        one = created()
+        PIPE.publish(one)
+        wait_until(lambda: state(one) == "sent", SECONDS, "sent")
+        acked(daemon, 1)
+        assert len(server.to(address(one))) == 1
+        ended(daemon)
+
+
+def test_another_mailer_in_the_middle_of_it_is_waited_for():
+    """A copy that another mailer gets while the first waits for the answer is neither unknown nor sent."""
+    with smtp.Server() as server, mailer(server) as first, mailer(server) as second:
+        first.wait_ready()
+        second.wait_ready()
+        server.delay_s = 1.5
+        one = created()
+        PIPE.publish(one, times=8)
+        seen = set()
+        wait_until(lambda: seen.add(state(one)) or sum(metric(d, "onboard_consumer_deliveries_total", outcome="done") for d in (first, second)) == 8,
+                   20, "all settled")
+        assert len(server.to(address(one))) == 1 and state(one) == "sent" and "unknown" not in seen, seen
+        server.delay_s = 0
+        ended(first)
+        ended(second)
+
+
+def test_the_rate():
+    with smtp.Server() as server, mailer(server, ONBOARD_MAIL_RATE="5") as daemon:
+        daemon.wait_ready()
+        began = time.monotonic()
+        many = [created() for _ in range(20)]
+        PIPE.publish(*many)
+        wait_until(lambda: len(server.mails) == 20, 20, "20 mails")
+        took = time.monotonic() - began
+        assert 2.5 < took < 8, took
+        PIPE.publish(*[created() for _ in range(60)])
+        wait_until(lambda: len(server.mails) > 22, SECONDS, "it works")
+        began = time.monotonic()
+        assert daemon.terminate() == 0
+        assert time.monotonic() - began < 10
+    PIPE.purge()
+    assert not rows("SELECT 1 FROM mail_log WHERE state = 'sending'")
+
+
+def each_has_one(server, load, daemon, seconds=60):
+    load.stop()
+    wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
+    retries = [f"{QUEUE}.retry.{n}" for n in (1, 2, 3)]
+    wait_until(lambda: not any(PIPE.depth(q) for q in retries), seconds, "no retry waits")
+    wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
+    assert PIPE.depth("user.dlq") == 0, dead()
+    got = {}
+    for m in server.mails:
+        got[m.to] = got.get(m.to, 0) + 1
+    states = dict(rows("SELECT user_id, state FROM mail_log"))
+    unknown = 0
+    for e in load.sent:
+        mails, said = got.get(address(e), 0), states.get(e["payload"]["user_id"])
+        assert (mails == 1 and said == "sent") or (mails <= 1 and said == "unknown"), (mails, said)
+        unknown += said == "unknown"
+    print(f"# {len(load.sent)} users, {unknown} unknown")
+    return unknown
+
+
+def make(_n):
+    return created()
+
+
+def test_killed_3_times_under_load():
+    with smtp.Server() as server, Load(PIPE, make, 200) as load:
+        for _ in range(3):
+            with mailer(server) as daemon:
+                daemon.wait_ready()
+                wait_until(lambda d=daemon: metric(d, "onboard_mails_total", result="sent") > 50, 20, "it works")
+                daemon.process.kill()
+                daemon.process.wait()
+        with mailer(server) as daemon:
+            daemon.wait_ready()
+            assert each_has_one(server, load, daemon) <= 3 * 8
+            ended(daemon)
+
+
+def test_sigterm_under_load():
+    with smtp.Server() as server, Load(PIPE, make, 200) as load:
+        for _ in range(3):
+            with mailer(server) as daemon:
+                daemon.wait_ready()
+                wait_until(lambda d=daemon: metric(d, "onboard_mails_total", result="sent") > 50, 20, "it works")
+                began = time.monotonic()
+                ended(daemon)
+                assert time.monotonic() - began < 10
+        with mailer(server) as daemon:
+            daemon.wait_ready()
+            assert each_has_one(server, load, daemon) == 0
+            ended(daemon)
+
+
+def test_mail_server_stopped_for_5_s_under_load():
+    with smtp.Server() as server, mailer(server) as daemon:
+        daemon.wait_ready()
+        with Load(PIPE, make, 200) as load:
+            wait_until(lambda: len(server.mails) > 100, 20, "it works")
+            server.stop()
+            daemon.wait_status("/ready", 503, SECONDS)
+            time.sleep(5)
+            server.start()
+            daemon.wait_status("/ready", 200, 15)
+            wait_until(lambda n=len(server.mails): len(server.mails) > n + 100, 20, "it works again")
+            each_has_one(server, load, daemon)
+        ended(daemon)
+
+
+def test_cleaning_up():
+    DB.close()
+    PIPE.close()
+
+
+if __name__ == "__main__":
+    sys.exit(tap.run(globals()))
