@@ -66,7 +66,6 @@ close_all(void *state)
 	must(pthread_mutex_destroy(&m->lock) == 0);
 }
 
-/* The worker takes them up before its next batch. */
 static void
 reload(void *state, const struct conf *now)
 {
@@ -82,19 +81,6 @@ reload(void *state, const struct conf *now)
 	letters_free(m->next);
 	m->next = l;
 	m->next_rate = conf_int(now, "mail", "rate");
-	must(pthread_mutex_unlock(&m->lock) == 0);
-}
-
-static void
-reloaded_take(struct mailer *m)
-{
-	must(pthread_mutex_lock(&m->lock) == 0);
-	if (m->next) {
-		letters_free(m->letters);
-		m->letters = m->next;
-		m->next = NULL;
-		m->bucket.rate = m->next_rate;
-	}
 	must(pthread_mutex_unlock(&m->lock) == 0);
 }
 

@@ -251,6 +251,20 @@ copies_end(struct batch *b, const struct mail_item *items, size_t n)
 			}
 }
 
+/* What a reload brought. */
+static void
+reloaded_take(struct mailer *m)
+{
+	must(pthread_mutex_lock(&m->lock) == 0);
+	if (m->next) {
+		letters_free(m->letters);
+		m->letters = m->next;
+		m->next = NULL;
+		m->bucket.rate = m->next_rate;
+	}
+	must(pthread_mutex_unlock(&m->lock) == 0);
+}
+
 int
 mailer_handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {

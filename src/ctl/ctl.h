@@ -58,6 +58,10 @@ struct broker *ctl_broker(const struct ctl *c, struct err *e) MUST_CHECK;
 /* Tells each fault of the topology; counts those that want mending. */
 int ctl_topology_check(struct ctl *c, struct broker *b, size_t *faults, struct err *e) MUST_CHECK;
 
+/* How many mails may have arrived or not. */
+int ctl_mail_unknown(struct ctl *c, int64_t *count, struct err *e) MUST_CHECK;
+
 int ctl_db(struct ctl *c, int argc, char **argv);
 int ctl_doctor(struct ctl *c, int argc, char **argv);
+int ctl_mail(struct ctl *c, int argc, char **argv);
 int ctl_topology(struct ctl *c, int argc, char **argv);

@@ -11,6 +11,7 @@
 #include "link/broker.h"
 #include "link/doc.h"
 #include "link/kv.h"
+#include "link/smtp.h"
 #include "link/sql.h"
 #include "run/doc_indexes.h"
 
@@ -201,6 +202,30 @@ mongo(struct doctor *d)
 	doc_close(doc);
 }
 
+static void
+mail(struct doctor *d)
+{
+	struct err e = ERR_INIT;
+	struct smtp_options o;
+	struct smtp *s;
+	int64_t unknown;
+	char text[80];
+
+	smtp_options_read(d->ctl->conf, &o);
+	s = smtp_open(&o, &e);
+	if (!s || smtp_ping(s, &e))
+		unusable(d, "smtp", &e);
+	else
+		finding(d, CTL_MARK_OK, "smtp", "answers", NULL);
+	smtp_close(s);
+	if (ctl_mail_unknown(d->ctl, &unknown, &e) || unknown == 0)
+		return; /* no such table: the schema's finding says it */
+	snprintf(text, sizeof text, "of %lld nobody knows whether they arrived",
+		(long long)unknown);
+	finding(d, CTL_MARK_WARN, "mails", text,
+		"onboardctl mail list --state unknown; then mail resend or mail settle each");
+}
+
 int
 ctl_doctor(struct ctl *c, int argc, char **argv)
 {
@@ -213,6 +238,7 @@ ctl_doctor(struct ctl *c, int argc, char **argv)
 	rabbitmq(&d);
 	mongo(&d);
 	redis(&d);
+	mail(&d);
 	arena_free(d.mem);
 	return d.away ? CTL_AWAY : d.bad ? CTL_FAILED : CTL_DONE;
 }

@@ -21,6 +21,12 @@ static const struct ctl_verb verbs[] = {
 		ctl_doctor,
 		"  onboardctl doctor               one line each; exit 1 when something is wrong\n"
 		"  onboardctl doctor --json        one object a line: state, subject, text, fix\n" },
+	{ "mail", "list [--state S] | resend ID | settle ID sent|failed",
+		"welcome mails that want a look", ctl_mail,
+		"  onboardctl mail list                  all but those that were sent; --state unknown, failed, sent …\n"
+		"  onboardctl mail resend 42:welcome     it did not arrive: to the mailer once more\n"
+		"  onboardctl mail settle 42:welcome sent    it did: nothing more to do; or failed: leave it\n"
+		"  --limit N                             so many at most (100)\n" },
 	{ "topology", "declare | check", "the broker's exchanges, queues and bindings",
 		ctl_topology,
 		"  onboardctl topology declare     make what is missing; never changes what is there\n"

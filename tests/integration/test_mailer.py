@@ -425,6 +425,55 @@ def test_tls_and_login():
             assert server.verbs("MAIL") == 0 and daemon.terminate() == 0
 
 
+# ---- the operator ----
+
+def test_mail_list_resend_settle_and_doctor():
+    with smtp.Server() as server, mailer(server) as daemon:
+        daemon.wait_ready()
+        user = rows("INSERT INTO users (username, email, name) VALUES ('Zoë-1', 'zoe@example.com', 'Zoë') RETURNING id".replace("Zoë-1", "Zoe-1"))[0][0]
+        foreign, refused = created(), created()
+        own = user_event("created", user, "Zoe-1", email="zoe@example.com")
+        server.answers["BODY"] = ["close"]
+        PIPE.publish(own)
+        wait_until(lambda: state(own) == "unknown", SECONDS, "unknown")
+        wait_until(lambda: daemon.ask("/ready")[0] == 200, SECONDS, "goes on")
+        server.answers["BODY"] = ["close"]
+        PIPE.publish(foreign)
+        wait_until(lambda: state(foreign) == "unknown", SECONDS, "unknown")
+        wait_until(lambda: daemon.ask("/ready")[0] == 200, SECONDS, "goes on")
+        server.answers["RCPT"] = ["550 5.1.1 no"]
+        PIPE.publish(refused)
+        wait_until(lambda: state(refused) == "failed", SECONDS, "failed")
+        dead()
+        code, out, _ = ctl("mail", "list", "--state", "unknown", "--json")
+        got = {r["user_id"]: r for r in map(json.loads, out.splitlines())}
+        assert code == 0 and {own["payload"]["user_id"], foreign["payload"]["user_id"]} <= set(got), out
+        r = got[user]
+        assert r["id"] == f"{user}:welcome" and r["event_id"] == own["id"] and r["attempts"] == 1 and r["smtp_code"] == 354, r
+        code, out, _ = ctl("mail", "list")
+        assert code == 0 and f"{user}:welcome" in out and "550" in out and "example.com" not in out, out
+        found = [json.loads(line) for line in ctl("doctor", "--json", ONBOARD_SMTP_URL=server.url)[1].splitlines()]
+        said = {f["subject"]: f for f in found}
+        assert said["smtp"]["state"] == "ok" and said["mails"]["state"] == "warn" and "mail list" in said["mails"]["fix"], found
+        # sent again: a person has said so
+        assert ctl("mail", "resend", r["id"])[0] == 0
+        wait_until(lambda: state(own) == "sent", SECONDS, "sent")
+        first, second = server.to("zoe@example.com")
+        assert first.message["Message-ID"] == second.message["Message-ID"] and "Zoë" in second.message["Subject"]
+        code, _, err = ctl("mail", "resend", f"{foreign['payload']['user_id']}")
+        assert code == 1 and "publish its user.created again" in err, err
+        PIPE.publish(foreign)
+        wait_until(lambda: state(foreign) == "sent", SECONDS, "sent")
+        assert ctl("mail", "settle", f"{refused['payload']['user_id']}:welcome", "sent")[0] == 0 and state(refused) == "sent"
+        assert ctl("mail", "resend", f"{user}")[0] == 1  # it was sent
+        assert ctl("mail", "settle", "77:welcome", "sent")[0] == 3 and ctl("mail", "settle", "77:welcome", "lost")[0] == 2
+        assert ctl("mail", "resend", "x")[0] == 2 and ctl("mail", "list", "--state", "x")[0] == 2 and ctl("mail")[0] == 2
+        assert ctl("mail", "list", "--state", "pending")[0] == 3
+        ended(daemon)
+    code, out, _ = ctl("doctor", ONBOARD_SMTP_URL=server.url)
+    assert code == 69 and "smtp.url" in out, out
+
+
 # ---- killed, ended, at once ----
 
 def test_killed_between_answer_and_log_is_unknown():
