@@ -36,17 +36,27 @@ struct letters {
 	const char *from, *name;
 };
 
+/* Beside the program, as `make install` and a checkout have it; the working folder is nobody's choice. */
 static const char *
-folder_find(const struct conf *c)
+folder_find(struct letters *l, const struct conf *c)
 {
-	static const char *const places[] = { "/etc/onboard/templates", "config/templates",
-		"/usr/share/onboard/templates" };
-	const char *dir = conf_string(c, "mail", "templates");
+	static const char *const places[] = { "../share/onboard/templates",
+		"../../../config/templates" };
+	const char *dir = conf_string(c, "mail", "templates"), *first = "/etc/onboard/templates";
+	char self[512];
+	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 
-	for (size_t i = 0; !dir && i < ARRAY_LEN(places); i++)
-		if (access(places[i], R_OK | X_OK) == 0)
-			dir = places[i];
-	return dir ? dir : places[ARRAY_LEN(places) - 1];
+	if (dir)
+		return dir;
+	self[n > 0 ? n : 0] = '\0';
+	if (strrchr(self, '/'))
+		strrchr(self, '/')[1] = '\0';
+	for (size_t i = 0; i < ARRAY_LEN(places) && access(first, R_OK | X_OK) != 0; i++) {
+		dir = arena_printf(l->mem, "%s%s", self, places[i]);
+		if (dir && access(dir, R_OK | X_OK) == 0)
+			return dir;
+	}
+	return first;
 }
 
 static int
@@ -54,7 +64,7 @@ file_read(struct letters *l, const struct conf *c, const char *suffix, const str
 	struct err *e)
 {
 	const char *path =
-		arena_printf(l->mem, "%s/" LETTER_TEMPLATE ".%s", folder_find(c), suffix);
+		arena_printf(l->mem, "%s/" LETTER_TEMPLATE ".%s", folder_find(l, c), suffix);
 	const char *text;
 	char *end;
 

@@ -28,8 +28,7 @@ from pipeline import Load, Pipeline, event, metric, user_event
 from tap import wait_until
 
 PIPE = Pipeline(f"mailer_{os.getpid()}", 14)
-PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug",
-             "ONBOARD_MAIL_TEMPLATES": f"{ROOT}/config/templates"}
+PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
 DB = psycopg2.connect(PIPE.place.postgres)
 DB.autocommit = True
 SECONDS = 10

@@ -47,8 +47,8 @@ const struct conf_key conf_keys[] = {
 		.help = "Mails a second that one mailer hands in, at most; 0: no bound.",
 		.flags = CONF_RELOAD },
 	{ "mail", "templates", CONF_PATH, NULL,
-		.help = "The folder of welcome.subject, welcome.txt and welcome.html. Unset: /etc/onboard/templates, "
-			"./config/templates or /usr/share/onboard/templates, the first that is there.",
+		.help = "The folder of welcome.subject, welcome.txt and welcome.html. Unset: /etc/onboard/templates "
+			"where it is there, else those that came with the program.",
 		.flags = CONF_RELOAD },
 	{ "log", "level", CONF_ENUM, "info", .choices = "debug|info|warn|error",
 		.help = "The least level that is written.", .flags = CONF_RELOAD },
