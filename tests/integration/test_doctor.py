@@ -54,14 +54,14 @@ def test_doctor_finds_all_well():
         segments.wait_ready()
     code, found = findings("doctor")
     assert code == 0 and all(f["state"] == "ok" for f in found), found
-    assert {f["subject"] for f in found} >= {"postgres", "schema", "rabbitmq", "topology", "mongo", "redis"}, found
+    assert {f["subject"] for f in found} >= {"postgres", "schema", "rabbitmq", "topology", "mongo", "redis", "smtp"}, found
     code, out, _ = ctl("doctor")
     assert code == 0 and out.count("\n") == len(found) and all(len(line) <= 80 for line in out.splitlines()), out
 
 
 def test_doctor_names_each_server_that_is_away_and_the_way_out():
     nowhere = free_port()
-    for section, scheme in (("postgres", "postgresql"), ("rabbitmq", "amqp"), ("redis", "redis"), ("mongo", "mongodb")):
+    for section, scheme in (("postgres", "postgresql"), ("rabbitmq", "amqp"), ("redis", "redis"), ("mongo", "mongodb"), ("smtp", "smtp")):
         path = "/onboard" if section == "mongo" else ""
         code, found = findings("doctor", **{f"ONBOARD_{section.upper()}_URL": f"{scheme}://127.0.0.1:{nowhere}{path}"})
         bad = [f for f in found if f["state"] == "bad"]

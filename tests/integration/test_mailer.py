@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""onboard-mailer on real servers: one mail for each user whatever happens, its bytes, and what it does
-when the mail server refuses, dawdles, breaks off or goes away."""
+"""onboard-mailer on real servers: one mail for each user, its bytes, and what it does when the mail
+server refuses, dawdles, breaks off or is away."""
 import email
 import email.policy
 import email.utils
@@ -20,68 +20,12 @@ import urllib.parse
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import psycopg2
 import smtp
 import tap
-from daemon import BUILD, ROOT, free_port
-from pipeline import Load, Pipeline, event, metric, user_event
+from daemon import BUILD, ROOT
+from mailing import PIPE, QUEUE, SECONDS, acked, address, close, created, dead, ended, mailer, numbers, row, rows, state
+from pipeline import metric, user_event
 from tap import wait_until
-
-PIPE = Pipeline(f"mailer_{os.getpid()}", 14)
-PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
-DB = psycopg2.connect(PIPE.place.postgres)
-DB.autocommit = True
-SECONDS = 10
-QUEUE = "user_mail_queue"
-numbers = iter(range(8000000000000000, 8000000001000000))
-
-
-def rows(sql, *values):
-    with DB.cursor() as cursor:
-        cursor.execute(sql, values or None)
-        return cursor.fetchall() if cursor.description else []
-
-
-def row(one):
-    """Its row: (state, attempts, smtp_code, error, message_id), or None."""
-    got = rows("SELECT state, attempts, smtp_code, error, message_id FROM mail_log WHERE user_id = %s",
-               one["payload"]["user_id"])
-    return got[0] if got else None
-
-
-def state(one):
-    return (row(one) or [None])[0]
-
-
-def created(username=None, **more):
-    return user_event("created", next(numbers), username, **more)
-
-
-def mailer(server=None, **env):
-    if server:
-        env = {"ONBOARD_SMTP_URL": server.url} | env
-    return PIPE.daemon("onboard-mailer", **env)
-
-
-def address(one):
-    return one["payload"]["email"]
-
-
-def acked(daemon, count, seconds=SECONDS):
-    wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total") >= count
-               and metric(daemon, "onboard_consumer_held") == 0, seconds, f"{count} settled")
-
-
-def ended(daemon):
-    """SIGTERM; nothing of an address stands in its log."""
-    assert daemon.terminate() == 0
-    assert "@example.com" not in daemon.log() and "example.com" not in daemon.log(), daemon.log()[-3000:]
-
-
-def dead():
-    got = [(json.loads(body)["id"], props.headers) for body, props, _, _ in PIPE.take("user.dlq")]
-    assert not any("example" in h["x-error"] for _, h in got), got
-    return {i: (h["x-error-class"], h["x-error"]) for i, h in got}
 
 
 def ctl(*words, **env):
@@ -429,7 +373,7 @@ def test_tls_and_login():
 def test_mail_list_resend_settle_and_doctor():
     with smtp.Server() as server, mailer(server) as daemon:
         daemon.wait_ready()
-        user = rows("INSERT INTO users (username, email, name) VALUES ('Zoë-1', 'zoe@example.com', 'Zoë') RETURNING id".replace("Zoë-1", "Zoe-1"))[0][0]
+        user = rows("INSERT INTO users (username, email, name) VALUES ('Zoe-1', 'zoe@example.com', 'Zoë') RETURNING id")[0][0]
         foreign, refused = created(), created()
         own = user_event("created", user, "Zoe-1", email="zoe@example.com")
         server.answers["BODY"] = ["close"]
@@ -540,77 +484,8 @@ def test_the_rate():
     assert not rows("SELECT 1 FROM mail_log WHERE state = 'sending'")
 
 
-def each_has_one(server, load, daemon, seconds=60):
-    load.stop()
-    wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
-    retries = [f"{QUEUE}.retry.{n}" for n in (1, 2, 3)]
-    wait_until(lambda: not any(PIPE.depth(q) for q in retries), seconds, "no retry waits")
-    wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
-    assert PIPE.depth("user.dlq") == 0, dead()
-    got = {}
-    for m in server.mails:
-        got[m.to] = got.get(m.to, 0) + 1
-    states = dict(rows("SELECT user_id, state FROM mail_log"))
-    unknown = 0
-    for e in load.sent:
-        mails, said = got.get(address(e), 0), states.get(e["payload"]["user_id"])
-        assert (mails == 1 and said == "sent") or (mails <= 1 and said == "unknown"), (mails, said)
-        unknown += said == "unknown"
-    print(f"# {len(load.sent)} users, {unknown} unknown")
-    return unknown
-
-
-def make(_n):
-    return created()
-
-
-def test_killed_3_times_under_load():
-    with smtp.Server() as server, Load(PIPE, make, 200) as load:
-        for _ in range(3):
-            with mailer(server) as daemon:
-                daemon.wait_ready()
-                wait_until(lambda d=daemon: metric(d, "onboard_mails_total", result="sent") > 50, 20, "it works")
-                daemon.process.kill()
-                daemon.process.wait()
-        with mailer(server) as daemon:
-            daemon.wait_ready()
-            assert each_has_one(server, load, daemon) <= 3 * 8
-            ended(daemon)
-
-
-def test_sigterm_under_load():
-    with smtp.Server() as server, Load(PIPE, make, 200) as load:
-        for _ in range(3):
-            with mailer(server) as daemon:
-                daemon.wait_ready()
-                wait_until(lambda d=daemon: metric(d, "onboard_mails_total", result="sent") > 50, 20, "it works")
-                began = time.monotonic()
-                ended(daemon)
-                assert time.monotonic() - began < 10
-        with mailer(server) as daemon:
-            daemon.wait_ready()
-            assert each_has_one(server, load, daemon) == 0
-            ended(daemon)
-
-
-def test_mail_server_stopped_for_5_s_under_load():
-    with smtp.Server() as server, mailer(server) as daemon:
-        daemon.wait_ready()
-        with Load(PIPE, make, 200) as load:
-            wait_until(lambda: len(server.mails) > 100, 20, "it works")
-            server.stop()
-            daemon.wait_status("/ready", 503, SECONDS)
-            time.sleep(5)
-            server.start()
-            daemon.wait_status("/ready", 200, 15)
-            wait_until(lambda n=len(server.mails): len(server.mails) > n + 100, 20, "it works again")
-            each_has_one(server, load, daemon)
-        ended(daemon)
-
-
 def test_cleaning_up():
-    DB.close()
-    PIPE.close()
+    close()
 
 
 if __name__ == "__main__":

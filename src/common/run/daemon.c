@@ -284,7 +284,7 @@ daemon_main(int argc, char **argv, const struct daemon_def *def)
 		fprintf(stderr, "%s: %s\n", def->name, e.text);
 		return DAEMON_EXIT_CONF;
 	}
-	if (def->check && def->check(d.conf, &e)) {
+	if ((!d.args.print_config || d.args.check_config) && def->check && def->check(d.conf, &e)) {
 		fprintf(stderr, "%s: %s\n", def->name, e.text);
 		conf_free(d.conf);
 		return DAEMON_EXIT_CONF;

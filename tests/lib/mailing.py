@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""onboard-mailer on servers of one test program's own: its database, its queue, what stands in mail_log."""
+import json
+import os
+
+import psycopg2
+from pipeline import Pipeline, metric, user_event
+from tap import wait_until
+
+PIPE = Pipeline(f"mailer_{os.getpid()}", 14)
+PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
+DB = psycopg2.connect(PIPE.place.postgres)
+DB.autocommit = True
+SECONDS = 10
+QUEUE = "user_mail_queue"
+numbers = iter(range(8000000000000000, 8000000001000000))
+
+
+def rows(sql, *values):
+    with DB.cursor() as cursor:
+        cursor.execute(sql, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
+def row(one):
+    """Its row: (state, attempts, smtp_code, error, message_id), or None."""
+    got = rows("SELECT state, attempts, smtp_code, error, message_id FROM mail_log WHERE user_id = %s",
+               one["payload"]["user_id"])
+    return got[0] if got else None
+
+
+def state(one):
+    return (row(one) or [None])[0]
+
+
+def created(username=None, **more):
+    return user_event("created", next(numbers), username, **more)
+
+
+def mailer(server=None, **env):
+    if server:
+        env = {"ONBOARD_SMTP_URL": server.url} | env
+    return PIPE.daemon("onboard-mailer", **env)
+
+
+def address(one):
+    return one["payload"]["email"]
+
+
+def acked(daemon, count, seconds=SECONDS):
+    wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total") >= count
+               and metric(daemon, "onboard_consumer_held") == 0, seconds, f"{count} settled")
+
+
+def ended(daemon):
+    """SIGTERM; nothing of an address stands in its log."""
+    assert daemon.terminate() == 0
+    assert "@example.com" not in daemon.log() and "example.com" not in daemon.log(), daemon.log()[-3000:]
+
+
+def dead():
+    got = [(json.loads(body)["id"], props.headers) for body, props, _, _ in PIPE.take("user.dlq")]
+    assert not any("example" in h["x-error"] for _, h in got), got
+    return {i: (h["x-error-class"], h["x-error"]) for i, h in got}
+
+
+def close():
+    DB.close()
+    PIPE.close()
