@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 
 #define LINE_MAX_BYTES 76 /* of an encoded line, without its CRLF */
+#define QUOTED_BYTES 60   /* of a name within quotes */
 #define WORD_BYTES 42     /* in one encoded word: 56 letters of base64, 68 with what is around */
 
 static char
@@ -20,13 +21,14 @@ clean(char c)
 static bool
 plain(const char *text)
 {
-	size_t run = 0;
+	size_t word = 0, space = 0;
 
 	for (const char *p = text; *p; p++) {
 		if ((unsigned char)*p >= 0x80 || (*p == '=' && p[1] == '?'))
 			return false;
-		run = clean(*p) == ' ' ? 0 : run + 1;
-		if (run > 60)
+		word = *p == ' ' ? 0 : word + 1;
+		space = *p == ' ' ? space + 1 : 0;
+		if (word > 60 || space > 10)
 			return false;
 	}
 	return true;
@@ -124,6 +126,16 @@ mime_header(struct buf *out, const char *name, const char *text)
 	buf_fini(&own);
 }
 
+static size_t
+quoted_length(const char *text)
+{
+	size_t n = 0;
+
+	for (; *text; text++)
+		n += *text == '"' || *text == '\\' ? 2 : 1;
+	return n;
+}
+
 void
 mime_header_address(struct buf *out, const char *name, const char *display, const char *address)
 {
@@ -134,7 +146,7 @@ mime_header_address(struct buf *out, const char *name, const char *display, cons
 	display = trimmed(&own);
 	buf_add_text(out, name);
 	buf_add_text(out, ": ");
-	if (*display && plain(display) && strlen(display) < LINE_MAX_BYTES - 16) {
+	if (*display && plain(display) && quoted_length(display) <= QUOTED_BYTES) {
 		buf_add_char(out, '"');
 		for (const char *p = display; *p; p++) {
 			if (*p == '"' || *p == '\\')
