@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/sql.h"
+#include "run/days.h"
 #include "run/publisher.h"
 #include "run/thread.h"
 
@@ -24,8 +25,6 @@
 #define SWEEP_EVERY_MS 1000
 #define LOOK_EVERY_MS 5000
 #define KEEP_EVERY_MS 600000
-#define DAYS_AHEAD 7
-#define MOVE_MS 20000 /* a day that had no partition, at its worst */
 #define LINGER_MS 50
 #define STALL_MS 30000
 #define ARENA_MAX (256u << 20)
@@ -54,20 +53,9 @@ static const struct sql_statement backlog = { "outbox_backlog",
 static const struct sql_statement keys_forget = { "signup_keys_forget",
 	"DELETE FROM signup_keys WHERE key IN (SELECT key FROM signup_keys"
 	" WHERE claimed_at < now() - interval '24 hours' LIMIT 10000)" };
-static const struct sql_statement keep_lock = { "outbox_keep_lock",
-	"SELECT pg_try_advisory_xact_lock(hashtext('onboard'), hashtext('outbox'))" };
-static const struct sql_statement days_missing = { "outbox_days_missing",
-	"SELECT to_char(d, 'YYYYMMDD'), d::date, d::date + 1"
-	" FROM generate_series(now() AT TIME ZONE 'UTC' - interval '1 day',"
-	" now() AT TIME ZONE 'UTC' + make_interval(days => $1::integer), '1 day') AS d"
-	" WHERE to_regclass('outbox_' || to_char(d, 'YYYYMMDD')) IS NULL" };
-static const struct sql_statement days_over = { "outbox_days_over",
-	"SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-	" WHERE i.inhparent = 'outbox'::regclass AND c.relname ~ '^outbox_[0-9]{8}$'"
-	" AND to_date(right(c.relname, 8), 'YYYYMMDD') <"
-	" (now() AT TIME ZONE 'UTC')::date - $1::integer"
-	" AND NOT EXISTS (SELECT FROM outbox_unpublished u"
-	" WHERE to_date(right(c.relname, 8), 'YYYYMMDD') BETWEEN u.first_day AND u.last_day)" };
+static const struct sql_statement day_needed = { "outbox_day_needed",
+	"SELECT EXISTS (SELECT FROM outbox_unpublished"
+	" WHERE $1::date BETWEEN first_day AND last_day)" };
 
 struct outbox {
 	struct sql *sql;
@@ -319,80 +307,24 @@ look(struct outbox *o, struct err *e)
 	return 0;
 }
 
-/*
- * Names and dates come from the server's own list of days: digits only. What
- * came while the day had no partition lies in the default one, and moves.
- */
-static int
-days_make(struct outbox *o, struct err *e)
+static void
+on_tick(void *arg)
 {
-	struct sql_params p;
-	struct sql_result r, done;
-	char text[1000];
-
-	sql_params_init(&p);
-	sql_add_i64(&p, DAYS_AHEAD);
-	if (sql_run(o->sql, o->mem, &days_missing, &p, &r, e))
-		return -1;
-	for (size_t i = 0; i < r.rows; i++) {
-		const char *name = sql_text(&r, i, 0), *from = sql_text(&r, i, 1);
-
-		snprintf(text, sizeof text,
-			"SET LOCAL statement_timeout = %d;"
-			"LOCK TABLE outbox_default IN ACCESS EXCLUSIVE MODE;"
-			"CREATE TABLE outbox_%s (LIKE outbox INCLUDING ALL);"
-			"WITH moved AS (DELETE FROM outbox_default WHERE day = '%s' RETURNING *)"
-			" INSERT INTO outbox_%s SELECT * FROM moved;"
-			"ALTER TABLE outbox ATTACH PARTITION outbox_%s"
-			" FOR VALUES FROM ('%s') TO ('%s')",
-			MOVE_MS, name, from, name, name, from, sql_text(&r, i, 2));
-		if (sql_script(o->sql, text, MOVE_MS + 2000, &done, e))
-			return -1;
-		thread_tick(o->self);
-	}
-	return 0;
-}
-
-static int
-days_drop(struct outbox *o, struct err *e)
-{
-	struct sql_params p;
-	struct sql_result r, done;
-	char text[100];
-
-	sql_params_init(&p);
-	sql_add_i64(&p, o->retention_days);
-	if (sql_run(o->sql, o->mem, &days_over, &p, &r, e))
-		return -1;
-	for (size_t i = 0; i < r.rows; i++) {
-		snprintf(text, sizeof text, "DROP TABLE %s", sql_text(&r, i, 0));
-		if (sql_script(o->sql, text, 0, &done, e))
-			return -1;
-		log_info("partition dropped after the retention",
-			LOG_S("table", sql_text(&r, i, 0)));
-	}
-	return 0;
+	thread_tick(arg);
 }
 
 static int
 keep(struct outbox *o, struct err *e)
 {
+	const struct days_table days = { "outbox", o->retention_days, &day_needed };
 	struct sql_result r;
-	enum sql_fate fate;
-	bool mine;
+	int rc = days_keep(o->sql, o->mem, &days, on_tick, o->self, e);
 
-	if (sql_begin(o->sql, e))
+	if (rc < 0 || sql_run(o->sql, o->mem, &keys_forget, NULL, &r, e))
 		return -1;
-	if (sql_run(o->sql, o->mem, &keep_lock, NULL, &r, e) || sql_bool(&r, 0, 0, &mine, e) ||
-		(mine && (days_make(o, e) || days_drop(o, e)))) {
-		sql_rollback(o->sql);
-		return -1;
-	}
-	if (sql_commit(o->sql, &fate, e) || sql_run(o->sql, o->mem, &keys_forget, NULL, &r, e))
-		return -1;
-	if (mine) /* else another process is just at it */
+	if (rc == 0) /* else another process is just at it */
 		atomic_store(&o->ready, true);
-	return mine ? 0 : 1;
+	return rc;
 }
 
 static int
