@@ -168,15 +168,18 @@ start(struct consumer *c, struct thread *t)
 	unsigned attempt = 0;
 
 	while (!thread_stopping(t)) {
+		bool there;
+
 		thread_tick(t);
 		e = ERR_INIT;
-		if (probe(c, &e) == 0 &&
-			(!c->handler->start || c->handler->start(c, c->state, &e) == 0)) {
+		there = probe(c, &e) == 0;
+		if (there && (!c->handler->start || c->handler->start(c, c->state, &e) == 0)) {
 			atomic_store(&c->started, true);
 			thread_wake(c->io);
 			return true;
 		}
-		if (e.kind != ERR_AWAY)
+		/* a server that is away is said by its link, one that lacks a table by nobody else */
+		if (there || e.kind != ERR_AWAY)
 			log_error("cannot begin, trying again", LOG_E(&e));
 		thread_wait(t, backoff_wait_ms(&probing, attempt++, rnd_u64()));
 	}
