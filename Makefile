@@ -57,7 +57,7 @@ $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf 
 
 # The daemons that exist: a new one is one word here (docs/adding-a-consumer.md).
 PRODUCERS := api
-CONSUMERS := eventlog cache segments mailer
+CONSUMERS := eventlog cache segments mailer analytics
 DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
 
 # One short line a step; VERBOSE=1 shows the whole command.

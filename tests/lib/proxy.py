@@ -14,6 +14,7 @@ class Proxy:
         self.delay_s = 0.0
         self.flowing = threading.Event()
         self.flowing.set()
+        self.deaf = False
         self.listener = None
         self.port = None
         self.accepted = 0
@@ -51,7 +52,12 @@ class Proxy:
         """Connections stay, nothing flows: a server that is frozen or a cable that is cut."""
         self.flowing.clear()
 
+    def swallow(self):
+        """What clients say arrives, and no answer comes back: the cable is cut between the two."""
+        self.deaf = True
+
     def flow(self):
+        self.deaf = False
         self.flowing.set()
 
     def connections(self):
@@ -88,6 +94,8 @@ class Proxy:
         try:
             while data := source.recv(65536):
                 self.flowing.wait()
+                if self.deaf and source is pair[1]:
+                    continue
                 if self.delay_s:
                     time.sleep(self.delay_s)
                 sink.sendall(data)

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * onboard-analytics: how many events of a type came from a country on a day, in
+ * PostgreSQL; who was active on a day, and each day's totals, in Redis.
+ *
+ * An event counts once however often it comes, since its row of the inbox and
+ * what it adds commit together. Redis gets totals, never something to add.
+ */
+#include "analytics_own.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define KEEP_EVERY_MS 600000
+#define KEEP_AGAIN_MS 10000
+
+struct analytics {
+	int64_t keep_ms; /* when the inbox' days are looked after next; monotonic */
+};
+
+static int
+start(struct consumer *c, void *state, struct err *e)
+{
+	struct analytics *a = state;
+	struct arena *mem = arena_new(1 << 14, 1 << 20);
+	int rc = analytics_keep(c, mem, e);
+
+	arena_free(mem);
+	a->keep_ms = clock_mono_ms() + KEEP_EVERY_MS;
+	if (rc)
+		err_wrap(e,
+			"looking after the inbox (is the schema up to date? onboardctl doctor)");
+	return rc;
+}
+
+/* What has no partition goes into the default one: that keeping failed stops nobody. */
+static int
+keep(struct consumer *c, struct analytics *a, struct arena *mem, struct err *e)
+{
+	struct err why = ERR_INIT;
+
+	if (clock_mono_ms() < a->keep_ms)
+		return 0;
+	if (analytics_keep(c, mem, &why) == 0) {
+		a->keep_ms = clock_mono_ms() + KEEP_EVERY_MS;
+		return 0;
+	}
+	a->keep_ms = clock_mono_ms() + KEEP_AGAIN_MS;
+	if (why.kind == ERR_AWAY)
+		return err_set(e, ERR_AWAY, "%s", why.text);
+	log_warn("looking after the inbox failed", LOG_E(&why));
+	return 0;
+}
+
+static int
+handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+{
+	struct counted *list;
+	size_t n;
+
+	if (keep(c, state, b->mem, e))
+		return -1;
+	list = analytics_list(b, &n);
+	if (analytics_count(c, b->mem, list, n, e) || analytics_show(c, b->mem, list, n, e))
+		return -1;
+	for (size_t i = 0; i < b->n; i++)
+		b->d[i].out = OUT_DONE;
+	return 0;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct handler analytics = { .name = "analytics",
+		.summary = "Counts events by day, type and country.",
+		.admin_port = 9109,
+		.needs = NEED_SQL | NEED_KV,
+		.state_size = sizeof(struct analytics),
+		.start = start,
+		.handle = handle };
+
+	return consumer_main(argc, argv, &analytics);
+}

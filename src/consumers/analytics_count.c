@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: MIT */
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "analytics_own.h"
+#include "link/sql.h"
+#include "run/days.h"
+
+#define INBOX_DAYS 90 /* an event that comes again later counts again */
+#define AGAIN_MAX 5   /* deadlock or serialization; past it the database has trouble */
+#define DAY_MS 86400000
+#define ARRAY_BYTES_MAX (1u << 20) /* 1000 types of 64 bytes are far below */
+
+/*
+ * One statement is one transaction: one round trip, one sync to disk. Rows come
+ * in the order of their keys, first the inbox and then the counts, so two
+ * processes wait for each other but never in a circle. The filter's subquery is
+ * hashed once, whatever the planner thinks of the arrays' lengths.
+ */
+static const struct sql_statement count = { "analytics_count",
+	"WITH came AS MATERIALIZED (SELECT * FROM unnest($1::integer[], $2::uuid[], $3::integer[],"
+	" $4::text[], $5::text[]) AS c (inbox_day, event_id, day, type, country)),"
+	" fresh AS (INSERT INTO analytics_inbox (day, event_id)"
+	" SELECT date '1970-01-01' + inbox_day, event_id FROM came ON CONFLICT DO NOTHING"
+	" RETURNING event_id)"
+	" INSERT INTO event_counts AS have (day, type, country, count)"
+	" SELECT date '1970-01-01' + day, type, country, n FROM (SELECT day, type, country,"
+	" count(*) FILTER (WHERE event_id IN (SELECT event_id FROM fresh)) AS n"
+	" FROM came GROUP BY day, type, country) AS g WHERE n > 0 ORDER BY day, type, country"
+	" ON CONFLICT (day, type, country) DO UPDATE SET count = have.count + excluded.count" };
+static const struct sql_statement forget = { "analytics_forget",
+	"DELETE FROM analytics_inbox_default WHERE ctid = ANY (ARRAY (SELECT ctid"
+	" FROM analytics_inbox_default"
+	" WHERE counted_on < (now() AT TIME ZONE 'UTC')::date - $1::integer LIMIT 10000))" };
+
+/* The event's country where it is a code, in upper case. */
+static void
+country_take(const struct event *ev, char out[static 4])
+{
+	const char *code = ev->kind == EVENT_ACTIVITY ? ev->geo_country : ev->country;
+	size_t n = code ? strlen(code) : 0;
+	bool sane = n == 2 || n == 3;
+
+	for (size_t i = 0; sane && i < n; i++) {
+		out[i] = (char)(code[i] & ~0x20);
+		sane = out[i] >= 'A' && out[i] <= 'Z' && isascii(code[i]);
+	}
+	if (sane)
+		out[n] = '\0';
+	else
+		strcpy(out, ANALYTICS_COUNTRY_NONE);
+}
+
+static int
+by_id(const void *x, const void *y)
+{
+	const struct counted *a = x, *b = y;
+	int order = strcmp(a->ev->id, b->ev->id);
+
+	/* of copies in one batch the first counts; the events lie in the order they came */
+	return order ? order : a->ev < b->ev ? -1 : a->ev > b->ev;
+}
+
+struct counted *
+analytics_list(struct batch *b, size_t *n)
+{
+	struct counted *list = arena_alloc(b->mem, b->n * sizeof *list);
+	size_t kept = 0;
+
+	must(list);
+	for (size_t i = 0; i < b->n; i++) {
+		struct counted *one = &list[i];
+		struct uuid id;
+
+		one->ev = b->d[i].ev;
+		one->day = one->ev->time_us / 1000 / DAY_MS;
+		must(uuid_parse(one->ev->id, strlen(one->ev->id), &id));
+		one->inbox_day = uuid_is_v7(&id) ? uuid7_time_ms(&id) / DAY_MS : one->day;
+		country_take(one->ev, one->country);
+	}
+	qsort(list, b->n, sizeof *list, by_id);
+	for (size_t i = 0; i < b->n; i++)
+		if (kept == 0 || strcmp(list[kept - 1].ev->id, list[i].ev->id) != 0)
+			list[kept++] = list[i];
+	*n = kept;
+	return list;
+}
+
+int
+analytics_count(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
+	struct err *e)
+{
+	struct sql_array a[5];
+	struct sql_params p;
+	struct sql_result r = { 0 };
+	int rc = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(a); i++)
+		sql_array_init(&a[i], ARRAY_BYTES_MAX);
+	for (size_t i = 0; i < n; i++) {
+		sql_array_i64(&a[0], list[i].inbox_day);
+		sql_array_text(&a[1], list[i].ev->id);
+		sql_array_i64(&a[2], list[i].day);
+		sql_array_text(&a[3], list[i].ev->type);
+		sql_array_text(&a[4], list[i].country);
+	}
+	sql_params_init(&p);
+	for (size_t i = 0; i < ARRAY_LEN(a) && rc == 0; i++)
+		rc = sql_add_array(&p, &a[i], e);
+	for (int tries = 0; rc == 0 && tries < AGAIN_MAX; tries++) {
+		rc = sql_run(consumer_sql(c), mem, &count, &p, &r, e);
+		if (rc == 0 || !sql_again(&r))
+			break;
+		rc = tries + 1 < AGAIN_MAX ? 0 : -1;
+	}
+	/* a lock that was not to be had in time says nothing against any event */
+	if (rc && e->kind == ERR_LIMIT && strcmp(r.sqlstate, "57014") == 0)
+		e->kind = ERR_AWAY;
+	for (size_t i = 0; i < ARRAY_LEN(a); i++)
+		sql_array_fini(&a[i]);
+	return rc;
+}
+
+int
+analytics_keep(struct consumer *c, struct arena *mem, struct err *e)
+{
+	static const struct days_table inbox = { "analytics_inbox", INBOX_DAYS, NULL };
+	struct sql_params p;
+	struct sql_result r;
+
+	if (days_keep(consumer_sql(c), mem, &inbox, NULL, NULL, e) < 0)
+		return -1;
+	sql_params_init(&p);
+	sql_add_i64(&p, INBOX_DAYS);
+	return sql_run(consumer_sql(c), mem, &forget, &p, &r, e);
+}

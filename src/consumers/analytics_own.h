@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the parts of onboard-analytics share; nobody else includes it.
+ *
+ *	analytics.c        the handler
+ *	analytics_count.c  PostgreSQL: the inbox and the counts, one transaction
+ *	analytics_show.c   Redis: who was active, and PostgreSQL's totals
+ *
+ * An event has two days. The inbox day follows from what never changes, so that
+ * a copy is looked for where the first one lies: the time in the id where that
+ * is a UUID v7, else the timestamp. The day that it counts for is its
+ * timestamp's: history that is imported today counts for its own days.
+ */
+#pragma once
+
+#include "run/consumer.h"
+
+#define ANALYTICS_COUNTRY_NONE "ZZ" /* ISO 3166 leaves it to its users */
+
+struct counted {
+	const struct event *ev;
+	int64_t inbox_day, day; /* since 1970-01-01 */
+	char country[4];
+};
+
+/* All of the batch, without repeated ids, in the order of the ids. */
+struct counted *analytics_list(struct batch *b, size_t *n);
+/* In the inbox and added to the counts, or nothing; what is in the inbox adds nothing. */
+int analytics_count(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
+	struct err *e) MUST_CHECK;
+/* Makes the inbox' days ahead, forgets what is past. */
+int analytics_keep(struct consumer *c, struct arena *mem, struct err *e) MUST_CHECK;
+/* After the commit: changes the list's order. Harmless twice. */
+int analytics_show(struct consumer *c, struct arena *mem, struct counted *list, size_t n,
+	struct err *e) MUST_CHECK;
