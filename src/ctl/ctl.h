@@ -61,6 +61,7 @@ int ctl_topology_check(struct ctl *c, struct broker *b, size_t *faults, struct e
 /* How many mails may have arrived or not. */
 int ctl_mail_unknown(struct ctl *c, int64_t *count, struct err *e) MUST_CHECK;
 
+int ctl_counts(struct ctl *c, int argc, char **argv);
 int ctl_db(struct ctl *c, int argc, char **argv);
 int ctl_doctor(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);

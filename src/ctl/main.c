@@ -12,6 +12,12 @@
 #include "version.h"
 
 static const struct ctl_verb verbs[] = {
+	{ "counts", "[--day DAY] [--type TYPE]", "events counted by day, type and country",
+		ctl_counts,
+		"  onboardctl counts               the newest 200 rows, the most frequent first\n"
+		"  onboardctl counts --day 2026-11-20 --type purchase --country LV\n"
+		"  --limit N                       rows at most\n"
+		"  --json                          one object a line: day, type, country, count\n" },
 	{ "db", "migrate up | down [N] | status", "the database's schema", ctl_db,
 		"  onboardctl db migrate up        apply what is missing, each file in one transaction\n"
 		"  onboardctl db migrate down 2    take the last two back\n"
