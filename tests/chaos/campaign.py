@@ -211,6 +211,7 @@ def table(campaign, book):
     lines += [f"{'events in ' + store.name:<44}{store.size():>8}" for store in book.stores
               if isinstance(store, stores.Events)]
     lines += [f"{'profiles in Redis':<44}{size['profiles']:>8}", f"{'states in MongoDB':<44}{size['states']:>8}",
+              f"{'events counted':<44}{size['counted']:>8}",
               f"{'dead letters':<44}{size['dead']:>8}"]
     lines += [f"{'  published twice (allowed)':<44}{book.store(stores.Queue).again:>8}",
               f"{'lost':<44}{book.count('lost'):>8}", f"{'doubled':<44}{book.count('doubled'):>8}"]

@@ -3,7 +3,7 @@
 generator; it returns what mends it, after `hold` seconds."""
 import signal
 
-CONSUMERS = ("eventlog", "cache", "segments")
+CONSUMERS = ("eventlog", "cache", "segments", "analytics")
 HOLD = (1.0, 6.0)   # seconds that a fault lasts
 
 
@@ -118,6 +118,7 @@ SCENARIOS = {
     "mongo-away-eventlog-term": both(server("mongo", "freeze"), consumer("eventlog", signal.SIGTERM)),
     "redis-away-segments-kill": both(stall("redis", cut=True), consumer("segments", signal.SIGKILL)),
     "redis-away-cache-kill": both(stall("redis", cut=True), consumer("cache", signal.SIGKILL)),
+    "postgres-cut-analytics-kill": both(stall("postgres", cut=True), consumer("analytics", signal.SIGKILL)),
     "broker-away-api-kill": both(server("rabbitmq", "stop"), api(signal.SIGKILL)),
     "broker-stall-api-term": both(stall("rabbitmq", cut=True), api(signal.SIGTERM)),
     "postgres-stall-api-kill": both(stall("postgres", cut=False), api(signal.SIGKILL)),

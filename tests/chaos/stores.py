@@ -262,6 +262,42 @@ class States(Store):
             yield "state without user", str(user)
 
 
+class Counted(Store):
+    """What onboard-analytics has counted: its inbox knows each event, and the counts are as many."""
+    name = "counted"
+
+    def settled(self, sql):
+        return sql.number("SELECT count(*) FROM analytics_inbox") >= sql.number("SELECT count(*) FROM outbox")
+
+    def read(self, sql):
+        self.seen = set(sql.ask("SELECT event_id FROM analytics_inbox"))
+        self.counts = {}
+        for line in sql.ask("SELECT type, sum(count) FROM event_counts GROUP BY type"):
+            kind, count = line.split("|")
+            self.counts[kind] = int(count)
+        self.shown = collections.Counter()
+        with servers.Redis(self.place.redis) as kv:
+            for day in sql.ask("SELECT DISTINCT day FROM event_counts"):
+                for kind in self.counts:
+                    self.shown[kind] += int(kv.ask("HGET", f"stats:events:{day}", kind) or 0)
+
+    def size(self):
+        return sum(self.counts.values())
+
+    def faults(self, book):
+        stored = book.store(Outbox).rows
+        for event in stored.keys() - self.seen:
+            yield "lost: stored, not counted", event
+        for event in self.seen - stored.keys():
+            yield "counted, not stored", event
+        for kind, count in collections.Counter(kind for _, kind in stored.values()).items():
+            if self.counts.get(kind, 0) != count:
+                yield ("lost: counts" if self.counts.get(kind, 0) < count else "doubled: counts"), f"{kind}: {self.counts.get(kind, 0)}, not {count}"
+        for kind, count in self.counts.items():
+            if self.shown[kind] != count:
+                yield "Redis shows another total", f"{kind}: {self.shown[kind]}, not {count}"
+
+
 class Dead(Store):
     """No fault of a server is an event's fault."""
     name = "dead"
@@ -279,7 +315,7 @@ class Dead(Store):
 
 
 OF_SIGNUPS = [Users, Outbox, Unpublished, Queue]
-STORES = OF_SIGNUPS + [Documents, Profiles, States, Dead]
+STORES = OF_SIGNUPS + [Documents, Profiles, States, Counted, Dead]
 
 
 class Book:

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""onboard-eventlog, onboard-cache and onboard-segments while their servers go and come under load: nothing in the DLQ,
+"""Consumers while their servers go and come under load: nothing in the DLQ,
 nothing lost, /ready tells the truth, and all goes on by itself."""
+import collections
 import contextlib
 import os
 import sys
@@ -14,6 +15,7 @@ import tap
 from management import Management
 from pipeline import Load, Pipeline, event, metric, stack, through, user_event
 from proxy import Proxy
+from servers import Sql
 from tap import wait_until
 
 RATE = 500
@@ -93,10 +95,47 @@ class Segments:
         self.kv.flushdb()
 
 
-SEGMENTS = Segments.both()
-KINDS = [EventLog(), Cache()]       # where it is the runtime that counts
-HANDLERS = [*KINDS, SEGMENTS[0]]    # where the handler does
-STORES = [*HANDLERS, SEGMENTS[1]]   # and each of its stores
+class Analytics:
+    """What is counted: each event once, so that too many is as wrong as too few."""
+    program, server, variable, queue = "onboard-analytics", "postgres", "ONBOARD_POSTGRES_URL", "user_analytics_queue"
+
+    def __init__(self):
+        self.pipe = Pipeline(f"faults_counts_{os.getpid()}", 9)
+        self.pipe.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "analytics"
+        self.kv = redis.Redis.from_url(self.pipe.place.redis, decode_responses=True)
+
+    def make(self, n):
+        return event(("login", "logout")[n % 2], {"user_id": FIRST_USER + n % 100, "geo": {"country": ("LV", "EE")[n % 3 % 2]}})
+
+    def missing(self, sent):
+        with Sql(self.pipe.place.postgres) as sql:
+            there = set(sql.ask("SELECT event_id FROM analytics_inbox"))
+            rows = [line.split("|") for line in sql.ask("SELECT day, type, country, count FROM event_counts")]
+        wrong = [e["id"] for e in sent if e["id"] not in there]
+        # what nobody was told is confirmed may have been published twice or lie there all the same, but is one count
+        counted, shown = collections.Counter(), collections.Counter()
+        for day, kind, _, count in rows:
+            counted[day, kind] += int(count)
+        for key in self.kv.keys("stats:events:*"):
+            for kind, count in self.kv.hgetall(key).items():
+                shown[key.removeprefix("stats:events:"), kind] += int(count)
+        if sum(counted.values()) != len(there):
+            wrong.append(f"{len(there)} in the inbox, {counted} counted")
+        if counted != shown:
+            wrong.append(f"{counted} counted, {shown} shown")
+        active = set().union(*(self.kv.smembers(key) for key in self.kv.keys("active:*")))
+        return wrong + sorted({str(e["payload"]["user_id"]) for e in sent} - active)
+
+    def forget(self):
+        with Sql(self.pipe.place.postgres) as sql:
+            sql.ask("TRUNCATE analytics_inbox, event_counts")
+        self.kv.flushdb()
+
+
+SEGMENTS, ANALYTICS = Segments.both(), Analytics()
+KINDS = [EventLog(), Cache()]                # where it is the runtime that counts
+HANDLERS = [*KINDS, SEGMENTS[0], ANALYTICS]  # where the handler does
+STORES = [*HANDLERS, SEGMENTS[1]]            # and each of its stores
 
 
 def start(kind, **env):
@@ -163,6 +202,42 @@ def test_store_cut_off():
         finally:
             proxy.flow()
             proxy.close()
+
+
+def test_analytics_without_redis():
+    """The counts are committed already when it turns out that Redis has gone: they are added once and shown later."""
+    kind = ANALYTICS
+    url = urllib.parse.urlsplit(kind.pipe.place.redis)
+    proxy = Proxy(url.hostname, url.port)
+    try:
+        store_goes_and_comes(kind, proxy.stall, proxy.flow, held=3, ONBOARD_REDIS_URL=through(url.geturl(), proxy))
+        store_goes_and_comes(kind, lambda: stack("ctl", "stop", "redis"), lambda: stack("ctl", "start", "redis"))
+    finally:
+        proxy.flow()
+        proxy.close()
+
+
+def test_commits_whose_answers_are_lost():
+    """Ten times what PostgreSQL says is swallowed in mid-stream, and the connection with it."""
+    kind = ANALYTICS
+    url = urllib.parse.urlsplit(kind.pipe.place.postgres)
+    proxy = Proxy(url.hostname, url.port)
+    try:
+        with start(kind, ONBOARD_POSTGRES_URL=through(url.geturl(), proxy)) as daemon:
+            daemon.wait_ready()
+            with Load(kind.pipe, kind.make, RATE) as load:
+                for n in range(10):
+                    done = metric(daemon, "onboard_consumer_deliveries_total")
+                    wait_until(lambda d=done: metric(daemon, "onboard_consumer_deliveries_total") > d, BACK_S, f"goes on after {n}")
+                    proxy.swallow()
+                    time.sleep(0.1)  # a few statements arrive
+                    proxy.reset()
+                    proxy.flow()
+                nothing_is_lost(kind, daemon, load)
+            assert daemon.terminate() == 0
+    finally:
+        proxy.flow()
+        proxy.close()
 
 
 def test_redis_that_refuses_writes():

@@ -94,6 +94,14 @@ def test_what_the_consumers_stores_say():
                     4: {"_id": 4, "username": "kim", "email": "k@example.org"}, 9: {"_id": 9}}
     assert sorted(what for what, _ in states.faults(book)) == [
         "a state without a segment", "another's state", "lost: no state", "state without user"]
+    counted = stores.Counted(None)
+    counted.seen, counted.counts, counted.shown = {"e1", "e2"}, {"user.created": 2}, {"user.created": 2}
+    assert not list(counted.faults(book))
+    counted.seen, counted.counts = {"e1", "e9"}, {"user.created": 3}
+    assert sorted(what for what, _ in counted.faults(book)) == [
+        "Redis shows another total", "counted, not stored", "doubled: counts", "lost: stored, not counted"]
+    counted.counts = {"user.created": 1}
+    assert "lost: counts" in [what for what, _ in counted.faults(book)]
     dead.count = 1
     assert [what for what, _ in dead.faults(book)] == ["dead letters"]
 
