@@ -23,6 +23,9 @@ ABOUT = {  # queue, what drain.py watches, the limit's words, its rate in events
     "cache": ("user_cache_queue", ["redis"], ("redis_limit", 2 * COUNT, 500, 2), 2, 6, 8),
     "segments": ("user_segment_queue", ["mongo", "--collection", "users"], ("mongo_limit", "upsert", COUNT, 500), 1, 1.5, 1.75),
 }
+ALONE = {  # the peer has none: queue, what drain.py watches, goal in events/s, what is stored in the end
+    "analytics": ("user_analytics_queue", ["queue"], 10_000, "SELECT coalesce(sum(count), 0) FROM event_counts"),
+}
 MEMORY_GOAL = 6
 DROP = "import sys, pymongo; pymongo.MongoClient(sys.argv[1]).drop_database(sys.argv[2])"
 
@@ -68,7 +71,7 @@ class Drain:
     """One queue drained: events/s, processor seconds for 1,000, private dirty memory at its most."""
 
     def __init__(self, bench, side, consumer, count, env=None):
-        queue, watch = ABOUT[consumer][:2]
+        queue, watch = (ABOUT | ALONE)[consumer][:2]
         side.place.purge()
         with servers.Redis(side.place.redis) as kv:
             kv.ask("FLUSHDB")
@@ -150,4 +153,30 @@ def drained(consumer):
     return part
 
 
-PARTS = {name: drained(name) for name in ABOUT}
+def alone(consumer):
+    def part(bench, sides):
+        goal, stored = ALONE[consumer][2:]
+        ours = [side for side in sides if side.name == "ours"]
+
+        def measure(side):
+            with servers.Sql(side.place.postgres) as sql:
+                before = sql.number(stored)
+                found = Drain(bench, side, consumer, COUNT)
+                if (there := sql.number(stored) - before) != COUNT:
+                    raise servers.ServerError(f"{consumer}: {there} of {COUNT} events are stored")
+            return found
+
+        found = bench.interleave(ours, measure)
+        of = found[ours[0]] if ours else []
+        return [
+            Row(f"{consumer}, drained", "/s", ours=[one.rate for one in of], goal=f">= {goal:,}/s",
+                met=lambda row: row.ours >= goal, note="the peer has no such consumer"),
+            Row(f"{consumer} memory, private dirty", "MiB", ours=[one.private for one in of], more=False,
+                goal=f"<= {MEMORY_GOAL}", met=lambda row: row.ours <= MEMORY_GOAL),
+            Row(f"{consumer} CPU per 1,000 events", "s", ours=[one.cpu for one in of], more=False),
+        ]
+    part.__doc__ = f"onboard-{consumer}, which the peer has not: events/s, memory, processor time."
+    return part
+
+
+PARTS = {name: drained(name) for name in ABOUT} | {name: alone(name) for name in ALONE}

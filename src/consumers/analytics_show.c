@@ -92,7 +92,7 @@ flush(struct kv *kv, struct arena *mem, struct kv_reply **out, struct err *e)
 
 	*out = arena_alloc(mem, (n + 1) * sizeof **out);
 	must(*out);
-	if (kv_flush(kv, mem, *out, n, e))
+	if (n > 0 && kv_flush(kv, mem, *out, n, e))
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (kv_check(&(*out)[i], e))

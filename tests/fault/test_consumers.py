@@ -3,6 +3,7 @@
 """Consumers while their servers go and come under load: nothing in the DLQ,
 nothing lost, /ready tells the truth, and all goes on by itself."""
 import collections
+import concurrent.futures
 import contextlib
 import os
 import sys
@@ -192,16 +193,26 @@ def test_store_frozen():
         store_goes_and_comes(kind, lambda k=kind: stack("ctl", "freeze", k.server), lambda k=kind: stack("ctl", "thaw", k.server))
 
 
+def at_once(what):
+    """For each kind, all at the same time: they share no proxy and no database, and mostly wait."""
+    with concurrent.futures.ThreadPoolExecutor(len(KINDS)) as pool:
+        for one in [pool.submit(what, kind) for kind in KINDS]:
+            one.result()
+
+
+def cut_off(kind):
+    url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
+    proxy = Proxy(url.hostname, url.port)
+    try:
+        store_goes_and_comes(kind, proxy.stall, proxy.flow, **{kind.variable: through(url.geturl(), proxy)})
+        store_goes_and_comes(kind, proxy.close, proxy.open, **{kind.variable: through(url.geturl(), proxy)})
+    finally:
+        proxy.flow()
+        proxy.close()
+
+
 def test_store_cut_off():
-    for kind in KINDS:
-        url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
-        proxy = Proxy(url.hostname, url.port)
-        try:
-            store_goes_and_comes(kind, proxy.stall, proxy.flow, **{kind.variable: through(url.geturl(), proxy)})
-            store_goes_and_comes(kind, proxy.close, proxy.open, **{kind.variable: through(url.geturl(), proxy)})
-        finally:
-            proxy.flow()
-            proxy.close()
+    at_once(cut_off)
 
 
 def test_analytics_without_redis():
@@ -211,7 +222,7 @@ def test_analytics_without_redis():
     proxy = Proxy(url.hostname, url.port)
     try:
         store_goes_and_comes(kind, proxy.stall, proxy.flow, held=3, ONBOARD_REDIS_URL=through(url.geturl(), proxy))
-        store_goes_and_comes(kind, lambda: stack("ctl", "stop", "redis"), lambda: stack("ctl", "start", "redis"))
+        store_goes_and_comes(kind, lambda: stack("ctl", "stop", "redis"), lambda: stack("ctl", "start", "redis"), held=2)
     finally:
         proxy.flow()
         proxy.close()
@@ -257,30 +268,33 @@ def test_redis_that_refuses_writes():
         assert daemon.terminate() == 0
 
 
+def sigterm_while_away(kind):
+    url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
+    proxy = Proxy(url.hostname, url.port)
+    try:
+        with start(kind, **{kind.variable: through(url.geturl(), proxy)}) as daemon:
+            daemon.wait_ready()
+            with Load(kind.pipe, kind.make, RATE) as load:
+                time.sleep(1)
+                proxy.stall()
+                time.sleep(3)
+                began = time.monotonic()
+                assert daemon.terminate(20) == 0
+                took = time.monotonic() - began
+                print(f"# {kind.program}: ended after {took:.1f} s")
+                assert took < DRAIN_S, took
+        with start(kind) as daemon:
+            daemon.wait_ready()
+            nothing_is_lost(kind, daemon, load)
+            assert daemon.terminate() == 0
+    finally:
+        proxy.flow()
+        proxy.close()
+
+
 def test_sigterm_while_the_store_is_away():
     """What it holds is given back, in time; its successor finds all of it."""
-    for kind in KINDS:
-        url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
-        proxy = Proxy(url.hostname, url.port)
-        try:
-            with start(kind, **{kind.variable: through(url.geturl(), proxy)}) as daemon:
-                daemon.wait_ready()
-                with Load(kind.pipe, kind.make, RATE) as load:
-                    time.sleep(1)
-                    proxy.stall()
-                    time.sleep(3)
-                    began = time.monotonic()
-                    assert daemon.terminate(20) == 0
-                    took = time.monotonic() - began
-                    print(f"# {kind.program}: ended after {took:.1f} s")
-                    assert took < DRAIN_S, took
-            with start(kind) as daemon:
-                daemon.wait_ready()
-                nothing_is_lost(kind, daemon, load)
-                assert daemon.terminate() == 0
-        finally:
-            proxy.flow()
-            proxy.close()
+    at_once(sigterm_while_away)
 
 
 def test_broker_connection_reset_10_times():
