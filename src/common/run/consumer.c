@@ -26,6 +26,8 @@ static const struct metric_def defs[CM_COUNT] = {
 		{ "consumer" } },
 	[CM_PAUSED] = { "onboard_consumer_paused", METRIC_GAUGE, "1 while a store is away.",
 		{ "consumer" } },
+	[CM_STOPPED] = { "onboard_consumer_stopped", METRIC_GAUGE,
+		"1 while an operator has paused it.", { "consumer" } },
 	[CM_REDELIVERED] = { "onboard_consumer_redelivered_total", METRIC_COUNTER,
 		"Deliveries that had come before.", { "consumer" } },
 };
@@ -160,7 +162,16 @@ ready(void *state)
 {
 	struct consumer *c = state;
 
-	return atomic_load(&c->started) && atomic_load(&c->consuming);
+	return atomic_load(&c->started) && (atomic_load(&c->consuming) || atomic_load(&c->stopped));
+}
+
+static const char *
+notice(void *state)
+{
+	struct consumer *c = state;
+
+	return atomic_load(&c->stopped) ? "paused by an operator; `onboardctl resume` ends it"
+					: NULL;
 }
 
 static bool
@@ -237,6 +248,7 @@ consumer_main(int argc, char **argv, const struct handler *h)
 		.start = start,
 		.reload = reload,
 		.ready = ready,
+		.notice = notice,
 		.alive = alive,
 		.drain = drain,
 		.stop = stop };

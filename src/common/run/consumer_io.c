@@ -11,7 +11,7 @@
 #define ARENA_LIMIT (512u << 20)
 #define HOLD_MAX_MS (25 * 60 * 1000) /* the broker's own patience is 30 minutes */
 #define DECLARE_AGAIN_MS 1000
-#define FILL_MS 2500  /* at the end: how long the window may take to fill */
+#define FILL_MS 2500  /* before a pause or the end: how long the window may take to fill */
 #define QUIET_MS 250  /* or so long nothing came */
 #define DRAIN_MS 6000 /* what is not begun by then is handed back */
 
@@ -236,9 +236,16 @@ held_count(const struct consumer *c)
 	return n;
 }
 
+/* Nothing more is to be taken, though the stores are there: the end, or an operator's pause. */
+static bool
+leaving(const struct consumer *c)
+{
+	return atomic_load(&c->draining) || atomic_load(&c->stopped);
+}
+
 /*
  * What is on its way when a consumer is cancelled a quorum queue takes back as
- * delivered once. So at the end the window is let fill, by acking nothing for a
+ * delivered once. So before that the window is let fill, by acking nothing for a
  * moment: when it is full, or nothing comes, nothing is on its way.
  */
 static bool
@@ -246,17 +253,21 @@ filling(const struct consumer *c)
 {
 	int64_t now = clock_mono_ms();
 
-	return atomic_load(&c->draining) && atomic_load(&c->consuming) && !c->cancelled &&
+	return leaving(c) && atomic_load(&c->consuming) && !c->cancelled &&
 		!atomic_load(&c->paused) && held_count(c) < (c->single ? 1 : c->prefetch) &&
-		now - c->came_ms < QUIET_MS && now - c->drain_ms < FILL_MS;
+		now - c->came_ms < QUIET_MS && now - c->leave_ms < FILL_MS;
 }
 
 static int
 consume_as_wanted(struct consumer *c, struct err *e)
 {
-	bool want =
-		atomic_load(&c->started) && !atomic_load(&c->paused) && !atomic_load(&c->draining);
+	bool want = atomic_load(&c->started) && !atomic_load(&c->paused) && !leaving(c);
 	bool have = atomic_load(&c->consuming);
+
+	if (!leaving(c))
+		c->leave_ms = 0;
+	else if (!c->leave_ms)
+		c->leave_ms = clock_mono_ms();
 
 	if (c->cancelled) {
 		atomic_store(&c->consuming, false);
@@ -330,7 +341,7 @@ settle_all(struct consumer *c, struct err *e)
 
 	/* before a cancel the window stays full: see filling() */
 	if (atomic_load(&c->consuming) && !c->cancelled && !atomic_load(&c->paused) &&
-		(c->widen || atomic_load(&c->draining)))
+		(c->widen || leaving(c)))
 		return 0;
 	if (consumer_ack_front(c, e))
 		return -1;
@@ -397,7 +408,9 @@ poll_wait(struct consumer *c, struct thread *t)
 		wait = left;
 	if (wait > 1000)
 		wait = 1000;
-	if (wait > QUIET_MS / 5 && atomic_load(&c->draining))
+	if (wait > QUIET_MS / 5 &&
+		(atomic_load(&c->draining) ||
+			(atomic_load(&c->stopped) && atomic_load(&c->consuming))))
 		wait = QUIET_MS / 5;
 	(void)poll(fds, ARRAY_LEN(fds), wait > 0 ? (int)wait : 0);
 	if (fds[0].revents)
@@ -408,7 +421,7 @@ static int
 turn(struct consumer *c, struct thread *t, struct err *e)
 {
 	hand_back(c);
-	if (declare(c, e) || consume_as_wanted(c, e))
+	if (declare(c, e) || consumer_pause_look(c, e) || consume_as_wanted(c, e))
 		return -1;
 	stale_drop(c, &c->ready);
 	stale_drop(c, &c->settling);
@@ -437,6 +450,7 @@ away(struct consumer *c, struct thread *t)
 	c->connection++;
 	c->cancelled = false;
 	c->declare_ms = 0;
+	c->pause_look_ms = 0;
 	list_drop(c, &c->ready);
 	list_drop(c, &c->settling);
 	worker_take(c);

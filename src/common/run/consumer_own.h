@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the three files of the consumer runtime share; nobody else includes it.
+ * What the files of the consumer runtime share; nobody else includes it.
  *
  *	consumer.c       the daemon: what it opens, when it is ready, how it drains
  *	consumer_io.c    the thread that owns the connection to the broker
  *	consumer_fate.c  what becomes of a delivery: ack, retry, dead letter
  *	consumer_work.c  the thread that runs the handler
+ *	consumer_pause.c whether an operator has paused it
  *
  * A bunch is a batch with what it was made of. It goes I/O → worker → I/O by
  * two one-place boxes; whoever holds it owns it.
@@ -33,6 +34,7 @@ enum consumer_metric {
 	CM_BATCHES,
 	CM_HELD,
 	CM_PAUSED,
+	CM_STOPPED,
 	CM_REDELIVERED,
 	CM_COUNT
 };
@@ -88,6 +90,7 @@ struct consumer {
 	pthread_mutex_t lock;
 	struct bunch *to_worker, *to_io; /* to_io: a list */
 	atomic_bool paused;              /* the worker waits for a store */
+	atomic_bool stopped;             /* by an operator: see consumer_pause.c */
 	atomic_bool started;             /* handler->start has succeeded */
 	atomic_bool consuming;
 	atomic_bool draining, drained;
@@ -100,6 +103,9 @@ struct consumer {
 	uint64_t connection;
 	int64_t declare_ms, again_ms;
 	int64_t came_ms, drain_ms; /* the last delivery; draining began (0: it has not) */
+	int64_t leave_ms;          /* it began to take no more, for good or for a pause */
+	int64_t pause_look_ms;
+	unsigned pause_misses; /* looks in a row that found no pause */
 };
 
 /* consumer_io.c */
@@ -116,6 +122,10 @@ int consumer_ack_front(struct consumer *c, struct err *e) MUST_CHECK;
 int consumer_settle(struct consumer *c, struct bunch *b, struct err *e) MUST_CHECK;
 void consumer_confirmed(void *arg, uint64_t tag, bool nacked);
 void consumer_returned(void *arg, const struct broker_message *m, int code, const char *why);
+
+/* consumer_pause.c */
+/* Before consuming, in each turn. -1: the connection is lost. */
+int consumer_pause_look(struct consumer *c, struct err *e) MUST_CHECK;
 
 /* consumer_work.c */
 void consumer_work_run(struct thread *t, void *arg);

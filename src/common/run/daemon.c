@@ -59,6 +59,12 @@ daemon_metrics(struct daemon *d, struct metrics *m)
 	d->metrics[d->metrics_count++] = m;
 }
 
+const char *
+daemon_notice(struct daemon *d)
+{
+	return d->def->notice ? d->def->notice(d->state) : NULL;
+}
+
 enum daemon_state
 daemon_look(struct daemon *d)
 {
@@ -75,18 +81,20 @@ daemon_look(struct daemon *d)
 	}
 	if (d->def->ready && !d->def->ready(d->state))
 		return DAEMON_WAITING;
-	return degraded ? DAEMON_DEGRADED : DAEMON_READY;
+	return degraded || daemon_notice(d) ? DAEMON_DEGRADED : DAEMON_READY;
 }
 
-/* "waiting for postgres, redis" */
+/* "waiting for postgres, redis"; "degraded: paused ..." */
 static void
 status_text(struct daemon *d, enum daemon_state s, char *out, size_t size)
 {
 	static const char *const words[] = { "waiting", "degraded, without", "ready", "draining" };
-	int n = snprintf(out, size, "%s", words[s]);
+	const char *notice = s == DAEMON_DEGRADED ? daemon_notice(d) : NULL;
+	int n = notice ? snprintf(out, size, "degraded: %s", notice)
+		       : snprintf(out, size, "%s", words[s]);
 	const char *before = s == DAEMON_WAITING ? " for " : " ";
 
-	if (s != DAEMON_WAITING && s != DAEMON_DEGRADED)
+	if (notice || (s != DAEMON_WAITING && s != DAEMON_DEGRADED))
 		return;
 	for (size_t i = 0; i < d->link_count && n >= 0 && (size_t)n < size; i++) {
 		if (link_usable(d->links[i].link) || (s == DAEMON_WAITING && !d->links[i].required))

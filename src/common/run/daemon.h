@@ -46,8 +46,9 @@ struct daemon_def {
 	   else, for --check-config and before each reload. ERR_INVALID: exit 78. NULL: nothing. */
 	int (*check)(const struct conf *conf, struct err *e);
 	int (*start)(struct daemon *d, void *state, struct err *e);
-	bool (*ready)(void *state); /* besides the links; NULL: always */
-	bool (*alive)(void *state); /* NULL: a loop that turns is alive */
+	bool (*ready)(void *state);         /* besides the links; NULL: always */
+	const char *(*notice)(void *state); /* why it does less than it could; NULL: it does not */
+	bool (*alive)(void *state);         /* NULL: a loop that turns is alive */
 	void (*reload)(void *state,
 		const struct conf *now); /* takes CONF_RELOAD keys; NULL: none */
 	void (*drain)(void *state);      /* leads to daemon_drained; NULL: nothing to finish */

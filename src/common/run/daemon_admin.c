@@ -83,6 +83,10 @@ status_answer(struct daemon *d, struct http_request *r, int status)
 	member(&b, "version", ONBOARD_VERSION);
 	buf_printf(&b, ",\"instance\":%u,\"uptime_seconds\":%lld,", d->args.instance,
 		(long long)(clock_wall_us() - d->started_us) / 1000000);
+	if (daemon_notice(d)) {
+		member(&b, "notice", daemon_notice(d));
+		buf_add_char(&b, ',');
+	}
 	dependencies_write(d, &b);
 	buf_add_char(&b, '}');
 	http_answer_json(r, status, &b);

@@ -49,6 +49,7 @@ struct daemon {
 
 enum daemon_state { DAEMON_WAITING, DAEMON_DEGRADED, DAEMON_READY, DAEMON_DRAINING };
 enum daemon_state daemon_look(struct daemon *d);
+const char *daemon_notice(struct daemon *d); /* NULL: none */
 
 /* daemon_admin.c */
 int daemon_admin_start(struct daemon *d, struct err *e) MUST_CHECK;

@@ -23,8 +23,6 @@ const struct topology_consumer topology_consumers[] = {
 static const char *const exchanges[] = { TOPOLOGY_EVENTS, TOPOLOGY_DEAD }; /* topic, durable */
 static const int64_t retry_ms[TOPOLOGY_RETRIES] = { 1000, 2000, 4000 };
 
-typedef int object_fn(struct broker *b, const struct topology_object *o, void *arg, struct err *e);
-
 const struct topology_consumer *
 topology_find(const char *name)
 {
@@ -120,8 +118,8 @@ binding(const char *name, const char *exchange, const char *key)
 }
 
 static int
-walk_consumer(struct broker *b, const struct topology_consumer *c, object_fn *fn, void *arg,
-	struct err *e)
+walk_consumer(struct broker *b, const struct topology_consumer *c, topology_object_fn *fn,
+	void *arg, struct err *e)
 {
 	struct topology_object o = queue(c->queue, TOPOLOGY_DEAD, TOPOLOGY_DEAD_KEY);
 	char name[256];
@@ -145,8 +143,8 @@ walk_consumer(struct broker *b, const struct topology_consumer *c, object_fn *fn
 	return 0;
 }
 
-static int
-walk(struct broker *b, const char *only, object_fn *fn, void *arg, struct err *e)
+int
+topology_each(struct broker *b, const char *only, topology_object_fn *fn, void *arg, struct err *e)
 {
 	struct topology_object o;
 
@@ -175,8 +173,9 @@ walk(struct broker *b, const char *only, object_fn *fn, void *arg, struct err *e
 	return 0;
 }
 
-static int
-declare(struct broker *b, const struct topology_object *o, bool passive, struct err *e)
+int
+topology_declare_object(struct broker *b, const struct topology_object *o, bool passive,
+	struct err *e)
 {
 	struct broker_queue q = { .name = o->name,
 		.passive = passive,
@@ -209,7 +208,7 @@ declare_one(struct broker *b, const struct topology_object *o, void *arg, struct
 {
 	struct err *first = arg, why = ERR_INIT;
 
-	if (declare(b, o, false, &why) == 0)
+	if (topology_declare_object(b, o, false, &why) == 0)
 		return 0;
 	if (why.kind == ERR_AWAY)
 		return err_set(e, ERR_AWAY, "%s", why.text);
@@ -228,7 +227,7 @@ topology_declare(struct broker *b, const char *only_consumers, struct err *e)
 	struct err first = ERR_INIT;
 
 	if (topology_list_check(only_consumers, e) ||
-		walk(b, only_consumers, declare_one, &first, e))
+		topology_each(b, only_consumers, declare_one, &first, e))
 		return -1;
 	return first.kind == ERR_NONE ? 0 : err_set(e, first.kind, "%s", first.text);
 }
@@ -251,9 +250,10 @@ check_one(struct broker *b, const struct topology_object *o, void *arg, struct e
 	char text[sizeof why.text];
 
 	/* first whether it is there: declaring would make it */
-	if (o->step != STEP_BINDING && declare(b, o, true, &why) && why.kind == ERR_AWAY)
+	if (o->step != STEP_BINDING && topology_declare_object(b, o, true, &why) &&
+		why.kind == ERR_AWAY)
 		return err_set(e, ERR_AWAY, "%s", why.text);
-	if (why.kind == ERR_NONE && declare(b, o, false, &why) == 0)
+	if (why.kind == ERR_NONE && topology_declare_object(b, o, false, &why) == 0)
 		return 0;
 	if (why.kind == ERR_AWAY)
 		return err_set(e, ERR_AWAY, "%s", why.text);
@@ -282,7 +282,8 @@ topology_check(struct broker *b, const char *only_consumers, topology_fault_fn *
 {
 	struct check c = { tell, arg, 0 };
 
-	if (topology_list_check(only_consumers, e) || walk(b, only_consumers, check_one, &c, e))
+	if (topology_list_check(only_consumers, e) ||
+		topology_each(b, only_consumers, check_one, &c, e))
 		return -1;
 	if (faults)
 		*faults = c.faults;

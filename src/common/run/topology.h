@@ -68,5 +68,28 @@ typedef void topology_fault_fn(void *arg, enum topology_fault fault, const char 
 int topology_check(struct broker *b, const char *only_consumers, topology_fault_fn *tell, void *arg,
 	size_t *faults, struct err *e) MUST_CHECK;
 
+#define TOPOLOGY_ARGS_MAX 8
+enum topology_step { STEP_EXCHANGE, STEP_QUEUE, STEP_BINDING };
+
+/* One thing to declare, of topology.c's tables or of the file. */
+struct topology_object {
+	enum topology_step step;
+	const char *name;           /* of a binding: the queue */
+	const char *exchange, *key; /* of a binding */
+	const char *type;           /* of an exchange; NULL: "topic" */
+	struct broker_field args[TOPOLOGY_ARGS_MAX];
+	size_t arg_count;
+	bool as_is; /* user.dlq: one with other arguments is used */
+};
+typedef int topology_object_fn(struct broker *b, const struct topology_object *o, void *arg,
+	struct err *e);
+
+/* Each in an order that works, until fn answers -1. The object lives as long as the call. */
+int topology_each(struct broker *b, const char *only_consumers, topology_object_fn *fn, void *arg,
+	struct err *e) MUST_CHECK;
+/* What topology_declare does with one. */
+int topology_declare_object(struct broker *b, const struct topology_object *o, bool passive,
+	struct err *e) MUST_CHECK;
+
 /* The broker's words of a 406 as a sentence with the way out; false: not of that form. */
 bool topology_explain(const char *words, char *out, size_t size);

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The consumer runtime: an operator's pause (run/pause.h). Asked for before
+ * anything is consumed, and then once a second; while it lasts nothing is
+ * taken, what is held is finished, and nothing goes back to the queue.
+ */
+#include "base/clock.h"
+#include "base/log.h"
+#include "run/consumer_own.h"
+#include "run/pause.h"
+
+#define LOOK_MS 1000
+#define LOOK_FAILED_MS 10000
+#define LOOKS_TO_RESUME 2 /* somebody reading the flag hides it for a moment */
+
+static void
+pause_set(struct consumer *c, bool on)
+{
+	if (atomic_load(&c->stopped) == on)
+		return;
+	atomic_store(&c->stopped, on);
+	metric_set(c->cells[CM_STOPPED], on);
+	if (on)
+		log_warn("paused by an operator: nothing is taken until `onboardctl resume`",
+			LOG_S("consumer", c->handler->name));
+	else
+		log_info("resumed by an operator", LOG_S("consumer", c->handler->name));
+}
+
+int
+consumer_pause_look(struct consumer *c, struct err *e)
+{
+	struct err why = ERR_INIT;
+	bool on = false;
+
+	if (clock_mono_ms() < c->pause_look_ms || atomic_load(&c->draining))
+		return 0;
+	if (pause_look(c->broker, c->handler->name, &on, &why)) {
+		if (broker_fd(c->broker) < 0)
+			return err_set(e, ERR_AWAY, "%s", why.text);
+		/* what it said last stands */
+		log_warn("cannot ask whether an operator paused it", LOG_E(&why));
+		c->pause_look_ms = clock_mono_ms() + LOOK_FAILED_MS;
+		return 0;
+	}
+	c->pause_look_ms = clock_mono_ms() + LOOK_MS;
+	c->pause_misses = on ? 0 : c->pause_misses + 1;
+	if (on || c->pause_misses >= LOOKS_TO_RESUME)
+		pause_set(c, on);
+	return 0;
+}
