@@ -95,7 +95,8 @@ FUZZES := $(FUZZ_NAMES:%=$(O)/tests/fuzz_%)
 TESTLIB := $(call obj,$(wildcard tests/lib/*.c))
 $(UNITS): $(O)/tests/%: $(O)/tests/unit/%.o $(TESTLIB) $(O)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
+	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $(filter %.o,$^) $(filter %/libctl.a,$^) $(O)/libcommon.a \
+		$(pkg_libs) $(LDLIBS) -lcmocka -o $@
 $(PROGS): $(O)/tests/prog/%: $(O)/tests/prog/%.o $(O)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $^ $(pkg_libs) $(LDLIBS) -lcmocka -o $@
@@ -109,6 +110,11 @@ endif
 $(FUZZES): $(O)/tests/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
+# Tests of the tool's own parts: all of src/ctl but main, taken as they are needed.
+$(O)/libctl.a: $(call obj,$(filter-out src/ctl/main.c,$(CTL)))
+	@rm -f $@
+	$(call say,AR,$@)$(AR) rcsD $@ $^
+$(filter $(O)/tests/test_ctl_%,$(UNITS)): $(O)/tests/%: $(O)/libctl.a
 tests-build: all $(UNITS) $(PROGS) $(FUZZES)
 
 compile_commands.json: Makefile $(wildcard src/*/*.c src/*/*/*.c tests/*/*.c)
