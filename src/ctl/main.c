@@ -33,6 +33,22 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl mail resend 42:welcome     it did not arrive: to the mailer once more\n"
 		"  onboardctl mail settle 42:welcome sent    it did: nothing more to do; or failed: leave it\n"
 		"  --limit N                             so many at most (100)\n" },
+	{ "pause", "CONSUMER [--why TEXT]", "all instances of a consumer stop taking events",
+		ctl_pause,
+		"  onboardctl pause mailer --why \"the mail host moves\"\n\n"
+		"All instances on all hosts finish what they hold and take no more, within a few\n"
+		"seconds, until `onboardctl resume`. Events wait in the queue; nothing is given back,\n"
+		"so no event's attempts are spent. It outlasts restarts of daemons and broker.\n"
+		"CONSUMER: eventlog, cache, segments, mailer or analytics.\n" },
+	{ "queues", "[CONSUMER] [--all] [--watch]", "depth, retries and consumers of each queue",
+		ctl_queues,
+		"  onboardctl queues               every queue of the topology\n"
+		"  onboardctl queues mailer --all  with its retry queues one by one\n"
+		"  onboardctl queues --watch       again every two seconds, with the rate of change\n"
+		"  --rounds N                      as often, with --watch\n" },
+	{ "resume", "CONSUMER", "a paused consumer goes on", ctl_resume,
+		"  onboardctl resume mailer\n\n"
+		"Exit 3 when it is not paused.\n" },
 	{ "topology", "declare | check", "the broker's exchanges, queues and bindings",
 		ctl_topology,
 		"  onboardctl topology declare     make what is missing; never changes what is there\n"

@@ -1,0 +1,142 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""onboardctl queues, top, pause, resume and doctor on real servers, under load and over restarts."""
+import json
+import os
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import pika
+import tap
+from daemon import BUILD, free_port
+from pipeline import Load, Pipeline, event, metric, stack
+from tap import wait_until
+
+PIPE = Pipeline(f"ops_{os.getpid()}", 9)
+QUEUE = "user_data_queue"
+FOLLOW_S = 6  # a look each second, the window, what is held
+
+
+def ctl(*words, **env):
+    said = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), *words], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, check=False, env=os.environ | PIPE.env | env)
+    return said.returncode, said.stdout, said.stderr
+
+
+def ctl_json(*words, **env):
+    code, out, err = ctl(*words, "--json", **env)
+    return code, [json.loads(line) for line in out.splitlines()], err
+
+
+def queue_rows(*words):
+    code, rows, err = ctl_json("queues", *words)
+    assert code == 0, err
+    return {r["queue"]: r for r in rows}
+
+
+def make(n):
+    return event("login", {"user_id": 8000000000000000 + n % 100, "metadata": {"n": n}})
+
+
+def documents():
+    return PIPE.events.count_documents({})
+
+
+def paused(daemon):
+    status, said = daemon.ask_json("/ready")
+    return status == 200 and said["status"] == "degraded" and "paused" in said.get("notice", "")
+
+
+def running(daemon):
+    status, said = daemon.ask_json("/ready")
+    return status == 200 and said["status"] == "ready" and "notice" not in said
+
+
+def delivery_counts(queue, count):
+    """Of what waits there: what the queue says of deliveries before; nothing is taken."""
+    got = []
+    with PIPE.channel(confirm=False) as channel:
+        for _ in range(count):
+            method, props, _ = channel.basic_get(queue)
+            if method is None:
+                break
+            got.append((method.redelivered, (props.headers or {}).get("x-delivery-count", 0)))
+    return got
+
+
+def test_pause_under_load_stops_all_instances_and_gives_nothing_back():
+    with PIPE.daemon("onboard-eventlog") as one, PIPE.daemon("onboard-eventlog") as two:
+        one.wait_ready()
+        two.wait_ready()
+        with Load(PIPE, make, 1000) as load:
+            wait_until(lambda: documents() > 500, 10, "500 documents")
+            code, rows, err = ctl_json("pause", "eventlog", "--why", "a \"test\"")
+            assert code == 0 and rows[0]["state"] == "paused" and rows[0]["consumers"] == 0, (code, rows, err)
+            wait_until(lambda: paused(one) and paused(two), FOLLOW_S, "both say paused")
+            for daemon in (one, two):
+                wait_until(lambda: metric(daemon, "onboard_consumer_held") == 0, 5, "nothing is held")
+                assert metric(daemon, "onboard_consumer_stopped") == 1 and "READY=1" in daemon.said
+            stood = documents()
+            wait_until(lambda: PIPE.depth(QUEUE) > 500, 10, "events wait")
+            load.stop()
+        assert documents() == stood, "something was taken after the pause"
+        row = queue_rows()[QUEUE]
+        assert row["paused"] and row["consumers"] == 0 and row["depth"] == len(load.sent) - stood, (row, len(load.sent), stood)
+        counts = delivery_counts(QUEUE, row["depth"])
+        assert len(counts) == row["depth"] and set(counts) == {(False, 0)}, set(counts)
+        _, out, _ = ctl("queues")
+        assert "paused by" in out and 'a "test"' in out and all(len(x) <= 80 for x in out.splitlines()[:8]), out
+        assert "\033" not in out
+        code, rows, _ = ctl_json("resume", "eventlog")
+        assert code == 0 and rows[0]["state"] == "running" and rows[0]["consumers"] == 2, rows
+        wait_until(lambda: running(one) and running(two), FOLLOW_S, "both run")
+        wait_until(lambda: documents() == len(load.sent), 20, "every event")
+        assert PIPE.depth("user.dlq") == 0
+        assert one.terminate() == 0 and two.terminate() == 0
+    assert ctl("resume", "eventlog")[0] == 3
+    PIPE.events.delete_many({})
+
+
+def test_a_pause_outlasts_daemon_and_broker():
+    with PIPE.daemon("onboard-eventlog") as daemon:
+        daemon.wait_ready()
+        assert ctl("pause", "eventlog")[0] == 0
+        wait_until(lambda: paused(daemon), FOLLOW_S, "paused")
+        PIPE.publish(make(1))
+        for _ in range(3):
+            stack("ctl", "restart", "rabbitmq")
+            daemon.wait_status("/ready", 200, 40)
+            wait_until(lambda: paused(daemon), FOLLOW_S, "paused again")
+        assert documents() == 0 and PIPE.depth(QUEUE) == 1
+        assert daemon.terminate() == 0
+    with PIPE.daemon("onboard-eventlog") as daemon:
+        daemon.wait_ready()
+        assert paused(daemon), daemon.ask("/ready")
+        PIPE.publish(make(2))
+        assert ctl("pause", "eventlog", "--why", "again")[0] == 0, "a second pause only renews the reason"
+        assert documents() == 0 and PIPE.depth(QUEUE) == 2
+        assert ctl("resume", "eventlog")[0] == 0
+        wait_until(lambda: documents() == 2, FOLLOW_S, "both")
+        assert daemon.terminate() == 0
+    PIPE.events.delete_many({})
+
+
+def test_reading_why_lets_nobody_go():
+    with PIPE.daemon("onboard-eventlog") as daemon:
+        daemon.wait_ready()
+        assert ctl("pause", "eventlog", "--why", "still")[0] == 0
+        PIPE.publish(make(1))
+        for _ in range(20):
+            assert "still" in ctl("queues")[1]
+        assert documents() == 0 and paused(daemon)
+        assert ctl("resume", "eventlog")[0] == 0
+        wait_until(lambda: documents() == 1, FOLLOW_S, "it")
+        assert daemon.terminate() == 0
+    PIPE.events.delete_many({})
+
+
+if __name__ == "__main__":
+    code = tap.run(globals())
+    PIPE.close()
+    sys.exit(code)
