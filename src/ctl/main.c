@@ -49,10 +49,18 @@ static const struct ctl_verb verbs[] = {
 	{ "resume", "CONSUMER", "a paused consumer goes on", ctl_resume,
 		"  onboardctl resume mailer\n\n"
 		"Exit 3 when it is not paused.\n" },
-	{ "topology", "declare | check", "the broker's exchanges, queues and bindings",
+	{ "topology", "declare | check | mend", "the broker's exchanges, queues and bindings",
 		ctl_topology,
 		"  onboardctl topology declare     make what is missing; never changes what is there\n"
 		"  onboardctl topology check       what is missing or has other arguments\n"
+		"  onboardctl topology mend        replaces what differs and keeps its messages\n"
+		"  onboardctl topology mend --dry-run\n"
+		"  onboardctl topology mend QUEUE  only this one; user.dlq only when it is named\n"
+		"  --force                         also while something consumes: what that holds\n"
+		"                                  may be handled twice, or lost if it dies meanwhile\n"
+		"mend moves a queue's messages into QUEUE.mend, deletes it, declares it anew and\n"
+		"moves them back. Killed at any point, run it again: it goes on. Pause the consumer\n"
+		"first. Bindings that neither the table nor topology.file has are not made again.\n\n"
 		"  --set topology.consumers=LIST   only the queues of these consumers\n" },
 };
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* topology declare | check: the broker's exchanges, queues and bindings. */
+/* topology declare | check | mend: the broker's exchanges, queues and bindings. */
 #include "run/topology.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "ctl.h"
+#include "mend.h"
 
 struct broker *
 ctl_broker(const struct ctl *c, struct err *e)
@@ -68,8 +69,13 @@ ctl_topology(struct ctl *c, int argc, char **argv)
 	struct broker *b;
 	int rc;
 
+	if (argc >= 2 && strcmp(argv[1], "mend") == 0) {
+		if (topology_list_check(conf_string(c->conf, "topology", "consumers"), &e))
+			return ctl_fail(c, CTL_CONF, "%s", e.text);
+		return ctl_topology_mend(c, argc - 2, argv + 2);
+	}
 	if (argc != 2 || (strcmp(argv[1], "declare") != 0 && strcmp(argv[1], "check") != 0))
-		return ctl_fail(c, CTL_USAGE, "want: topology declare | check");
+		return ctl_fail(c, CTL_USAGE, "want: topology declare | check | mend");
 	if (topology_list_check(conf_string(c->conf, "topology", "consumers"), &e))
 		return ctl_fail(c, CTL_CONF, "%s", e.text);
 	b = ctl_broker(c, &e);

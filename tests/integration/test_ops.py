@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl queues, top, pause, resume and doctor on real servers, under load and over restarts."""
+import collections
 import json
 import os
 import subprocess
@@ -95,6 +96,33 @@ def test_pause_under_load_stops_all_instances_and_gives_nothing_back():
         assert PIPE.depth("user.dlq") == 0
         assert one.terminate() == 0 and two.terminate() == 0
     assert ctl("resume", "eventlog")[0] == 3
+    PIPE.events.delete_many({})
+
+
+def flood(count):
+    """Straight into the queue, without waiting for each."""
+    with PIPE.channel(confirm=False) as channel:
+        for n in range(count):
+            one = make(n)
+            channel.basic_publish("", QUEUE, json.dumps(one).encode(), pika.BasicProperties(delivery_mode=2))
+    wait_until(lambda: PIPE.depth(QUEUE) >= count, 20, f"{count} wait")
+
+
+def test_pause_with_a_backlog_spends_no_attempt():
+    with PIPE.daemon("onboard-eventlog", ONBOARD_CONSUMER_BATCH="20") as daemon:
+        daemon.wait_ready()
+        assert ctl("pause", "eventlog")[0] == 0
+        flood(20000)
+        assert ctl("resume", "eventlog")[0] == 0
+        wait_until(lambda: documents() > 200, 10, "200 documents")
+        assert ctl("pause", "eventlog")[0] == 0
+        left = PIPE.depth(QUEUE)
+        counts = delivery_counts(QUEUE, left)
+        assert left > 1000 and set(counts) == {(False, 0)}, (left, collections.Counter(counts))
+        assert ctl("resume", "eventlog")[0] == 0
+        wait_until(lambda: PIPE.depth(QUEUE) == 0, 30, "all are through")
+        assert daemon.terminate() == 0
+    assert documents() == 20000
     PIPE.events.delete_many({})
 
 

@@ -124,7 +124,7 @@ def test_a_queue_with_other_arguments_is_named_and_left_alone():
         found = {f[1]: f for f in faults(vhost)}
         assert set(found) == {"dlx", name, "user_segment_queue"}, found
         assert {f[0] for f in found.values()} == {"differs"}
-        assert "exists with x-message-ttl 1500 where 1000 is wanted: delete it once it is empty" \
+        assert "exists with x-message-ttl 1500 where 1000 is wanted: `onboardctl topology mend`" \
             in found[name][2], found[name]
         assert "'user_segment_queue' exists with x-" in found["user_segment_queue"][2], found
         # the others were declared all the same, these are as they were

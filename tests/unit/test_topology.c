@@ -5,7 +5,7 @@
 #include "run/topology.h"
 
 #define REFUSED "PRECONDITION_FAILED - inequivalent arg "
-#define MEND_QUEUE ": delete it once it is empty, then `onboardctl topology declare`"
+#define MEND_QUEUE ": `onboardctl topology mend` replaces it and keeps its messages"
 #define MEND_EXCHANGE ": delete it once it is unused, then `onboardctl topology declare`"
 #define X40 "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
 

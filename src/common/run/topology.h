@@ -53,7 +53,7 @@ int topology_declare(struct broker *b, const char *only_consumers, struct err *e
 
 enum topology_fault {
 	TOPOLOGY_MISSING, /* not there: to be declared */
-	TOPOLOGY_DIFFERS, /* there with other arguments: has to be mended by hand */
+	TOPOLOGY_DIFFERS, /* there with other arguments: `onboardctl topology mend` */
 	TOPOLOGY_AS_IS,   /* user.dlq with other arguments: used as it is */
 	TOPOLOGY_UNKNOWN, /* could not be looked at */
 };

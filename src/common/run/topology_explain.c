@@ -73,10 +73,10 @@ topology_explain(const char *words, char *out, size_t size)
 	want = value(at, (size_t)(middle - at));
 	middle += strlen(but);
 	now = value(middle, strlen(middle));
-	snprintf(out, size,
-		"%s '%.*s' exists with %.*s %.*s where %.*s is wanted: delete it once it is %s, "
-		"then `onboardctl topology declare`",
+	snprintf(out, size, "%s '%.*s' exists with %.*s %.*s where %.*s is wanted: %s",
 		queue ? "queue" : "exchange", name.length, name.text, arg.length, arg.text,
-		now.length, now.text, want.length, want.text, queue ? "empty" : "unused");
+		now.length, now.text, want.length, want.text,
+		queue ? "`onboardctl topology mend` replaces it and keeps its messages"
+		      : "delete it once it is unused, then `onboardctl topology declare`");
 	return true;
 }

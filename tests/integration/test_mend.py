@@ -1,0 +1,216 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""onboardctl topology mend: 20,000 messages through a temporary queue, killed in the middle, with the
+broker restarted in the middle, with consumers attached: nothing is lost."""
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import pika
+import tap
+from daemon import BUILD
+from pipeline import Load, Pipeline, event, stack
+from tap import wait_until
+
+PIPE = Pipeline(f"mend_{os.getpid()}", 9)
+QUEUE, MEND = "user_data_queue", "user_data_queue.mend"
+COUNT = 20000
+RIGHT = {"x-queue-type": "quorum", "x-delivery-limit": 20, "x-dead-letter-exchange": "dlx",
+         "x-dead-letter-routing-key": "user.failed", "x-dead-letter-strategy": "at-least-once",
+         "x-overflow": "reject-publish"}
+OTHER = {"x-queue-type": "quorum", "x-delivery-limit": 7}
+
+
+def command(*words):
+    return [os.path.join(BUILD, "bin/onboardctl"), *words]
+
+
+def ctl(*words):
+    said = subprocess.run(command(*words), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
+                          check=False, env=os.environ | PIPE.env)
+    return said.returncode, said.stdout, said.stderr
+
+
+def start(*words):
+    return subprocess.Popen(command(*words), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL, env=os.environ | PIPE.env)
+
+
+def depth(queue):
+    """None: there is none."""
+    try:
+        return PIPE.depth(queue)
+    except Exception:
+        return None
+
+
+def arguments(queue):
+    return {q["name"]: q["arguments"] for q in PIPE.place._manage("GET", f"/api/queues/{PIPE.place.name}")}.get(queue)
+
+
+def bindings(queue):
+    rows = PIPE.place._manage("GET", f"/api/queues/{PIPE.place.name}/{queue}/bindings")
+    return {(b["source"], b["routing_key"]) for b in rows if b["source"]}
+
+
+def wrong(args=None, queue=QUEUE):
+    """The topology, but for one queue with other arguments, bound as the right one was."""
+    assert ctl("topology", "declare")[0] == 0
+    with PIPE.channel(confirm=False) as channel:
+        channel.queue_delete(queue)
+        channel.queue_declare(queue, durable=True, arguments=args or OTHER)
+        if queue == QUEUE:
+            channel.queue_bind(queue, "user_events", "user.*")
+
+
+def fill(count):
+    """Events with all kinds of properties; {message id: (body, headers)}."""
+    sent = {}
+    with PIPE.channel(confirm=False) as channel:
+        for n in range(count):
+            one = event("login", {"user_id": 8000000000000000 + n, "metadata": {"n": n, "text": "ü" * (n % 50)}})
+            body = json.dumps(one).encode() if n % 100 else b"\xff\x00no json %d" % n
+            headers = {"n": n, "traceparent": "00-a-b-01"} if n % 2 else {"x-retry-count": n % 4}
+            channel.basic_publish("user_events", "user.login", body, pika.BasicProperties(
+                message_id=one["id"], delivery_mode=2, headers=headers, type="user.login", priority=n % 5,
+                correlation_id=str(n), timestamp=1700000000 + n, app_id="test", content_type="application/json",
+                **({"expiration": "900000"} if n % 10 == 3 else {})))
+            sent[one["id"]] = (body, headers, n)
+    wait_until(lambda: depth(QUEUE) == count, 30, f"{count} wait")
+    return sent
+
+
+def same(sent, doubled_at_most):
+    """What the queue holds is what was sent."""
+    got = collections.Counter()
+    for body, props, _, _ in PIPE.take(QUEUE):
+        want, headers, n = sent[props.message_id]
+        assert body == want and props.correlation_id == str(n) and props.timestamp == 1700000000 + n, n
+        assert props.priority == n % 5 and props.type == "user.login" and props.delivery_mode == 2, props
+        had = dict(props.headers)
+        assert had.pop("x-original-routing-key") == "user.login" and had.pop("x-delivery-count", 0) <= 20, had
+        assert had == headers, (had, headers)
+        got[props.message_id] += 1
+    assert set(got) == set(sent), f"{len(set(sent) - set(got))} lost"
+    doubled = sum(got.values()) - len(sent)
+    print(f"# {len(sent)} sent, {doubled} doubled")
+    assert doubled <= doubled_at_most, doubled
+
+
+def whole():
+    assert arguments(QUEUE) == RIGHT, arguments(QUEUE)
+    assert bindings(QUEUE) == {("user_events", "user.*")}, bindings(QUEUE)
+    assert depth(MEND) is None
+    assert ctl("topology", "check")[0] == 0
+
+
+def test_mend_keeps_every_message_with_all_it_has():
+    wrong()
+    sent = fill(COUNT)
+    code, out, _ = ctl("topology", "mend", "--dry-run")
+    assert code == 0 and "would mend" in out and "x-" in out and str(COUNT) in out, out
+    assert arguments(QUEUE) == OTHER and depth(MEND) is None and depth(QUEUE) == COUNT
+    code, out, err = ctl("topology", "mend")
+    assert code == 0 and f"{QUEUE} is as it should be" in out, (out, err)
+    whole()
+    same(sent, 0)
+    code, out, _ = ctl("topology", "mend")
+    assert code == 0 and "nothing to mend" in out
+
+
+def killed(process, when, what):
+    wait_until(lambda: process.poll() is not None or when(), 60, what)
+    assert process.poll() is None, f"over before {what}"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_mend_killed_on_the_way_out_and_back():
+    wrong()
+    sent = fill(COUNT)
+    killed(start("topology", "mend"), lambda: (depth(MEND) or 0) > 3000, "the way out")
+    assert arguments(QUEUE) == OTHER
+    killed(start("topology", "mend"), lambda: (depth(MEND) or 0) > 9000, "further on the way out")
+    killed(start("topology", "mend"), lambda: (arguments(QUEUE) or OTHER) != OTHER and (depth(QUEUE) or 0) > 2000, "the way back")
+    code, out, _ = ctl("topology", "mend", "--dry-run")
+    assert code == 0 and "an earlier mend left" in out, out
+    code, out, err = ctl("topology", "mend")
+    assert code == 0, (out, err)
+    whole()
+    same(sent, 3 * 2000)
+
+
+def test_mend_over_a_restart_of_the_broker():
+    wrong()
+    sent = fill(COUNT)
+    process = start("topology", "mend")
+    wait_until(lambda: process.poll() is not None or (depth(MEND) or 0) > 3000, 60, "the way out")
+    assert process.poll() is None
+    stack("ctl", "restart", "rabbitmq")
+    assert process.wait(120) == 0
+    whole()
+    same(sent, 2000)
+
+
+def test_mend_while_events_come():
+    wrong()
+    sent = fill(5000)
+    with Load(PIPE, lambda n: event("login", {"user_id": n}), 800) as load:
+        wait_until(lambda: len(load.sent) > 200, 10, "load")
+        assert ctl("topology", "mend")[0] == 0
+        wait_until(lambda: len(load.sent) > 1500, 10, "load")
+    whole()
+    got = collections.Counter(props.message_id for _, props, _, _ in PIPE.take(QUEUE))
+    want = set(sent) | {e["id"] for e in load.sent}
+    assert set(got) == want, f"{len(want - set(got))} lost"
+    print(f"# {len(want)} events, {sum(got.values()) - len(want)} twice")
+
+
+def test_mend_refuses_while_somebody_consumes():
+    wrong()
+    PIPE.publish(*(event("login", {"user_id": n}) for n in range(5)))
+    with PIPE.daemon("onboard-eventlog") as daemon:
+        daemon.wait_status("/ready", 200, 20)
+        code, _, err = ctl("topology", "mend")
+        assert code == 1 and "onboardctl pause eventlog" in err and arguments(QUEUE) == OTHER, err
+        wait_until(lambda: PIPE.events.count_documents({}) == 5, 10, "five documents")
+        assert ctl("pause", "eventlog")[0] == 0
+        PIPE.publish(*(event("login", {"user_id": n}) for n in range(5)))
+        assert ctl("topology", "mend")[0] == 0
+        whole()
+        assert ctl("resume", "eventlog")[0] == 0
+        wait_until(lambda: PIPE.events.count_documents({}) == 10, 15, "ten documents")
+        assert daemon.terminate() == 0
+
+
+def test_mend_of_a_retry_queue_of_the_dlq_and_of_a_classic_queue():
+    PIPE.purge()
+    retry = "user_mail_queue.retry.2"
+    wrong({"x-queue-type": "classic"}, retry)
+    with PIPE.channel(confirm=False) as channel:
+        for n in range(50):
+            channel.basic_publish("", retry, b"%d" % n, pika.BasicProperties(delivery_mode=2))
+    code, out, err = ctl("topology", "mend")
+    assert code == 0 and retry in out, (out, err)
+    wait_until(lambda: PIPE.depth("user_mail_queue") == 50, 10, "they come back to their queue")
+    wrong({"x-queue-type": "classic"}, "user.dlq")
+    with PIPE.channel(confirm=False) as channel:
+        channel.queue_bind("user.dlq", "dlx", "user.failed")
+        channel.basic_publish("dlx", "user.failed", b"dead", pika.BasicProperties(delivery_mode=2, headers={"x-death": [{"n": 1}]}))
+    wait_until(lambda: PIPE.depth("user.dlq") == 1, 5, "it is dead")
+    assert "nothing to mend" in ctl("topology", "mend")[1] and arguments("user.dlq")["x-queue-type"] == "classic"
+    assert ctl("topology", "mend", "user.dlq")[0] == 0
+    assert arguments("user.dlq")["x-queue-type"] == "quorum" and bindings("user.dlq") == {("dlx", "user.failed")}
+    (body, props, _, _), = PIPE.take("user.dlq")
+    assert body == b"dead" and props.headers["x-death"] == [{"n": 1}]
+    assert ctl("topology", "mend", "no.such")[0] == 3
+
+
+if __name__ == "__main__":
+    code = tap.run(globals())
+    PIPE.close()
+    sys.exit(code)
