@@ -8,6 +8,7 @@
 #include "link/doc_bulk.h"
 #include "run/consumer.h"
 #include "run/doc_indexes.h"
+#include "run/event_document.h"
 
 #include "base/clock.h"
 
@@ -16,46 +17,6 @@ start(struct consumer *c, void *state, struct err *e)
 {
 	(void)state;
 	return doc_indexes_make(consumer_doc(c), EVENT_COLLECTION, e);
-}
-
-static void
-geo_add(struct doc_body *b, const struct event *ev)
-{
-	if (!ev->geo && !ev->country && !ev->city)
-		return;
-	doc_begin(b, "geo");
-	if (ev->geo_country || ev->country)
-		doc_add_string(b, "country", ev->geo_country ? ev->geo_country : ev->country);
-	if (ev->geo_city || ev->city)
-		doc_add_string(b, "city", ev->geo_city ? ev->geo_city : ev->city);
-	if (ev->has_point) {
-		doc_begin(b, "coordinates");
-		doc_add_string(b, "type", "Point");
-		doc_begin_array(b, "coordinates");
-		doc_add_f64(b, NULL, ev->lon);
-		doc_add_f64(b, NULL, ev->lat);
-		doc_end(b);
-		doc_end(b);
-	}
-	doc_end(b);
-}
-
-static void
-document(struct doc_body *b, const struct event *ev, int64_t now_us)
-{
-	doc_clear(b);
-	doc_add_string(b, "_id", ev->id);
-	doc_add_i64(b, "user_id", ev->user_id);
-	doc_add_string(b, "event_type", ev->name);
-	doc_add_string(b, "type", ev->type);
-	doc_add_date_us(b, "timestamp", ev->time_us);
-	if (ev->metadata)
-		doc_add_json(b, "metadata", ev->metadata);
-	geo_add(b, ev);
-	if (ev->session)
-		doc_add_json(b, "session_info", ev->session);
-	doc_add_json(b, "payload", ev->payload);
-	doc_add_date_us(b, "received_at", now_us);
 }
 
 static int
@@ -72,7 +33,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	must(which);
 	for (size_t i = 0; i < b->n; i++) {
 		why = ERR_INIT;
-		document(body, b->d[i].ev, now);
+		event_document(body, b->d[i].ev, now, false);
 		if (doc_bulk_insert(bulk, body, &why)) {
 			b->d[i].out = doc_full(body) ? OUT_REJECT : OUT_RETRY;
 			b->d[i].why = consumer_why(b, &why);

@@ -67,5 +67,6 @@ int ctl_doctor(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);
 int ctl_pause(struct ctl *c, int argc, char **argv);
 int ctl_queues(struct ctl *c, int argc, char **argv);
+int ctl_rebuild(struct ctl *c, int argc, char **argv);
 int ctl_resume(struct ctl *c, int argc, char **argv);
 int ctl_topology(struct ctl *c, int argc, char **argv);

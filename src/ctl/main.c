@@ -46,6 +46,16 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl queues mailer --all  with its retry queues one by one\n"
 		"  onboardctl queues --watch       again every two seconds, with the rate of change\n"
 		"  --rounds N                      as often, with --watch\n" },
+	{ "rebuild", "cache | segments | events", "derive again from the source", ctl_rebuild,
+		"  onboardctl rebuild cache        every profile in Redis, from PostgreSQL\n"
+		"  onboardctl rebuild events       users' events in MongoDB, from the outbox\n"
+		"  onboardctl rebuild cache --rate 2000/s --dry-run\n\n"
+		"What is newer, or there already, stays. Killed, run it again: it goes on where it\n"
+		"was; the place is kept in ~/.local/state/onboard.\n"
+		"  --from CURSOR   begin there; 0 (cache) is the beginning\n"
+		"  --state FILE    keep the place in this file\n"
+		"  --rate N/s      at most so many a second\n"
+		"  --dry-run       only say how many\n" },
 	{ "resume", "CONSUMER", "a paused consumer goes on", ctl_resume,
 		"  onboardctl resume mailer\n\n"
 		"Exit 3 when it is not paused.\n" },

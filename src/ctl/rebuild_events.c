@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * rebuild events: users' events from the outbox, which is their archive, into
+ * MongoDB. A document that is there already stays as it is. Of a user whom
+ * PostgreSQL has no more, name and e-mail stay out; one who goes in the very
+ * moment is looked for once more behind the write.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "link/doc_bulk.h"
+#include "rebuild.h"
+#include "run/event_document.h"
+#include "run/doc_indexes.h"
+
+#define DAY 10
+
+/* "2026-11-20/01a1…": day and event id, as the archive's key has them. */
+static bool
+cursor_valid(const char *text)
+{
+	struct uuid id;
+	size_t n = strlen(text);
+
+	return n == DAY + 1 + UUID_TEXT_SIZE - 1 && text[DAY] == '/' &&
+		strspn(text, "0123456789-") == DAY && uuid_parse(text + DAY + 1, n - DAY - 1, &id);
+}
+
+static void
+cursor_add(struct rebuild *r, struct sql_params *p)
+{
+	sql_add_text(p, arena_strndup(r->mem, r->cursor, DAY));
+	sql_add_text(p, r->cursor + DAY + 1);
+}
+
+static int
+count(struct rebuild *r, int64_t *out, struct err *e)
+{
+	static const struct sql_statement st = { "rebuild_events_count",
+		"SELECT count(*) FROM outbox WHERE (day, event_id) > ($1::date, $2::uuid)" };
+	struct sql_params p;
+	struct sql_result rows;
+
+	sql_params_init(&p);
+	cursor_add(r, &p);
+	return sql_run(r->sql, r->mem, &st, &p, &rows, e) || sql_i64(&rows, 0, 0, out, e) ? -1 : 0;
+}
+
+/* Those of the ids that PostgreSQL has no user of; in order. */
+static int
+gone_read(struct rebuild *r, const struct event *ev, size_t n, struct sql_result *rows,
+	struct err *e)
+{
+	static const struct sql_statement st = { "rebuild_gone",
+		"SELECT DISTINCT g.id FROM unnest($1::bigint[]) AS g(id)"
+		" WHERE NOT EXISTS (SELECT FROM users u WHERE u.id = g.id) ORDER BY g.id" };
+	struct sql_array ids;
+	struct sql_params p;
+	int rc;
+
+	sql_array_init(&ids, 1 << 20);
+	sql_params_init(&p);
+	for (size_t i = 0; i < n; i++)
+		sql_array_i64(&ids, ev[i].user_id);
+	rc = sql_add_array(&p, &ids, e) || sql_run(r->sql, r->mem, &st, &p, rows, e) ? -1 : 0;
+	sql_array_fini(&ids);
+	return rc;
+}
+
+static bool
+gone(const struct sql_result *rows, int64_t user_id)
+{
+	int64_t id;
+
+	for (size_t i = 0; i < rows->rows; i++)
+		if (sql_i64(rows, i, 0, &id, NULL) == 0 && id == user_id)
+			return true;
+	return false;
+}
+
+static int
+strip(struct rebuild *r, int64_t user_id, struct err *e)
+{
+	struct doc_body *who = doc_new(r->mem), *what = doc_new(r->mem);
+	struct doc_wrote wrote;
+
+	doc_add_i64(who, "user_id", user_id);
+	doc_begin(what, "$unset");
+	doc_add_string(what, "payload.username", "");
+	doc_add_string(what, "payload.name", "");
+	doc_add_string(what, "payload.email", "");
+	doc_end(what);
+	return doc_update_many(r->doc, EVENT_COLLECTION, who, what, &wrote, e);
+}
+
+static int
+insert(struct rebuild *r, const struct event *ev, size_t n, struct err *e)
+{
+	struct doc_bulk *bulk = doc_bulk_new(r->mem, EVENT_COLLECTION);
+	struct doc_body *body = doc_new(r->mem);
+	struct sql_result before, after;
+	const struct doc_item *items;
+	int64_t now = clock_wall_us(), id;
+
+	if (gone_read(r, ev, n, &before, e))
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		event_document(body, &ev[i], now, gone(&before, ev[i].user_id));
+		if (doc_bulk_insert(bulk, body, e))
+			return err_wrap(e, "event %s", ev[i].id);
+	}
+	if (doc_bulk_run(r->doc, bulk, &items, e))
+		return -1;
+	for (size_t i = 0; i < n; i++) {
+		if (items[i].fate == DOC_FAILED)
+			return err_set(e, items[i].kind, "event %s: %s", ev[i].id, items[i].why);
+		*(items[i].fate == DOC_DONE ? &r->written : &r->skipped) += 1;
+	}
+	if (gone_read(r, ev, n, &after, e))
+		return -1;
+	for (size_t i = 0; i < after.rows; i++)
+		if (sql_i64(&after, i, 0, &id, e) || (!gone(&before, id) && strip(r, id, e)))
+			return -1;
+	return 0;
+}
+
+static int
+batch(struct rebuild *r, size_t *n, struct err *e)
+{
+	static const struct sql_statement st = { "rebuild_events",
+		"SELECT day, event_id, body FROM outbox WHERE (day, event_id) > ($1::date, $2::uuid)"
+		" ORDER BY day, event_id LIMIT $3::bigint" };
+	struct event *ev;
+	struct sql_result rows;
+	struct sql_params p;
+	struct err why;
+	size_t sound = 0;
+
+	sql_params_init(&p);
+	cursor_add(r, &p);
+	sql_add_i64(&p, r->limit);
+	if (sql_run(r->sql, r->mem, &st, &p, &rows, e))
+		return -1;
+	*n = rows.rows;
+	if (rows.rows == 0)
+		return 0;
+	ev = arena_alloc(r->mem, rows.rows * sizeof *ev);
+	must(ev);
+	for (size_t i = 0; i < rows.rows; i++) {
+		why = ERR_INIT;
+		if (event_parse(r->mem, sql_text(&rows, i, 2), sql_length(&rows, i, 2), &ev[sound],
+			    &why) == 0)
+			sound++;
+		else
+			log_error("an event of the archive is none",
+				LOG_S("event_id", sql_text(&rows, i, 1)), LOG_E(&why));
+	}
+	if (sound > 0 && insert(r, ev, sound, e))
+		return -1;
+	snprintf(r->cursor, sizeof r->cursor, "%s/%s", sql_text(&rows, rows.rows - 1, 0),
+		sql_text(&rows, rows.rows - 1, 1));
+	return 0;
+}
+
+static int
+finish(struct rebuild *r, struct err *e)
+{
+	return doc_indexes_make(r->doc, e);
+}
+
+const struct rebuild_kind rebuild_events = { .name = "events",
+	.first = "1970-01-01/00000000-0000-0000-0000-000000000000",
+	.from = "archived events",
+	.to = "MongoDB",
+	.needs_doc = true,
+	.cursor_valid = cursor_valid,
+	.count = count,
+	.batch = batch,
+	.finish = finish };
