@@ -59,6 +59,12 @@ static const struct ctl_verb verbs[] = {
 	{ "resume", "CONSUMER", "a paused consumer goes on", ctl_resume,
 		"  onboardctl resume mailer\n\n"
 		"Exit 3 when it is not paused.\n" },
+	{ "trace", "EVENT_ID | --user ID", "each hop of an event, and where it stands now",
+		ctl_trace,
+		"  onboardctl trace 01a1fdd2-93f5-7769-9add-4779ba1235cf\n"
+		"  onboardctl trace --user 42      the user's newest events\n"
+		"  onboardctl trace ID --json      one object a hop\n\n"
+		"Exit 3 when nothing knows of it.\n" },
 	{ "topology", "declare | check | mend", "the broker's exchanges, queues and bindings",
 		ctl_topology,
 		"  onboardctl topology declare     make what is missing; never changes what is there\n"

@@ -1,0 +1,114 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""onboardctl trace: a signup through outbox, broker and stores, and what it says where it stands still."""
+import json
+import os
+import subprocess
+import sys
+import uuid
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import tap
+from api import SIGNUP, Api
+from daemon import BUILD, free_port
+from pipeline import Pipeline, event
+from tap import wait_until
+
+PIPE = Pipeline(f"trace_{os.getpid()}", 9)
+
+
+def ctl(*words, **env):
+    said = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), *words], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=60, check=False, env=os.environ | PIPE.env | env)
+    return said.returncode, said.stdout, said.stderr
+
+
+def hops(*words, **env):
+    code, out, err = ctl("trace", "--json", *words, **env)
+    rows = [json.loads(line) for line in out.splitlines()]
+    return code, {r["hop"]: r for r in rows}, err
+
+
+def signup(client, name):
+    got = client("POST", SIGNUP, {"username": name, "email": f"{name}@example.com"}).is_(201).json
+    return got["id"], got["event_id"]
+
+
+def arrived(event_id, *wanted):
+    def look():
+        code, got, _ = hops(event_id)
+        return code == 0 and all(got[w]["state"] == "arrived" for w in wanted) and got
+    return wait_until(look, 15, f"{wanted} say it has arrived")
+
+
+def test_a_signup_that_arrives():
+    with Api(PIPE) as api, PIPE.daemon("onboard-eventlog") as log, PIPE.daemon("onboard-cache") as cache:
+        api.ready()
+        log.wait_ready()
+        cache.wait_ready()
+        user, one = signup(api.client(), "arrives")
+        got = arrived(one, "user", "outbox", "published", "eventlog", "cache")
+        assert list(got)[:3] == ["outbox", "published", "user"], list(got)
+        assert all(got[h]["event_id"] == one and got[h]["at"].startswith("20") for h in ("outbox", "eventlog", "user")), got
+        assert "after" in got["eventlog"]["text"] and "version 1" in got["cache"]["text"], got
+        # nobody has made a table for these, nobody consumes from that
+        for hop in ("mailer", "analytics"):
+            assert got[hop]["state"] in ("none", "waiting"), got[hop]
+        assert got["segments"]["state"] == "waiting" and "start onboard-segments" in got["segments"]["next"], got["segments"]
+        api.client()("PATCH", f"/api/users/{user}", {"name": "New"}).is_(200)
+        wait_until(lambda: "version 2" in hops("--user", str(user))[1]["cache"]["text"], 10, "version 2")
+        code, out, _ = ctl("trace", "--user", str(user))
+        assert code == 0 and "user.created" in out and "user.updated" in out and "\033" not in out, out
+        code, out, _ = ctl("trace", one)
+        assert code == 0 and all(len(line) <= 100 for line in out.splitlines()), out
+
+
+def test_a_paused_consumer_and_one_that_is_not_there():
+    with Api(PIPE) as api, PIPE.daemon("onboard-eventlog") as log:
+        api.ready()
+        log.wait_ready()
+        assert ctl("pause", "eventlog")[0] == 0
+        _, one = signup(api.client(), "waits")
+        got = arrived(one, "published")
+        assert got["eventlog"]["state"] == "waiting" and "onboardctl resume eventlog" in got["eventlog"]["next"], got["eventlog"]
+        assert got["cache"]["state"] == "waiting" and "start onboard-cache" in got["cache"]["next"], got["cache"]
+        assert ctl("resume", "eventlog")[0] == 0
+        arrived(one, "eventlog")
+
+
+def test_not_published_yet():
+    away = f"amqp://x:y@127.0.0.1:{free_port()}"
+    with Api(PIPE, ONBOARD_RABBITMQ_URL=away) as api:
+        wait_until(lambda: api.ask("/health")[0] == 200, 10, "it lives")
+        client = api.client()
+        wait_until(lambda: api.ask_json("/ready")[1].get("status") in ("degraded", "ready"), 15, "PostgreSQL is there")
+        _, one = signup(client, "behind")
+        code, got, _ = hops(one)
+        assert code == 0 and got["published"]["state"] == "waiting" and "not yet" in got["published"]["text"], got
+        assert got["eventlog"]["state"] == "waiting" and "not published" in got["eventlog"]["text"], got["eventlog"]
+
+
+def test_an_activity_of_another_publisher():
+    one = event("login", {"user_id": 8000000000000001})
+    with PIPE.daemon("onboard-eventlog") as log:
+        log.wait_ready()
+        PIPE.publish(one)
+        got = arrived(one["id"].upper(), "eventlog")
+        assert got["outbox"]["state"] == "none" and "cache" not in got and "mailer" not in got, got
+
+
+def test_servers_away_and_unknown_ids():
+    nobody = str(uuid.uuid4())
+    code, _, err = hops(nobody)
+    assert code == 3 and "nothing knows" in err
+    assert ctl("trace")[0] == 2 and ctl("trace", "x'; DROP")[0] == 2 and ctl("trace", nobody, "--user", "3")[0] == 2
+    for section, scheme, hop in (("POSTGRES", "postgresql", "outbox"), ("MONGO", "mongodb", "eventlog"), ("RABBITMQ", "amqp", "broker")):
+        path = "/onboard" if section == "MONGO" else ""
+        code, got, _ = hops(nobody, **{f"ONBOARD_{section}_URL": f"{scheme}://127.0.0.1:{free_port()}{path}"})
+        assert code == 69 and got[hop]["state"] == "unknown" and "doctor" in got[hop]["next"], (section, got)
+
+
+if __name__ == "__main__":
+    code = tap.run(globals())
+    PIPE.close()
+    sys.exit(code)
