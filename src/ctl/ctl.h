@@ -69,5 +69,6 @@ int ctl_pause(struct ctl *c, int argc, char **argv);
 int ctl_queues(struct ctl *c, int argc, char **argv);
 int ctl_rebuild(struct ctl *c, int argc, char **argv);
 int ctl_resume(struct ctl *c, int argc, char **argv);
+int ctl_top(struct ctl *c, int argc, char **argv);
 int ctl_trace(struct ctl *c, int argc, char **argv);
 int ctl_topology(struct ctl *c, int argc, char **argv);

@@ -65,6 +65,11 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl trace --user 42      the user's newest events\n"
 		"  onboardctl trace ID --json      one object a hop\n\n"
 		"Exit 3 when nothing knows of it.\n" },
+	{ "top", "[--once]", "queues, outbox and daemons, each second", ctl_top,
+		"  onboardctl top                  redrawn on a terminal; piped, one block a second\n"
+		"  onboardctl top --once           one look, without rates; 69 when a server is away\n"
+		"  onboardctl top --rounds 10 --json\n\n"
+		"The daemons are those of this host whose admin listener answers.\n" },
 	{ "topology", "declare | check | mend", "the broker's exchanges, queues and bindings",
 		ctl_topology,
 		"  onboardctl topology declare     make what is missing; never changes what is there\n"
