@@ -8,6 +8,7 @@
 
 #include "base/arena.h"
 #include "ctl.h"
+#include "doctor_flow.h"
 #include "link/broker.h"
 #include "link/doc.h"
 #include "link/kv.h"
@@ -43,7 +44,8 @@ unusable(struct doctor *d, const char *subject, const struct err *e)
 	finding(d, CTL_MARK_BAD, subject, e->text, e->kind == ERR_AWAY ? fix : NULL);
 }
 
-static void
+/* True: it is as it should be. */
+static bool
 schema(struct doctor *d)
 {
 	struct err e = ERR_INIT;
@@ -52,14 +54,15 @@ schema(struct doctor *d)
 
 	if (ctl_schema_check(d->ctl, &pending, &e)) {
 		finding(d, CTL_MARK_BAD, "schema", e.text, "onboardctl db migrate status");
-		return;
+		return false;
 	}
 	if (pending == 0) {
 		finding(d, CTL_MARK_OK, "schema", "up to date", NULL);
-		return;
+		return true;
 	}
 	snprintf(text, sizeof text, "%zu migrations are not applied", pending);
 	finding(d, CTL_MARK_BAD, "schema", text, "onboardctl db migrate up");
+	return false;
 }
 
 static void
@@ -92,8 +95,9 @@ postgres(struct doctor *d)
 		finding(d, CTL_MARK_BAD, "postgres",
 			"a commit may be lost in a crash (fsync or synchronous_commit is off)",
 			"set both to on in postgresql.conf");
+	if (schema(d) && doctor_outbox(d->ctl, s, d->mem, &d->bad, &e))
+		unusable(d, "postgres", &e);
 	sql_close(s);
-	schema(d);
 }
 
 static void
@@ -120,6 +124,9 @@ rabbitmq(struct doctor *d)
 	else if (faults == 0)
 		finding(d, CTL_MARK_OK, "topology", "whole", NULL);
 	d->bad |= faults > 0;
+	e = ERR_INIT;
+	if (doctor_queues(d->ctl, b, d->mem, &d->bad, &e))
+		unusable(d, "rabbitmq", &e);
 	broker_free(b);
 }
 
@@ -134,6 +141,27 @@ info_value(struct doctor *d, const struct kv_reply *r, const char *name)
 	p += strlen(name) + 1;
 	value = arena_strndup(d->mem, p, strcspn(p, "\r\n"));
 	return value ? value : "";
+}
+
+/* Said, that nobody takes it for a store: what it forgets is made again. */
+static void
+redis_keeps(struct doctor *d, const struct kv_reply *r)
+{
+	bool aof = strcmp(info_value(d, r, "aof_enabled"), "1") == 0;
+	bool bounded = strcmp(info_value(d, r, "maxmemory"), "0") != 0;
+	const char *saved = info_value(d, r, "rdb_last_save_time");
+	char text[160];
+
+	snprintf(text, sizeof text, "may forget all: %s, %s%.24s",
+		aof              ? "append-only file"
+			: *saved ? "snapshots"
+				 : "kept nowhere",
+		bounded ? "when full " : "no memory bound, ", info_value(d, r, "maxmemory_policy"));
+	finding(d, CTL_MARK_OK, "redis", text, NULL);
+	if (strcmp(info_value(d, r, "rdb_last_bgsave_status"), "err") == 0)
+		finding(d, CTL_MARK_WARN, "redis",
+			"its last snapshot failed: by default it then refuses writes",
+			"free disk space on its host, or: CONFIG SET save \"\"");
 }
 
 static void
@@ -156,6 +184,7 @@ redis(struct doctor *d)
 		return;
 	}
 	finding(d, CTL_MARK_OK, "redis", info_value(d, &r, "redis_version"), NULL);
+	redis_keeps(d, &r);
 	/* all that is in it can be made again, so losing keys beats refusing writes */
 	if (strcmp(info_value(d, &r, "maxmemory"), "0") != 0 &&
 		strcmp(info_value(d, &r, "maxmemory_policy"), "noeviction") == 0)

@@ -92,8 +92,13 @@ follow(struct broker *b, const char *queue, bool attached, int64_t wait_ms, uint
 	int64_t end = clock_mono_ms() + wait_ms;
 
 	for (;;) {
-		if (look_depth(b, queue, depth, consumers, e))
-			return -1;
+		struct err why = ERR_INIT;
+
+		if (look_depth(b, queue, depth, consumers, &why)) {
+			if (why.kind != ERR_MISSING)
+				return err_set(e, why.kind, "%s", why.text);
+			return 0; /* no queue yet: the flag is there before it */
+		}
 		if ((*consumers > 0) == attached || clock_mono_ms() >= end)
 			return 0;
 		if (broker_pump(b, 200, e))

@@ -12,6 +12,7 @@ import pika
 import tap
 from daemon import BUILD, free_port
 from pipeline import Load, Pipeline, event, metric, stack
+from servers import Sql
 from tap import wait_until
 
 PIPE = Pipeline(f"ops_{os.getpid()}", 9)
@@ -162,6 +163,98 @@ def test_reading_why_lets_nobody_go():
         wait_until(lambda: documents() == 1, FOLLOW_S, "it")
         assert daemon.terminate() == 0
     PIPE.events.delete_many({})
+
+
+def findings(**env):
+    code, rows, _ = ctl_json("doctor", **env)
+    return code, rows
+
+
+def test_queues_missing_waiting_and_dead():
+    PIPE.purge()
+    management = PIPE.place._manage
+    assert ctl("topology", "declare")[0] == 0
+    management("DELETE", f"/api/queues/{PIPE.place.name}/user_mail_queue.retry.1")
+    management("DELETE", f"/api/queues/{PIPE.place.name}/user_mail_queue")
+    rows = queue_rows()
+    assert set(rows) == {"user.dlq", QUEUE, "user_cache_queue", "user_segment_queue", "user_mail_queue", "user_analytics_queue"}
+    assert rows["user_mail_queue"]["exists"] is False and rows[QUEUE]["exists"] is True
+    names = {q["name"] for q in management("GET", f"/api/queues/{PIPE.place.name}")}
+    assert "user_mail_queue" not in names and "onboard.paused.mailer" not in names, "a look made something"
+    assert ctl("topology", "declare")[0] == 0
+    with PIPE.channel(confirm=False) as channel:
+        for n, queue in enumerate(["user.dlq", "user_mail_queue", "user_mail_queue.retry.3"], 1):
+            for _ in range(n):
+                channel.basic_publish("", queue, b"{}", pika.BasicProperties(delivery_mode=2))
+    wait_until(lambda: queue_rows("mailer")["user_mail_queue"]["retry"] == [0, 0, 3], 3, "three wait in the third")
+    row = queue_rows("mailer")
+    assert list(row) == ["user_mail_queue"] and row["user_mail_queue"]["depth"] == 2, row
+    code, out, _ = ctl("queues", "--all")
+    assert code == 0 and "user_mail_queue.retry.3" in out and "nobody consumes" in out and "dlq list" in out, out
+    assert all(len(line) <= 80 for line in out.splitlines()), out
+    code, out, _ = ctl("queues", "--watch", "--rounds", "2")
+    assert code == 0 and out.count("QUEUE") == 2 and "+0" in out, out
+    assert ctl("queues", "nobody")[0] == 3 and ctl("queues", "--what")[0] == 2
+    assert ctl("queues", ONBOARD_RABBITMQ_URL=f"amqp://127.0.0.1:{free_port()}")[0] == 69
+    # doctor says the same, with the way out
+    code, found = findings()
+    warned = {f["subject"]: f for f in found if f["state"] == "warn"}
+    assert "nobody consumes" in warned["queues"]["text"] and warned["queues"]["fix"] == "start onboard-mailer", warned
+    assert warned["dlq"]["text"] == "1 dead" and "dlq list" in warned["dlq"]["fix"], warned
+    PIPE.purge()
+
+
+def test_doctor_on_pauses_outbox_days_and_redis():
+    assert ctl("pause", "mailer", "--why", "x")[0] == 0
+    _, found = findings()
+    assert any(f["subject"] == "queues" and "mailer is paused" in f["text"] and f["fix"] == "onboardctl resume mailer" for f in found), found
+    assert any(f["subject"] == "redis" and "may forget all" in f["text"] for f in found), found
+    assert any(f["subject"] == "days" and f["state"] == "ok" and "none yet" in f["text"] for f in found), found
+    assert any(f["subject"] == "outbox" and f["text"] == "all published" for f in found), found
+    assert ctl("resume", "mailer")[0] == 0
+    with Sql(PIPE.place.postgres) as sql:
+        sql.ask("INSERT INTO outbox_unpublished VALUES ('0187ffff-0000-7000-8000-000000000000', '2023-05-10', '2023-05-10', "
+                "ARRAY['0187ffff-0000-7000-8000-000000000000'::uuid])")
+        sql.ask("INSERT INTO outbox VALUES ('2023-05-10', '0187ffff-0000-7000-8000-000000000000', 'user.created', 1, '{}')")
+        code, found = findings()
+        bad = {f["subject"]: f for f in found if f["state"] == "bad"}
+        assert code == 1 and "1 unpublished" in bad["outbox"]["text"] and "onboard-api" in bad["outbox"]["fix"], found
+        assert "outbox_default" in bad["days"]["text"], bad
+        sql.ask("DELETE FROM outbox_unpublished")
+        sql.ask("DELETE FROM outbox")
+        sql.ask("CREATE TABLE outbox_20230510 PARTITION OF outbox FOR VALUES FROM ('2023-05-10') TO ('2023-05-11')")
+        code, found = findings()
+        bad = {f["subject"]: f for f in found if f["state"] == "bad"}
+        assert code == 1 and bad["days"]["text"].startswith("0 days"), found
+        sql.ask("DROP TABLE outbox_20230510")
+
+
+def test_top():
+    with PIPE.daemon("onboard-eventlog") as daemon:
+        daemon.wait_ready()
+        env = {"ONBOARD_ADMIN_LISTEN": f"127.0.0.1:{daemon.admin}"}
+        PIPE.publish(make(1), make(2))
+        wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total") == 2, 10, "two")
+        code, rows, err = ctl_json("top", "--rounds", "3", **env)
+        assert code == 0 and len(rows) == 3, (code, err)
+        mine = [d for d in rows[2]["daemons"] if d["port"] == daemon.admin][0]
+        assert (mine["daemon"], mine["done"], mine["done_per_s"], mine["paused"]) == ("onboard-eventlog", 2, 0, False), mine
+        queues = {q["queue"]: q for q in rows[2]["queues"]}
+        assert queues[QUEUE]["consumers"] == 1 and queues[QUEUE]["change_per_s"] == 0 and rows[2]["outbox_unpublished"] == 0
+        assert ctl("pause", "eventlog")[0] == 0
+        code, out, _ = ctl("top", "--once", **env)
+        line = [x for x in out.splitlines() if x.startswith("onboard-eventlog")]
+        assert code == 0 and "paused" in line[0] and "unpublished" in out and "\033" not in out, out
+        assert all(len(x) <= 80 for x in out.splitlines()), out
+        assert ctl("resume", "eventlog")[0] == 0
+        assert daemon.terminate() == 0
+    for section, name, scheme in (("RABBITMQ", "RabbitMQ:", "amqp"), ("POSTGRES", "PostgreSQL:", "postgresql")):
+        away = {f"ONBOARD_{section}_URL": f"{scheme}://127.0.0.1:{free_port()}"}
+        code, out, _ = ctl("top", "--once", **away)
+        assert code == 69 and name in out, out
+        code, out, _ = ctl("top", "--rounds", "2", **away)
+        assert code == 0 and out.count(name) == 2, "a server away is a line, not an end"
+    assert ctl("top", "--what")[0] == 2
 
 
 if __name__ == "__main__":

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT */
+#include "doctor_flow.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/uuid7.h"
+#include "ops.h"
+
+#define OUTBOX_LATE_S 60
+#define DAYS_AHEAD 1 /* today's and tomorrow's; a daemon makes a week of them */
+
+static void
+queue_tell(struct ctl *c, const struct look_queue *q, size_t *found)
+{
+	char text[120], fix[120];
+
+	if (!q->consumer || !q->there)
+		return; /* what is missing the topology has told */
+	if (q->paused) {
+		snprintf(text, sizeof text, "%s is paused; %" PRIu32 " events wait", q->consumer,
+			q->depth);
+		snprintf(fix, sizeof fix, "onboardctl resume %s", q->consumer);
+	} else if (q->depth > 0 && q->consumers == 0) {
+		snprintf(text, sizeof text, "%" PRIu32 " wait in %s, and nobody consumes", q->depth,
+			q->name);
+		snprintf(fix, sizeof fix, "start onboard-%s", q->consumer);
+	} else {
+		return;
+	}
+	++*found;
+	ctl_finding(c, CTL_MARK_WARN, "queues", text, fix);
+}
+
+int
+doctor_queues(struct ctl *c, struct broker *b, struct arena *mem, bool *bad, struct err *e)
+{
+	struct look l;
+	char text[80];
+	size_t found = 0;
+
+	(void)bad; /* what waits is no fault of the system's */
+	if (look_broker(b, conf_string(c->conf, "topology", "consumers"), NULL, mem, &l, e))
+		return -1;
+	for (size_t i = 0; i < l.count; i++)
+		queue_tell(c, &l.list[i], &found);
+	if (found == 0)
+		ctl_finding(c, CTL_MARK_OK, "queues", "none paused, none without its consumer",
+			NULL);
+	snprintf(text, sizeof text, "%" PRIu32 " dead", l.dead);
+	ctl_finding(c, l.dead ? CTL_MARK_WARN : CTL_MARK_OK, "dlq", text,
+		l.dead ? "onboardctl dlq list, then dlq replay" : NULL);
+	return 0;
+}
+
+static int
+backlog(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *e)
+{
+	static const struct sql_statement st = { "doctor_outbox",
+		"SELECT coalesce(sum(cardinality(event_ids)), 0), min(batch_id::text)"
+		" FROM (SELECT * FROM outbox_unpublished ORDER BY batch_id LIMIT 10000) u" };
+	struct sql_result rows;
+	struct uuid oldest;
+	int64_t n, late_s = 0;
+	char text[100], age[16];
+
+	if (sql_run(s, mem, &st, NULL, &rows, e) || sql_i64(&rows, 0, 0, &n, e))
+		return -1;
+	if (n > 0 && uuid_parse(sql_text(&rows, 0, 1), sql_length(&rows, 0, 1), &oldest))
+		late_s = (clock_wall_us() / 1000 - uuid7_time_ms(&oldest)) / 1000;
+	ops_age(late_s, age);
+	snprintf(text, sizeof text,
+		n ? "%" PRId64 " unpublished, the oldest for %s" : "all published", n, age);
+	*bad |= late_s > OUTBOX_LATE_S;
+	ctl_finding(c, late_s > OUTBOX_LATE_S ? CTL_MARK_BAD : CTL_MARK_OK, "outbox", text,
+		late_s > OUTBOX_LATE_S ? "is onboard-api running, and RabbitMQ there?" : NULL);
+	return 0;
+}
+
+/* Rows of a day without a partition lie in the default one, where no day can be dropped. */
+static int
+days(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *e)
+{
+	static const struct sql_statement st = { "doctor_days",
+		"SELECT (SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
+		" WHERE i.inhparent = 'outbox'::regclass AND c.relname ~ '^outbox_[0-9]{8}$'"
+		" AND to_date(right(c.relname, 8), 'YYYYMMDD') >= (now() AT TIME ZONE 'UTC')::date),"
+		" (SELECT count(*) FROM pg_inherits WHERE inhparent = 'outbox'::regclass) <= 1,"
+		" EXISTS (SELECT FROM outbox_default)" };
+	struct sql_result rows;
+	int64_t ahead;
+	bool none, strays, wrong;
+	char text[100];
+
+	if (sql_run(s, mem, &st, NULL, &rows, e) || sql_i64(&rows, 0, 0, &ahead, e) ||
+		sql_bool(&rows, 0, 1, &none, e) || sql_bool(&rows, 0, 2, &strays, e))
+		return -1;
+	wrong = strays || (!none && ahead <= DAYS_AHEAD);
+	if (strays)
+		snprintf(text, sizeof text, "events lie in no day of their own (outbox_default)");
+	else if (none)
+		snprintf(text, sizeof text, "none yet: onboard-api makes them when it starts");
+	else
+		snprintf(text, sizeof text, "%" PRId64 " days have their partition", ahead);
+	*bad |= wrong;
+	ctl_finding(c, wrong ? CTL_MARK_BAD : CTL_MARK_OK, "days", text,
+		wrong ? "onboard-api makes them and moves what has none: is it running?" : NULL);
+	return 0;
+}
+
+int
+doctor_outbox(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *e)
+{
+	return backlog(c, s, mem, bad, e) || days(c, s, mem, bad, e) ? -1 : 0;
+}
