@@ -37,7 +37,7 @@ queue_tell(struct ctl *c, const struct look_queue *q, size_t *found)
 int
 doctor_queues(struct ctl *c, struct broker *b, struct arena *mem, bool *bad, struct err *e)
 {
-	struct look l;
+	struct look l = { 0 };
 	char text[80];
 	size_t found = 0;
 

@@ -23,11 +23,15 @@ static void
 who_am_i(char *out, size_t size)
 {
 	const char *name = getenv("SUDO_USER");
-	const struct passwd *pw = name && *name ? NULL : getpwuid(geteuid());
-	char host[64] = "";
+	char room[4096], host[64] = "";
+	struct passwd p, *found = NULL;
 
+	if (!name || !*name)
+		name = getpwuid_r(geteuid(), &p, room, sizeof room, &found) == 0 && found
+			? p.pw_name
+			: "?";
 	(void)gethostname(host, sizeof host - 1);
-	snprintf(out, size, "%s@%s", pw ? pw->pw_name : name && *name ? name : "?", host);
+	snprintf(out, size, "%s@%s", name, host);
 }
 
 static int

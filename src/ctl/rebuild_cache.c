@@ -104,7 +104,9 @@ finish(struct rebuild *r, struct err *e)
 	if (sql_run(r->sql, r->mem, &st, NULL, &rows, e))
 		return -1;
 	for (size_t i = 0; i < rows.rows; i++) {
-		profile_country_key(sql_text(&rows, i, 0), key);
+		const char *code = sql_text(&rows, i, 0);
+
+		profile_country_key(code ? code : "", key);
 		if (kv_add(r->kv, 2, (const char *const[]){ "DEL", key }, NULL, e) ||
 			kv_add(r->kv, 3, (const char *const[]){ "PUBLISH", CACHE_INVALIDATE, key },
 				NULL, e))

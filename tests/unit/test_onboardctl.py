@@ -47,6 +47,32 @@ def test_usage_errors_are_2():
     check(ctl("--set", "nonsense", "db"), 2, "SECTION.KEY=VALUE")
 
 
+def test_every_verb_has_help_with_an_example_and_refuses_what_it_does_not_know():
+    verbs = [line.split()[0] for line in ctl("--help").stdout.splitlines() if line.startswith("  ") and line[2].isalpha()]
+    assert {"db", "doctor", "pause", "queues", "rebuild", "resume", "top", "topology", "trace"} <= set(verbs), verbs
+    for verb in verbs:
+        check(ctl(verb, "--help"), 0, f"Usage: onboardctl {verb}", f"onboardctl {verb}")
+        check(ctl(verb, "--frobnicate"), 2, f"onboardctl {verb}: ")
+    check(ctl("pause"), 2, "pause CONSUMER")
+    check(ctl("pause", "nobody"), 2, "nobody", "eventlog")
+    check(ctl("resume", "cache", "mailer"), 2, "mailer")
+    check(ctl("pause", "cache", "--why"), 2, "--why")
+    check(ctl("pause", "cache", "--why", "x" * 501), 2, "500")
+    check(ctl("queues", "nobody"), 3, "nobody")
+    check(ctl("queues", "--rounds", "0"), 2, "--rounds")
+    check(ctl("trace"), 2, "EVENT_ID")
+    check(ctl("trace", "12"), 2, "UUID")
+    check(ctl("trace", "--user", "-1"), 2, "--user")
+    check(ctl("rebuild", "cache", "--from", "x"), 2, "--from")
+    check(ctl("rebuild", "events", "--from", "2026-11-20"), 2, "--from")
+    check(ctl("rebuild", "cache", "--rate", "fast"), 2, "--rate")
+    check(ctl("topology", "mend", "--what"), 2, "--what")
+    nowhere = {"ONBOARD_RABBITMQ_URL": "amqp://127.0.0.1:1", "ONBOARD_POSTGRES_URL": "postgresql://127.0.0.1:1"}
+    for words in (("queues",), ("pause", "cache"), ("resume", "cache"), ("topology", "mend"), ("rebuild", "events"),
+                  ("top", "--once")):
+        check(ctl(*words, env=nowhere), 69)
+
+
 def test_bad_configuration_is_one_line_and_78():
     refused("[log]\nlevle = debug\n", ":2:", "levle")
     refused("[topology]\ncheck_every = soon\n", ":2:", "duration")
