@@ -8,6 +8,7 @@
  * one of a user whom PostgreSQL does not have, by another publisher, is made
  * from the event itself.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "link/kv.h"
@@ -17,6 +18,10 @@
 #include "run/user_json.h"
 
 #define PROFILE_MAX (64u << 10)
+
+struct cache {
+	_Atomic int64_t ttl_s;
+};
 
 static const struct sql_statement by_ids = { "cache_users",
 	USER_SELECT " WHERE u.id = ANY ($1::bigint[]) ORDER BY u.id" };
@@ -81,9 +86,8 @@ country_forget(struct consumer *c, const char *code, struct err *e)
 
 static int
 user_write(struct consumer *c, const struct event *ev, const struct sql_result *r, struct buf *text,
-	struct err *e)
+	int64_t ttl_s, struct err *e)
 {
-	int64_t ttl_s = conf_int(consumer_conf(c), "api", "cache_ttl") / 1000;
 	size_t row = row_find(r, ev->user_id);
 	int64_t version = ev->version;
 	struct profile_write w;
@@ -106,9 +110,26 @@ user_write(struct consumer *c, const struct event *ev, const struct sql_result *
 											       : 0;
 }
 
+static void
+reload(void *state, const struct conf *now)
+{
+	struct cache *s = state;
+
+	s->ttl_s = conf_int(now, "api", "cache_ttl") / 1000;
+}
+
+static int
+open_state(struct consumer *c, void *state, struct err *e)
+{
+	(void)e;
+	reload(state, consumer_conf(c));
+	return 0;
+}
+
 static int
 handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
+	int64_t ttl_s = ((struct cache *)state)->ttl_s;
 	struct kv *kv = consumer_kv(c);
 	struct kv_reply *replies;
 	struct sql_result r;
@@ -116,12 +137,11 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	size_t added;
 	int rc;
 
-	(void)state;
 	buf_init(&text, PROFILE_MAX);
 	rc = users_read(c, b, &r, e);
 	for (size_t i = 0; i < b->n && rc == 0; i++)
 		if (b->d[i].ev->kind != EVENT_ACTIVITY)
-			rc = user_write(c, b->d[i].ev, &r, &text, e);
+			rc = user_write(c, b->d[i].ev, &r, &text, ttl_s, e);
 	buf_fini(&text);
 	added = kv_added(kv);
 	replies = arena_alloc(b->mem, (added + 1) * sizeof *replies);
@@ -145,6 +165,9 @@ main(int argc, char **argv)
 		.summary = "Keeps the profiles in Redis fresh.",
 		.admin_port = 9106,
 		.needs = NEED_KV | NEED_SQL,
+		.state_size = sizeof(struct cache),
+		.open = open_state,
+		.reload = reload,
 		.handle = handle };
 
 	return consumer_main(argc, argv, &cache);

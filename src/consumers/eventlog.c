@@ -4,11 +4,11 @@
  * the event's, so the same event twice is one document. When a user is deleted,
  * name and e-mail leave the payloads of that user's events.
  */
-#include "eventlog_forget.h"
 #include "link/doc_bulk.h"
 #include "run/consumer.h"
 #include "run/doc_indexes.h"
 #include "run/event_document.h"
+#include "run/event_forget.h"
 
 #include "base/clock.h"
 
@@ -17,6 +17,31 @@ start(struct consumer *c, void *state, struct err *e)
 {
 	(void)state;
 	return doc_indexes_make(consumer_doc(c), EVENT_COLLECTION, e);
+}
+
+/* Of those who are deleted in this batch, and of those who have been before and of whom an event
+ * came late. */
+static int
+forget(struct consumer *c, struct batch *b, struct err *e)
+{
+	struct doc *d = consumer_doc(c);
+	struct event_users gone, named;
+
+	event_users_init(&gone, b->mem, 2 * b->n);
+	event_users_init(&named, b->mem, b->n);
+	for (size_t i = 0; i < b->n; i++) {
+		const struct event *ev = b->d[i].ev;
+
+		if (ev->kind == EVENT_DELETED)
+			gone.at[gone.n++] = ev->user_id;
+		if (ev->username)
+			named.at[named.n++] = ev->user_id;
+	}
+	return event_forget_remember(d, b->mem, &gone, e) ||
+			event_forget_look(d, b->mem, &named, &gone, e) ||
+			event_forget_strip(d, b->mem, &gone, e)
+		? -1
+		: 0;
 }
 
 static int
@@ -51,7 +76,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 						       : OUT_RETRY;
 		d->why = items[i].why;
 	}
-	if (eventlog_forget(c, b, e) == 0)
+	if (forget(c, b, e) == 0)
 		return 0;
 	/* what is stored, but not yet without the name, is not done */
 	for (size_t i = 0; i < n; i++)

@@ -12,8 +12,9 @@
 #include "base/log.h"
 #include "link/doc_bulk.h"
 #include "rebuild.h"
-#include "run/event_document.h"
 #include "run/doc_indexes.h"
+#include "run/event_document.h"
+#include "run/event_forget.h"
 
 #define DAY 10
 
@@ -80,19 +81,31 @@ gone(const struct sql_result *rows, int64_t user_id)
 	return false;
 }
 
+/* Whom PostgreSQL has no more, now that the documents are written: fresh is not in before. */
 static int
-strip(struct rebuild *r, int64_t user_id, struct err *e)
+forget(struct rebuild *r, const struct event *ev, size_t n, const struct sql_result *before,
+	struct err *e)
 {
-	struct doc_body *who = doc_new(r->mem), *what = doc_new(r->mem);
-	struct doc_wrote wrote;
+	struct event_users all, fresh;
+	struct sql_result after;
 
-	doc_add_i64(who, "user_id", user_id);
-	doc_begin(what, "$unset");
-	doc_add_string(what, "payload.username", "");
-	doc_add_string(what, "payload.name", "");
-	doc_add_string(what, "payload.email", "");
-	doc_end(what);
-	return doc_update_many(r->doc, EVENT_COLLECTION, who, what, &wrote, e);
+	if (gone_read(r, ev, n, &after, e))
+		return -1;
+	event_users_init(&all, r->mem, after.rows);
+	event_users_init(&fresh, r->mem, after.rows);
+	for (size_t i = 0; i < after.rows; i++) {
+		int64_t id;
+
+		if (sql_i64(&after, i, 0, &id, e))
+			return -1;
+		all.at[all.n++] = id;
+		if (!gone(before, id))
+			fresh.at[fresh.n++] = id;
+	}
+	return event_forget_remember(r->doc, r->mem, &all, e) ||
+			event_forget_strip(r->doc, r->mem, &fresh, e)
+		? -1
+		: 0;
 }
 
 static int
@@ -100,9 +113,9 @@ insert(struct rebuild *r, const struct event *ev, size_t n, struct err *e)
 {
 	struct doc_bulk *bulk = doc_bulk_new(r->mem, EVENT_COLLECTION);
 	struct doc_body *body = doc_new(r->mem);
-	struct sql_result before, after;
+	struct sql_result before;
 	const struct doc_item *items;
-	int64_t now = clock_wall_us(), id;
+	int64_t now = clock_wall_us();
 
 	if (gone_read(r, ev, n, &before, e))
 		return -1;
@@ -118,12 +131,7 @@ insert(struct rebuild *r, const struct event *ev, size_t n, struct err *e)
 			return err_set(e, items[i].kind, "event %s: %s", ev[i].id, items[i].why);
 		*(items[i].fate == DOC_DONE ? &r->written : &r->skipped) += 1;
 	}
-	if (gone_read(r, ev, n, &after, e))
-		return -1;
-	for (size_t i = 0; i < after.rows; i++)
-		if (sql_i64(&after, i, 0, &id, e) || (!gone(&before, id) && strip(r, id, e)))
-			return -1;
-	return 0;
+	return forget(r, ev, n, &before, e);
 }
 
 static int
@@ -167,7 +175,7 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 static int
 finish(struct rebuild *r, struct err *e)
 {
-	return doc_indexes_make(r->doc, e);
+	return doc_indexes_make(r->doc, EVENT_COLLECTION, e);
 }
 
 const struct rebuild_kind rebuild_events = { .name = "events",

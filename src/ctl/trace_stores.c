@@ -6,7 +6,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "run/event_indexes.h"
+#include "run/doc_indexes.h"
 #include "run/profile.h"
 #include "trace.h"
 

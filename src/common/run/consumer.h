@@ -91,8 +91,8 @@ int consumer_main(int argc, char **argv, const struct handler *h);
 struct doc *consumer_doc(struct consumer *c);
 struct kv *consumer_kv(struct consumer *c);
 struct sql *consumer_sql(struct consumer *c);
+/* In open: the configuration is the main thread's. */
 const struct conf *consumer_conf(struct consumer *c);
-/* In open. */
 void consumer_depends(struct consumer *c, struct link *l);
 void consumer_metrics(struct consumer *c, struct metrics *m);
 /*
