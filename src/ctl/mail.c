@@ -4,14 +4,13 @@
  * arrived, and those that failed. What is sent again is decided here, by a
  * person, and done by the mailer.
  */
-#include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "ctl.h"
+#include "ops.h"
 #include "link/broker.h"
 #include "link/sql.h"
 #include "run/topology.h"
@@ -297,29 +296,28 @@ run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, cons
 int
 ctl_mail(struct ctl *c, int argc, char **argv)
 {
-	static const struct option options[] = { { "state", required_argument, NULL, 's' },
-		{ "limit", required_argument, NULL, 'l' }, { 0 } };
 	static const char *const states[] = { "pending", "sending", "sent", "failed", "unknown",
 		NULL };
-	const char *state = NULL;
+	const char *state = NULL, *text;
 	struct err e = ERR_INIT;
 	int64_t limit = 100;
 	struct arena *mem;
 	struct sql *s;
-	char nothing[1] = "", *end = nothing;
-	int opt, code;
+	int words = 0, rc, code;
 
-	optind = 0; /* getopt begins anew, at argv[1] */
-	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt == 's')
-			state = optarg;
-		else if (opt == 'l')
-			limit = strtoll(optarg, &end, 10);
-		else
-			return CTL_USAGE; /* getopt has said which */
+	for (int i = 1; i < argc; i++) {
+		if ((rc = ops_option(c, argc, argv, &i, "--state", &state)) != 0) {
+			if (rc < 0)
+				return CTL_USAGE;
+		} else if ((rc = ops_option(c, argc, argv, &i, "--limit", &text)) != 0) {
+			if (rc < 0 || !ops_number(c, "--limit", text, 1, LIMIT_MAX, &limit))
+				return CTL_USAGE;
+		} else if (argv[i][0] == '-') {
+			return ctl_fail(c, CTL_USAGE, "no option \"%s\"", argv[i]);
+		} else {
+			argv[words++] = argv[i];
+		}
 	}
-	if (*end || limit < 1 || limit > LIMIT_MAX)
-		return ctl_fail(c, CTL_USAGE, "--limit wants a number from 1 to %d", LIMIT_MAX);
 	if (state && !one_of(state, states))
 		return ctl_fail(c, CTL_USAGE,
 			"no state \"%s\"; there are pending, sending, sent, failed, unknown",
@@ -328,7 +326,7 @@ ctl_mail(struct ctl *c, int argc, char **argv)
 	if (!s)
 		return ctl_fail_err(c, &e);
 	mem = arena_new(1 << 16, ARENA_MAX);
-	code = run(c, s, mem, argc - optind, argv + optind, state, limit);
+	code = run(c, s, mem, words, argv, state, limit);
 	sql_close(s);
 	arena_free(mem);
 	return code;

@@ -44,6 +44,7 @@ class Rig:
             self.urls[name] = url._replace(netloc=f"{user}127.0.0.1:{self.proxies[name].port}").geturl()
         self.port, self.api, self.ended = daemon.free_port(), None, []
         self.consumers = {}
+        self.mail = {name: env[name] for name in ("ONBOARD_SMTP_URL", "ONBOARD_MAIL_DIR")}
         self.wait, self.doing = time.sleep, "start"
 
     def migrate(self):
@@ -68,8 +69,9 @@ class Rig:
     def api_end(self, how):
         self._end(self.api, "the API", how)
 
-    def consumer_start(self, name):
-        self.consumers[name] = self._start(f"onboard-{name}", {})
+    def consumer_start(self, name, points=""):
+        self.consumers[name] = self._start(f"onboard-{name}", {
+            "ONBOARD_SMTP_URL": self.mail["ONBOARD_SMTP_URL"], "ONBOARD_MAIL_RATE": "0", "ONBOARD_FAULTS": points})
 
     def consumer_end(self, name, how):
         self._end(self.consumers[name], f"onboard-{name}", how)
@@ -111,7 +113,7 @@ class Campaign:
     def __init__(self, rig, seed, words=(), clients=8, rate=80):
         self.rig, self.seed, self.random = rig, seed, random.Random(seed)
         self.load = load.Load(rig.port, seed, clients, rate)
-        self.stores = [kind(rig.place) for kind in stores.STORES]
+        self.stores = [kind(rig.place) for kind in stores.STORES] + [stores.Mails(rig.place, rig.mail["ONBOARD_MAIL_DIR"])]
         self.names = [name for name in faults.SCENARIOS if not words or any(word in name for word in words)]
         self.rounds, self.trouble = [], []
 
@@ -212,6 +214,8 @@ def table(campaign, book):
               if isinstance(store, stores.Events)]
     lines += [f"{'profiles in Redis':<44}{size['profiles']:>8}", f"{'states in MongoDB':<44}{size['states']:>8}",
               f"{'events counted':<44}{size['counted']:>8}",
+              f"{'mails sent':<44}{size['mails']:>8}",
+              f"{'  of killed mailers, unknown (allowed)':<44}{book.store(stores.Mails).unknown():>8}",
               f"{'dead letters':<44}{size['dead']:>8}"]
     lines += [f"{'  published twice (allowed)':<44}{book.store(stores.Queue).again:>8}",
               f"{'lost':<44}{book.count('lost'):>8}", f"{'doubled':<44}{book.count('doubled'):>8}"]

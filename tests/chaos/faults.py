@@ -3,7 +3,7 @@
 generator; it returns what mends it, after `hold` seconds."""
 import signal
 
-CONSUMERS = ("eventlog", "cache", "segments", "analytics")
+CONSUMERS = ("eventlog", "cache", "segments", "mailer", "analytics")
 HOLD = (1.0, 6.0)   # seconds that a fault lasts
 
 
@@ -62,16 +62,19 @@ def refuse(name):
     return harm
 
 
-def point(name, action, most):
-    """The API runs with a fault point for a while; where that kills it, it stays dead until mended."""
+def point(name, action, most, who="api"):
+    """A daemon runs with a fault point for a while; where that kills it, it stays dead until mended."""
     def harm(rig, random):
-        rig.api_end(signal.SIGTERM)
-        rig.api_start(f"{name}={action}@{random.randint(1, most)}" + ("" if action in ("kill", "abort") else "+"))
+        def again(points=""):
+            if who == "api":
+                rig.api_end(signal.SIGTERM)
+                rig.api_start(points)
+            else:
+                rig.consumer_end(who, signal.SIGTERM)
+                rig.consumer_start(who, points)
 
-        def mend():
-            rig.api_end(signal.SIGTERM)
-            rig.api_start()
-        return mend
+        again(f"{name}={action}@{random.randint(1, most)}" + ("" if action in ("kill", "abort") else "+"))
+        return again
     return harm
 
 
@@ -128,4 +131,8 @@ SCENARIOS = {
     "point-confirmed-fail": point("publisher_confirmed", "fail", 60),
     "point-forget-kill": point("outbox_forget", "kill", 10),
     "point-forget-fail": point("outbox_forget", "fail", 10),
+    "point-answered-kill": point("mailer_answered", "kill", 60, "mailer"),
+    "smtp-stop": server("mail", "stop"),
+    "smtp-freeze": server("mail", "freeze"),
+    "postgres-cut-mailer-kill": both(stall("postgres", cut=True), consumer("mailer", signal.SIGKILL)),
 }

@@ -4,6 +4,7 @@ wrong with it. A consumer's store is one more class in STORES: event ids that mu
 outbox (Events), or its own faults()."""
 import collections
 import json
+import os
 import threading
 import time
 
@@ -296,6 +297,48 @@ class Counted(Store):
         for kind, count in self.counts.items():
             if self.shown[kind] != count:
                 yield "Redis shows another total", f"{kind}: {self.shown[kind]}, not {count}"
+
+
+class Mails(Store):
+    """What onboard-mailer says of each user's mail, and what the mail server has taken."""
+    name = "mails"
+
+    def __init__(self, place, folder):
+        super().__init__(place)
+        self.folder = folder
+
+    def start(self):
+        self.before = set(os.listdir(self.folder))
+
+    def settled(self, sql):
+        return sql.number("SELECT count(*) FROM mail_log WHERE state IN ('sent', 'unknown')") >= \
+            sql.number("SELECT count(*) FROM users")
+
+    def read(self, sql):
+        self.users = sql.ask("SELECT id FROM users")
+        self.rows = {line.split("|")[0]: line.split("|")[1:] for line in
+                     sql.ask("SELECT user_id, state, message_id FROM mail_log")}
+        self.taken = collections.Counter()
+        for name in set(os.listdir(self.folder)) - self.before:
+            if name.endswith(".eml"):
+                with open(os.path.join(self.folder, name), encoding="utf-8", errors="replace") as f:
+                    self.taken.update(line.split("<")[1].rstrip(">\r\n") for line in f if line.startswith("Message-ID: <"))
+
+    def size(self):
+        return sum(state == "sent" for state, _ in self.rows.values())
+
+    def unknown(self):
+        return sum(state == "unknown" for state, _ in self.rows.values())
+
+    def faults(self, book):
+        for user in self.users:
+            state, mail = self.rows.get(user, ("none", ""))
+            if state not in ("sent", "unknown"):
+                yield "lost: no mail", f"user {user}: {state}"
+            elif state == "sent" and not self.taken[mail]:
+                yield "lost: said to be sent, not at the mail server", f"user {user}"
+            if self.taken[mail] > 1:
+                yield "doubled: mails", f"user {user}: {self.taken[mail]}"
 
 
 class Dead(Store):

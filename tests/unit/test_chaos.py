@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The campaign's ledger sees each fault that it is there for. No server: the stores hold what a test puts there."""
+import collections
 import os
 import re
 import sys
@@ -102,6 +103,12 @@ def test_what_the_consumers_stores_say():
         "Redis shows another total", "counted, not stored", "doubled: counts", "lost: stored, not counted"]
     counted.counts = {"user.created": 1}
     assert "lost: counts" in [what for what, _ in counted.faults(book)]
+    mails = stores.Mails(None, "")
+    mails.users = ["1", "2", "3", "4", "5"]
+    mails.rows = {"1": ("sent", "a"), "2": ("sent", "b"), "3": ("sending", "c"), "4": ("unknown", "d")}
+    mails.taken = collections.Counter({"a": 2, "d": 1})
+    assert sorted(what for what, _ in mails.faults(book)) == [
+        "doubled: mails", "lost: no mail", "lost: no mail", "lost: said to be sent, not at the mail server"]
     dead.count = 1
     assert [what for what, _ in dead.faults(book)] == ["dead letters"]
 

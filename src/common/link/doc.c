@@ -4,6 +4,8 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/url.h"
@@ -17,6 +19,21 @@ struct doc {
 	int64_t due_ms;       /* when the next try may begin, while the link is down */
 	uint64_t losses;      /* so that many threads that meet one loss count it once */
 };
+
+/*
+ * The driver keeps its counters, which nobody here reads, in a file of
+ * /dev/shm by our process id, from before main(). One that a killed process
+ * leaves stays there, and the next process of that id is warned on stderr.
+ * Without its name it goes with the process, however that ends.
+ */
+__attribute__((constructor)) static void
+counters_unname(void)
+{
+	char name[32];
+
+	snprintf(name, sizeof name, "/mongoc-%ld", (long)getpid());
+	(void)shm_unlink(name);
+}
 
 static void
 library_end(void)
