@@ -151,6 +151,14 @@ def test_topology():
     node().run(os.path.join(ROOT, "tests/integration/test_topology.py"))
 
 
+def test_pause():
+    node().run(os.path.join(ROOT, "tests/integration/test_ops.py"), "under_load", "reading_why")
+
+
+def test_mend():
+    node().run(os.path.join(ROOT, "tests/integration/test_mend.py"), "killed", "retry_queue")
+
+
 try:
     status = tap.run(globals())
 finally:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The consumer runtime: the thread that owns the connection to the broker. */
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -215,7 +216,12 @@ consume(struct consumer *c, bool single, struct err *e)
 	c->cancelled = false;
 	if (broker_qos(c->broker, single ? 1 : (uint16_t)c->prefetch, e))
 		return -1;
-	if (broker_consume(c->broker, c->place->queue, CONSUMER_TAG, false, &why)) {
+	/*
+	 * A name of its own each time: of one that was cancelled and consumes again by the
+	 * same name, RabbitMQ 3.10 mixes up what is on its way, and closes the connection.
+	 */
+	snprintf(c->tag, sizeof c->tag, "onboard-%u", ++c->consumed);
+	if (broker_consume(c->broker, c->place->queue, c->tag, false, &why)) {
 		if (why.kind == ERR_MISSING)
 			c->declare_ms = 0;
 		return err_set(e, why.kind, "%s", why.text);
@@ -278,11 +284,11 @@ consume_as_wanted(struct consumer *c, struct err *e)
 			return 0;
 		c->widen = false;
 		atomic_store(&c->consuming, false);
-		return broker_cancel(c->broker, CONSUMER_TAG, e);
+		return broker_cancel(c->broker, c->tag, e);
 	}
 	if (have && c->widen) {
 		/* what comes redelivered is through: from now on many at a time */
-		if (broker_cancel(c->broker, CONSUMER_TAG, e))
+		if (broker_cancel(c->broker, c->tag, e))
 			return -1;
 		return consume(c, false, e);
 	}

@@ -25,7 +25,6 @@
 #include "run/topology.h"
 
 #define CONSUMER_BATCH_MAX 1000
-#define CONSUMER_TAG "onboard"
 #define POISON_AFTER 5 /* deliveries without an end */
 
 enum consumer_metric {
@@ -101,6 +100,8 @@ struct consumer {
 	size_t worker_holds;     /* deliveries of the bunch that the worker has */
 	int64_t worker_first_ms; /* when its first came */
 	uint64_t connection;
+	char tag[32];      /* the consumer's name */
+	unsigned consumed; /* times, for the next name */
 	int64_t declare_ms, again_ms;
 	int64_t came_ms, drain_ms; /* the last delivery; draining began (0: it has not) */
 	int64_t leave_ms;          /* it began to take no more, for good or for a pause */
