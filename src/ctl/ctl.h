@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/buf.h"
 #include "base/conf.h"
@@ -62,7 +63,12 @@ int ctl_topology_check(struct ctl *c, struct broker *b, size_t *faults, struct e
 int ctl_mail_unknown(struct ctl *c, int64_t *count, struct err *e) MUST_CHECK;
 
 int ctl_counts(struct ctl *c, int argc, char **argv);
+/* A whole number from min to max; a rate as "100/s" or "100". */
+bool ctl_number(const char *text, int64_t min, int64_t max, int64_t *out);
+bool ctl_rate(const char *text, int64_t *out);
+
 int ctl_db(struct ctl *c, int argc, char **argv);
+int ctl_dlq(struct ctl *c, int argc, char **argv);
 int ctl_doctor(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);
 int ctl_pause(struct ctl *c, int argc, char **argv);
@@ -71,4 +77,6 @@ int ctl_rebuild(struct ctl *c, int argc, char **argv);
 int ctl_resume(struct ctl *c, int argc, char **argv);
 int ctl_top(struct ctl *c, int argc, char **argv);
 int ctl_trace(struct ctl *c, int argc, char **argv);
+extern const char dlq_help[], publish_help[];
+int ctl_publish(struct ctl *c, int argc, char **argv);
 int ctl_topology(struct ctl *c, int argc, char **argv);

@@ -23,6 +23,8 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl db migrate down 2    take the last two back\n"
 		"  onboardctl db migrate status    what is applied, what is not, what differs\n"
 		"  --dir DIR                       where the numbered files are (ONBOARD_MIGRATIONS)\n" },
+	{ "dlq", "list|stats|show|replay|export|…", "dead letters: look, bring back, keep, remove",
+		ctl_dlq, dlq_help },
 	{ "doctor", "", "every server, version, queue and table, with the fix for each fault",
 		ctl_doctor,
 		"  onboardctl doctor               one line each; exit 1 when something is wrong\n"
@@ -40,6 +42,7 @@ static const struct ctl_verb verbs[] = {
 		"seconds, until `onboardctl resume`. Events wait in the queue; nothing is given back,\n"
 		"so no event's attempts are spent. It outlasts restarts of daemons and broker.\n"
 		"CONSUMER: eventlog, cache, segments, mailer or analytics.\n" },
+	{ "publish", "TYPE [OPTION…]", "test events, confirmed", ctl_publish, publish_help },
 	{ "queues", "[CONSUMER] [--all] [--watch]", "depth, retries and consumers of each queue",
 		ctl_queues,
 		"  onboardctl queues               every queue of the topology\n"

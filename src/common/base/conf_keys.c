@@ -96,6 +96,9 @@ const struct conf_key conf_keys[] = {
 		.help = "Deliveries that a consumer holds without an ack, at most." },
 	{ "consumer", "linger", CONF_DURATION_MS, "20ms", 0, 10000,
 		.help = "How long a batch that is not full waits for more." },
+	{ "ctl", "audit_log", CONF_PATH, "/var/log/onboard/audit.log",
+		.help = "Where onboardctl writes down each change that it makes. Unset, and not to be written "
+			"by the user: onboard/audit.log in the user's state folder (XDG_STATE_HOME)." },
 	{ "topology", "consumers", CONF_STRING, "",
 		.help = "The consumers whose queues are declared, with commas between; empty: all." },
 	{ "topology", "file", CONF_PATH, NULL,

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+#include "audit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/uuid7.h"
+#include "ctl.h"
+#include "dlq.h"
+
+#define MODE 0640
+
+/* The folders above path's last part. */
+static void
+folders_make(char *path)
+{
+	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		mkdir(path, 0750);
+		*p = '/';
+	}
+}
+
+static int
+try_open(char *path)
+{
+	folders_make(path);
+	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE);
+}
+
+/* A plain user may not write below /var/log. */
+static int
+own_path(struct audit *a)
+{
+	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+
+	if (state && *state == '/')
+		snprintf(a->path, sizeof a->path, "%s/onboard/audit.log", state);
+	else if (home && *home == '/')
+		snprintf(a->path, sizeof a->path, "%s/.local/state/onboard/audit.log", home);
+	else
+		return -1;
+	return try_open(a->path);
+}
+
+static void
+line_write(const struct audit *a, const char *phase, uint64_t count, const char *result)
+{
+	const struct passwd *p = getpwuid(getuid());
+	const char *sudo = getenv("SUDO_USER");
+	char when[CLOCK_RFC3339_SIZE];
+	struct buf out;
+
+	clock_format_rfc3339(clock_wall_us(), when);
+	buf_init(&out, 1 << 16);
+	buf_printf(&out,
+		"{\"at\":\"%s\",\"change\":\"%s\",\"phase\":\"%s\",\"what\":\"%s\",\"user\":", when,
+		a->change, phase, a->what);
+	dlq_json_text(&out, p ? p->pw_name : NULL);
+	buf_printf(&out, ",\"uid\":%u,\"sudo_user\":", (unsigned)getuid());
+	dlq_json_text(&out, sudo);
+	buf_printf(&out, ",\"pid\":%d,\"filter\":%s,\"why\":", (int)getpid(),
+		a->filter ? a->filter : "null");
+	dlq_json_text(&out, a->why);
+	if (result) {
+		buf_printf(&out, ",\"count\":%" PRIu64 ",\"result\":", count);
+		dlq_json_text(&out, result);
+	}
+	buf_add_text(&out, "}\n");
+	/* one write: lines of two operators do not mix */
+	if (buf_failed(&out) || write(a->fd, out.data, out.length) != (ssize_t)out.length ||
+		fdatasync(a->fd))
+		fprintf(stderr, "onboardctl: the audit log %s cannot be written: %s\n", a->path,
+			strerror(errno));
+	buf_fini(&out);
+}
+
+int
+audit_begin(const struct ctl *c, struct audit *a, struct err *e)
+{
+	const char *path = conf_string(c->conf, "ctl", "audit_log");
+	bool chosen = strcmp(conf_origin(c->conf, "ctl", "audit_log"), "default") != 0;
+	struct uuid id = uuid7_new();
+	int first;
+
+	uuid_format(&id, a->change);
+	snprintf(a->path, sizeof a->path, "%s", path);
+	a->fd = try_open(a->path);
+	first = errno;
+	if (a->fd < 0 && !chosen)
+		a->fd = own_path(a);
+	if (a->fd < 0)
+		return err_set(e, ERR_INVALID,
+			"nothing was changed: the audit log %s cannot be written: %s; "
+			"ctl.audit_log says where it lies",
+			path, strerror(first));
+	line_write(a, "begin", 0, NULL);
+	return 0;
+}
+
+void
+audit_end(struct audit *a, uint64_t count, const char *result)
+{
+	if (a->fd < 0)
+		return;
+	line_write(a, "end", count, result);
+	close(a->fd);
+	a->fd = -1;
+}
