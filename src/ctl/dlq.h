@@ -39,7 +39,9 @@ void dlq_entry_read(struct dlq_entry *out, const struct broker_message *m, struc
 void dlq_entry_json(const struct dlq_entry *d, struct buf *out); /* the ten fields, no braces */
 /* A header of the broker's own, which is no part of the message. */
 bool dlq_header_volatile(const char *name, size_t length);
-void dlq_json_text(struct buf *out, const char *text); /* NULL: null; safe on a terminal too */
+/* JSON strings, safe on a terminal too. NULL: null */
+void dlq_json_text(struct buf *out, const char *text);
+void dlq_json_bytes(struct buf *out, const char *text, size_t length);
 
 struct dlq_hash {
 	uint64_t half[2];

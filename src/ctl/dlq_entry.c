@@ -45,30 +45,56 @@ dlq_hash_add(struct dlq_hash *h, const void *bytes, size_t length)
 	h->half[1] = (uint64_t)v;
 }
 
+/* A terminal's second set of control characters, or what some take for a line end; 0: neither. */
+static unsigned
+escaped(const char *p, size_t left, size_t *bytes)
+{
+	const uint8_t *u = (const uint8_t *)p;
+
+	if (left >= 2 && u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0) {
+		*bytes = 2;
+		return u[1];
+	}
+	if (left >= 3 && u[0] == 0xe2 && u[1] == 0x80 && (u[2] == 0xa8 || u[2] == 0xa9)) {
+		*bytes = 3;
+		return 0x2000u | (u[2] & 0x3fu);
+	}
+	return 0;
+}
+
+void
+dlq_json_bytes(struct buf *out, const char *text, size_t length)
+{
+	size_t plain = 0, n = 0;
+	struct buf part;
+	unsigned c;
+
+	buf_init(&part, 6 * length + 16);
+	buf_add_char(out, '"');
+	for (size_t i = 0; i <= length; i++) {
+		c = i < length ? escaped(text + i, length - i, &n) : 0;
+		if (!c && i < length)
+			continue;
+		buf_clear(&part);
+		buf_add_json_string(&part, text + plain, i - plain);
+		buf_add(out, part.data + 1, part.length - 2);
+		if (c) {
+			buf_printf(out, "\\u%04x", c);
+			plain = i + n;
+			i += n - 1;
+		}
+	}
+	buf_add_char(out, '"');
+	buf_fini(&part);
+}
+
 void
 dlq_json_text(struct buf *out, const char *text)
 {
-	size_t start = out->length;
-
-	if (!text) {
+	if (text)
+		dlq_json_bytes(out, text, strlen(text));
+	else
 		buf_add_text(out, "null");
-		return;
-	}
-	buf_add_json_string(out, text, strlen(text));
-	/* a terminal's second set of control characters, U+0080 to U+009F, goes escaped too */
-	for (size_t i = start; i + 1 < out->length; i++) {
-		uint8_t c = (uint8_t)out->data[i + 1];
-		struct buf rest;
-
-		if (out->data[i] != '\xc2' || c >= 0xa0)
-			continue;
-		buf_init(&rest, out->length + 1);
-		buf_add(&rest, out->data + i + 2, out->length - i - 2);
-		out->length = i;
-		buf_printf(out, "\\u%04x", c);
-		buf_add(out, buf_text(&rest), rest.length);
-		buf_fini(&rest);
-	}
 }
 
 static char *

@@ -30,16 +30,25 @@ static int
 file_make(struct purge *p, struct err *e)
 {
 	time_t now = (time_t)(clock_wall_us() / 1000000);
+	char stamp[32], more[16] = "";
 	struct tm t;
 
 	gmtime_r(&now, &t);
-	if (p->d->o.to)
-		snprintf(p->path, sizeof p->path, "%s", p->d->o.to);
-	else
-		strftime(p->path, sizeof p->path, "onboard-dlq-purged-%Y%m%dT%H%M%SZ.ndjson", &t);
-	p->fd = open(p->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+	strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &t);
+	/* never over a file that is there: it may be the last copy of something */
+	for (unsigned n = 2; p->fd < 0 && n < 100; n++) {
+		if (p->d->o.to)
+			snprintf(p->path, sizeof p->path, "%s", p->d->o.to);
+		else
+			snprintf(p->path, sizeof p->path, "onboard-dlq-purged-%s%s.ndjson", stamp,
+				more);
+		p->fd = open(p->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+		if (p->fd < 0 && (errno != EEXIST || p->d->o.to))
+			break;
+		snprintf(more, sizeof more, "-%u", n);
+	}
 	if (p->fd < 0)
-		return err_set(e, ERR_INVALID,
+		return err_set(e, ERR_CONFLICT,
 			"nothing was removed: cannot make %s: %s; --to FILE names another", p->path,
 			strerror(errno));
 	return 0;
@@ -85,7 +94,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	p->found++;
 	if (!p->d->o.yes)
 		return 0;
-	if (dlq_line_write(&p->lines, &d, m, e))
+	if ((p->fd < 0 && file_make(p, e)) || dlq_line_write(&p->lines, &d, m, e))
 		return -1;
 	p->tags[p->waiting++] = m->tag;
 	return p->waiting == TOGETHER || p->lines.length > 8 << 20 ? flush(p, e) : 0;
@@ -96,7 +105,7 @@ purge(struct purge *p, struct audit *a, struct err *e)
 {
 	if (dlq_connect(p->d, e) || dlq_select(p->d, &p->s, e))
 		return -1;
-	if (p->d->o.yes && (audit_begin(p->d->ctl, a, e) || file_make(p, e)))
+	if (p->d->o.yes && audit_begin(p->d->ctl, a, e))
 		return -1;
 	return 0;
 }

@@ -18,9 +18,10 @@
 #define HOLDER_EXPIRES_MS 3600000
 #define LOCK_WAIT_MS 3600000
 #define LOCK_EVERY_MS 200
-#define IDLE_MS 400     /* nothing came: look again how much there is */
-#define STALL_MS 15000  /* nothing comes though there is something */
-#define RETURN_MS 30000 /* until all is back in the queue */
+#define IDLE_MS 400      /* nothing came: look again how much there is */
+#define STALL_MS 15000   /* nothing comes though there is something */
+#define RETURN_MS 30000  /* until all is back in the queue */
+#define LEFT_OVER_MS 700 /* a consumer that stays so long is a living one */
 #define PREFETCH_MAX 60000
 
 static void
@@ -201,22 +202,51 @@ dlq_disconnect(struct dlq *d)
 /* ---- the look ---- */
 
 static int
-depth(struct dlq *d, uint32_t *messages, struct err *e)
+queue_ask(struct dlq *d, struct broker_queue_info *info, struct err *e)
 {
-	struct broker_queue_info info;
 	struct err why = ERR_INIT;
 
 	if (broker_queue_declare(d->b,
-		    &(struct broker_queue){ .name = TOPOLOGY_DEAD_QUEUE, .passive = true }, &info,
-		    &why) == 0) {
-		*messages = info.messages;
+		    &(struct broker_queue){ .name = TOPOLOGY_DEAD_QUEUE, .passive = true }, info,
+		    &why) == 0)
 		return 0;
-	}
 	return why.kind == ERR_MISSING
 		? err_set(e, ERR_CONFLICT,
 			  "there is no queue %s; `onboardctl topology declare` makes it",
 			  TOPOLOGY_DEAD_QUEUE)
 		: err_set(e, why.kind, "%s", why.text);
+}
+
+static int
+depth(struct dlq *d, uint32_t *messages, struct err *e)
+{
+	struct broker_queue_info info;
+
+	if (queue_ask(d, &info, e))
+		return -1;
+	*messages = info.messages;
+	return 0;
+}
+
+/*
+ * How much there is to read. What a killed predecessor held is back a moment
+ * after its lock is free: at the latest when the queue has lost its consumer.
+ */
+static int
+depth_first(struct dlq *d, uint32_t *messages, struct err *e)
+{
+	int64_t until = clock_mono_ms() + LEFT_OVER_MS;
+	struct broker_queue_info info;
+
+	for (;;) {
+		if (queue_ask(d, &info, e))
+			return -1;
+		*messages = info.messages;
+		if (info.consumers == 0 || clock_mono_ms() > until)
+			return 0;
+		if (broker_pump(d->b, 20, e))
+			return -1;
+	}
 }
 
 struct look {
@@ -324,7 +354,7 @@ dlq_read(struct dlq *d, struct dlq_reader *r, struct err *e)
 
 	r->seen = r->acked = r->held = 0;
 	r->failed = r->stop = false;
-	if (depth(d, &messages, e))
+	if (depth_first(d, &messages, e))
 		return -1;
 	r->total = messages;
 	d->reader = r;

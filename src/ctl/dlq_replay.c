@@ -237,7 +237,7 @@ report(struct replay *r, int rc, const struct err *e)
 {
 	struct ctl *c = r->d->ctl;
 
-	if (c->json)
+	if (c->json && !r->d->o.dry_run && !r->d->o.plan)
 		printf("{\"replayed\":%" PRIu64 ",\"stayed\":%" PRIu64 "}\n", r->replayed,
 			r->stayed);
 	else if (r->replayed)

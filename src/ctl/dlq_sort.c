@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@ struct record {
 	uint32_t length;
 	char bytes[];
 };
+
+#define HEAD offsetof(struct record, bytes)
 
 struct run {
 	off_t at, end;
@@ -168,7 +171,7 @@ spill(struct dlq_sort *s, struct err *e)
 	qsort(s->list, s->count, sizeof *s->list, order);
 	buf_init(&out, 16 << 20);
 	for (size_t i = 0; i < s->count && rc == 0; i++) {
-		buf_add(&out, s->list[i], sizeof **s->list + s->list[i]->length);
+		buf_add(&out, s->list[i], HEAD + s->list[i]->length);
 		if (buf_failed(&out))
 			rc = err_set(e, ERR_LIMIT, "an entry is too large to be sorted");
 		if (rc == 0 && (out.length > 1 << 18 || i + 1 == s->count)) {
@@ -257,13 +260,13 @@ run_next(struct dlq_sort *s, struct run *r, struct err *e)
 		r->now = NULL;
 		return 0;
 	}
-	if (run_bytes(s, r, &head, sizeof head, e))
+	if (run_bytes(s, r, &head, HEAD, e))
 		return -1;
 	if (!r->now || r->room < head.length) {
 		r->room = head.length;
 		r->now = must_realloc(r->now, sizeof head + r->room);
 	}
-	*r->now = head;
+	memcpy(r->now, &head, HEAD);
 	return run_bytes(s, r, r->now->bytes, head.length, e);
 }
 

@@ -13,7 +13,7 @@ dlq_bytes_write(struct buf *out, const char *name, const char *bytes, size_t len
 {
 	if (length == 0 || json_utf8_valid(bytes, length)) {
 		buf_printf(out, "\"%s\":", name);
-		buf_add_json_string(out, length ? bytes : "", length);
+		dlq_json_bytes(out, length ? bytes : "", length);
 		return;
 	}
 	buf_printf(out, strcmp(name, "value") == 0 ? "\"base64\":\"" : "\"%s_base64\":\"", name);
