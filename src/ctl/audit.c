@@ -50,12 +50,24 @@ own_path(struct audit *a)
 	return try_open(a->path);
 }
 
+const char *
+audit_user(char out[static AUDIT_USER_SIZE])
+{
+	char room[4096];
+	struct passwd p, *found = NULL;
+
+	if (getpwuid_r(getuid(), &p, room, sizeof room, &found) || !found)
+		snprintf(out, AUDIT_USER_SIZE, "%u", (unsigned)getuid());
+	else
+		snprintf(out, AUDIT_USER_SIZE, "%s", p.pw_name);
+	return out;
+}
+
 static void
 line_write(const struct audit *a, const char *phase, uint64_t count, const char *result)
 {
-	const struct passwd *p = getpwuid(getuid());
 	const char *sudo = getenv("SUDO_USER");
-	char when[CLOCK_RFC3339_SIZE];
+	char when[CLOCK_RFC3339_SIZE], user[AUDIT_USER_SIZE];
 	struct buf out;
 
 	clock_format_rfc3339(clock_wall_us(), when);
@@ -63,7 +75,7 @@ line_write(const struct audit *a, const char *phase, uint64_t count, const char 
 	buf_printf(&out,
 		"{\"at\":\"%s\",\"change\":\"%s\",\"phase\":\"%s\",\"what\":\"%s\",\"user\":", when,
 		a->change, phase, a->what);
-	dlq_json_text(&out, p ? p->pw_name : NULL);
+	dlq_json_text(&out, audit_user(user));
 	buf_printf(&out, ",\"uid\":%u,\"sudo_user\":", (unsigned)getuid());
 	dlq_json_text(&out, sudo);
 	buf_printf(&out, ",\"pid\":%d,\"filter\":%s,\"why\":", (int)getpid(),

@@ -5,10 +5,10 @@
  * is used up a further consumer is added.
  */
 #include <inttypes.h>
-#include <pwd.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "base/clock.h"
 #include "dlq.h"
 #include "run/topology.h"
@@ -82,15 +82,14 @@ holder_queue(struct dlq *d, struct err *e)
 static void
 holder_tell(struct dlq *d)
 {
-	char host[64] = "", when[CLOCK_RFC3339_SIZE], text[200];
-	const struct passwd *p = getpwuid(getuid());
+	char host[64] = "", when[CLOCK_RFC3339_SIZE], user[AUDIT_USER_SIZE], text[200];
 
 	if (holder_queue(d, NULL))
 		return;
 	gethostname(host, sizeof host - 1);
 	clock_format_rfc3339(clock_wall_us(), when);
-	snprintf(text, sizeof text, "%.40s@%s, process %d, `dlq %s`, since %s",
-		p ? p->pw_name : "?", host, (int)getpid(), d->what, when);
+	snprintf(text, sizeof text, "%.40s@%s, process %d, `dlq %s`, since %s", audit_user(user),
+		host, (int)getpid(), d->what, when);
 	if (broker_publish(d->b,
 		    &(struct broker_publish){ .exchange = "",
 			    .routing_key = HOLDER,
@@ -230,21 +229,25 @@ depth(struct dlq *d, uint32_t *messages, struct err *e)
 
 /*
  * How much there is to read. What a killed predecessor held is back a moment
- * after its lock is free: at the latest when the queue has lost its consumer.
+ * after its lock is free: the queue has lost its consumer and no longer grows.
  */
 static int
 depth_first(struct dlq *d, uint32_t *messages, struct err *e)
 {
 	int64_t until = clock_mono_ms() + LEFT_OVER_MS;
 	struct broker_queue_info info;
+	bool waited = false;
 
-	for (;;) {
+	for (;; waited = true) {
+		uint32_t before = *messages;
+
 		if (queue_ask(d, &info, e))
 			return -1;
 		*messages = info.messages;
-		if (info.consumers == 0 || clock_mono_ms() > until)
+		if (clock_mono_ms() > until ||
+			(info.consumers == 0 && (!waited || before == info.messages)))
 			return 0;
-		if (broker_pump(d->b, 20, e))
+		if (broker_pump(d->b, 50, e))
 			return -1;
 	}
 }

@@ -380,6 +380,8 @@ def test_a_competing_consumer_ends_no_look_and_loses_nothing():
         assert len(op.rows("dlq", "list")) == 700
         assert op.rows("dlq", "replay", "--all") == [{"replayed": 700, "stayed": 0}]
         channel.connection.close()
+        with contextlib.closing(pika.BlockingConnection(pika.URLParameters(op.url))) as again:
+            depth_is(again.channel(), 300)
         assert op.rows("dlq", "replay", "--all") == [{"replayed": 300, "stayed": 0}]
         assert len(set(drained(op))) == 1000
 
