@@ -109,12 +109,12 @@ $(FUZZES): $(O)/tests/fuzz/replay.o
 endif
 $(FUZZES): $(O)/tests/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libcommon.a
 	@mkdir -p $(@D)
-	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
+	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(filter %/libctl.a,$^) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
 # Tests of the tool's own parts: all of src/ctl but main, taken as they are needed.
 $(O)/libctl.a: $(call obj,$(filter-out src/ctl/main.c,$(CTL)))
 	@rm -f $@
 	$(call say,AR,$@)$(AR) rcsD $@ $^
-$(filter $(O)/tests/test_ctl_%,$(UNITS)): $(O)/tests/%: $(O)/libctl.a
+$(filter $(O)/tests/test_ctl_%,$(UNITS)) $(O)/tests/fuzz_dlq_line: $(O)/libctl.a
 tests-build: all $(UNITS) $(PROGS) $(FUZZES)
 
 compile_commands.json: Makefile $(wildcard src/*/*.c src/*/*/*.c tests/*/*.c)

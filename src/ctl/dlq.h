@@ -155,6 +155,8 @@ struct dlq_reader {
 	void (*confirmed)(void *arg, uint64_t tag, bool nacked);
 	void (*returned)(void *arg, const struct broker_message *m, int code, const char *why);
 	void *arg;
+	struct dlq_set
+		*done;     /* ids of what was acked, for those whose ack gets lost; may be NULL */
 	uint16_t prefetch; /* of one consumer; each further one comes when it is used up */
 	uint64_t seen, acked, total;
 	uint64_t held; /* that were delivered, handled or not */

@@ -177,6 +177,8 @@ dlq_line_read(const char *line, size_t length, struct arena *mem, struct broker_
 		return err_set(e, ERR_INVALID, "it has neither body nor body_base64");
 	if (bytes_parse(v, "routing_key", mem, &out->routing_key, &n, e))
 		return -1;
+	if (!out->routing_key)
+		out->routing_key = "";
 	part = json_get(v, "properties");
 	if (part && json_type(part) != JSON_OBJECT)
 		return err_set(e, ERR_INVALID, "properties is no object");

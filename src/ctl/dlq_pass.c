@@ -309,6 +309,7 @@ replay_pass(struct replay *r, uint64_t max, struct err *e)
 		.confirmed = confirmed,
 		.returned = returned,
 		.arg = r,
+		.done = &r->done,
 		.prefetch = PREFETCH };
 	r->pass_max = max;
 	r->pass_started = 0;

@@ -23,6 +23,7 @@ struct purge {
 	uint64_t tags[TOGETHER];
 	size_t waiting;
 	uint64_t found, removed;
+	struct dlq_set done;
 	struct dlq_reader reader;
 };
 
@@ -96,6 +97,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 		return 0;
 	if ((p->fd < 0 && file_make(p, e)) || dlq_line_write(&p->lines, &d, m, e))
 		return -1;
+	dlq_set_add(&p->done, d.id, NULL);
 	p->tags[p->waiting++] = m->tag;
 	return p->waiting == TOGETHER || p->lines.length > 8 << 20 ? flush(p, e) : 0;
 }
@@ -172,7 +174,8 @@ dlq_purge(struct dlq *d)
 		.message = message,
 		.turn = turn,
 		.busy = busy,
-		.arg = &p };
+		.arg = &p,
+		.done = &p.done };
 	buf_init(&filter, 1 << 20);
 	dlq_options_json(&d->o, &filter);
 	a.filter = buf_text(&filter);
@@ -186,6 +189,7 @@ dlq_purge(struct dlq *d)
 	}
 	code = report(&p, rc, &e);
 	dlq_selection_fini(&p.s);
+	dlq_set_fini(&p.done);
 	buf_fini(&p.lines);
 	buf_fini(&filter);
 	return code;

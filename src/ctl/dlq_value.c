@@ -21,6 +21,18 @@ dlq_bytes_write(struct buf *out, const char *name, const char *bytes, size_t len
 	buf_add_char(out, '"');
 }
 
+/* To its end; what is in its members is their own affair. */
+static bool
+array_whole(const struct broker_value *v)
+{
+	struct broker_value item;
+	size_t at = 0;
+
+	while (broker_array_next(v, &at, &item))
+		;
+	return at == v->length;
+}
+
 static void
 array_write(struct buf *out, const struct broker_value *v, unsigned depth)
 {
@@ -57,7 +69,8 @@ dlq_value_write(struct buf *out, const struct broker_value *v, unsigned depth)
 								      : "\"value\":%" PRId64,
 			n);
 	} else if (nested && depth < DLQ_TABLE_DEPTH &&
-		(v->kind == 'A' || broker_value_table(v, &inner))) {
+		(v->kind == 'A' ? array_whole(v)
+				: broker_value_table(v, &inner) && broker_table_whole(&inner))) {
 		buf_add_text(out, "\"value\":");
 		if (v->kind == 'A')
 			array_write(out, v, depth + 1);
