@@ -111,12 +111,14 @@ line_read(struct topology_object *o, char *line, struct err *e)
 	char *words[WORDS_MAX], *at = NULL;
 	size_t n = 0;
 
+	if (line[strspn(line, " \t\r")] == '#')
+		return 0;
 	for (char *w = strtok_r(line, " \t\r", &at); w; w = strtok_r(NULL, " \t\r", &at)) {
 		if (n == WORDS_MAX)
 			return err_set(e, ERR_INVALID, "too many words");
 		words[n++] = w;
 	}
-	if (n == 0 || words[0][0] == '#')
+	if (n == 0)
 		return 0;
 	if (n < 2 || !name_sane(words[1]))
 		return err_set(e, ERR_INVALID,
