@@ -131,7 +131,7 @@ connect_failed(struct broker *b, const char *bad, int rc, struct err *e)
 	else if (!bad && rc == AMQP_STATUS_SOCKET_ERROR)
 		bad = strerror(errno);
 	else if (rc == AMQP_STATUS_SSL_PEER_VERIFY_FAILED)
-		bad = "the server's certificate is not from an authority of cacertfile";
+		bad = "the server's certificate is not from an authority of cacertfile, or out of date";
 	else if (rc == AMQP_STATUS_SSL_HOSTNAME_VERIFY_FAILED)
 		bad = "the server's certificate is for another host than rabbitmq.url's";
 	return broker_lost(b, e, "cannot connect: %s", bad ? bad : amqp_error_string2(rc));

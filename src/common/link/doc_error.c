@@ -178,7 +178,12 @@ doc_error_text(const char *message, char *out, size_t size)
 	if (calling && (size_t)(calling - m) < n)
 		n = (size_t)(calling - m);
 	must(size > 16);
-	if (copy_words(m, n, out, size) == 0)
+	/* which of them it was, the driver keeps to itself */
+	if (strncmp(m, "TLS handshake failed: certificate verify failed", 47) == 0)
+		snprintf(out, size,
+			"the server's certificate is not from an authority of tlsCAFile, for another host, or "
+			"out of date");
+	else if (copy_words(m, n, out, size) == 0)
 		snprintf(out, size, "no reason given");
 }
 

@@ -130,6 +130,9 @@ sql_pg_why(const PGconn *c, char *why, size_t size)
 		text = "the host's name can't be resolved";
 	for (p = text; strncmp(p, "FATAL:", 6) == 0 || strncmp(p, "ERROR:", 6) == 0; text = p)
 		p += 6 + strspn(p + 6, " ");
+	/* which of the two it was, the library keeps to itself */
+	if (strstr(text, "certificate verify failed"))
+		text = "the server's certificate is not from an authority of sslrootcert, or out of date";
 	n = strcspn(text, "\r\n");
 	snprintf(why, size, "%.*s", (int)(n < 200 ? n : 200), n ? text : "connection failed");
 }

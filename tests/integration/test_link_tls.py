@@ -1,0 +1,93 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""PostgreSQL and MongoDB over TLS, and Redis, which Debian's hiredis has no TLS for: whose certificate is
+believed, and what is said of one that is not. The broker's is in test_link_broker_tls.py."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import tap
+import tls
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CTL = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"), "bin/onboardctl")
+PG = urllib.parse.urlsplit(os.environ["ONBOARD_POSTGRES_URL"])
+MONGO = urllib.parse.urlsplit(os.environ["ONBOARD_MONGO_URL"])
+FOLDER = tempfile.mkdtemp(prefix="onboard-tls-")
+GOOD = tls.certificate(FOLDER, "good", "localhost")
+OTHER = tls.certificate(FOLDER, "other", "elsewhere.example")
+OLD = tls.certificate(FOLDER, "old", "localhost", expired=True)
+
+
+def postgres(pem, authority):
+    port = tls.End(pem, PG.hostname, PG.port, postgres=True).port
+    return {"ONBOARD_POSTGRES_URL": f"postgresql://{PG.username}:{PG.password}@localhost:{port}{PG.path}"
+                                    f"?sslmode=verify-full&sslrootcert={authority}"}
+
+
+def mongo(pem, authority):
+    port = tls.End(pem, MONGO.hostname, MONGO.port).port
+    return {"ONBOARD_MONGO_URL": f"mongodb://localhost:{port}{MONGO.path}?tls=true&tlsCAFile={authority}"}
+
+
+def doctor(subject, env):
+    """What it finds of this server."""
+    began = time.monotonic()
+    done = subprocess.run([CTL, "--json", "doctor"], env=os.environ | env, text=True, timeout=60, check=False,
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert time.monotonic() - began < 20 and (PG.password or "-") not in done.stdout
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return done.returncode, next(f for f in found if f["subject"] == subject)
+
+
+def believed(subject, env):
+    assert doctor(subject, env)[1]["state"] == "ok"
+
+
+def refused(subject, env, *words):
+    code, found = doctor(subject, env)
+    assert code == 69 and found["state"] == "bad", (code, found)
+    assert all(word in found["text"] for word in words), found
+
+
+def test_postgresql_believes_only_its_authority_for_its_host_in_its_time():
+    believed("postgres", postgres(GOOD, GOOD))
+    refused("postgres", postgres(GOOD, OTHER), "not from an authority of sslrootcert")
+    refused("postgres", postgres(OTHER, OTHER), "elsewhere.example", "does not match host name")
+    refused("postgres", postgres(OLD, OLD), "certificate", "or out of date")
+    refused("postgres", {"ONBOARD_POSTGRES_URL": f"{PG.geturl()}?sslmode=verify-full&sslrootcert={GOOD}"},
+            "server does not support SSL")
+
+
+def test_mongodb_believes_only_its_authority_for_its_host_in_its_time():
+    believed("mongo", mongo(GOOD, GOOD))
+    refused("mongo", mongo(GOOD, OTHER), "not from an authority of tlsCAFile")
+    refused("mongo", mongo(OTHER, OTHER), "for another host")
+    refused("mongo", mongo(OLD, OLD), "or out of date")
+    refused("mongo", {"ONBOARD_MONGO_URL": f"mongodb://localhost:{MONGO.port}{MONGO.path}?tls=true&tlsCAFile={GOOD}"})
+
+
+def test_redis_without_tls_in_its_library_says_so():
+    libraries = subprocess.run(["ldd", CTL], text=True, stdout=subprocess.PIPE, check=True).stdout
+    if "hiredis_ssl" in libraries:
+        raise tap.Skip("this hiredis has TLS")
+    _, found = doctor("redis", {"ONBOARD_REDIS_URL": "rediss://127.0.0.1:6379/0"})
+    assert found["state"] == "bad" and "TLS" in found["text"], found
+    done = subprocess.run([os.path.join(os.path.dirname(CTL), "onboard-cache")], text=True, timeout=30, check=False,
+                          env=os.environ | {"ONBOARD_REDIS_URL": "rediss://127.0.0.1:6379/0",
+                                            "ONBOARD_ADMIN_LISTEN": "127.0.0.1:0"},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 78 and "TLS" in done.stdout, done.stdout
+
+
+try:
+    status = tap.run(globals())
+finally:
+    shutil.rmtree(FOLDER)
+sys.exit(status)
