@@ -55,8 +55,8 @@ forms(void **state)
 	const struct log_line line = { AT, LOG_LEVEL_WARN, "onboard-x", "something happened",
 		fields, 3 };
 	const char journal[] =
-		"PRIORITY=4\nSYSLOG_IDENTIFIER\n\x09\0\0\0\0\0\0\0onboard-x\nMESSAGE\n\x12\0\0\0\0\0\0\0"
-		"something happened\nEVENT_ID\n\x04\0\0\0\0\0\0\0"
+		"PRIORITY=4\nSYSLOG_IDENTIFIER\n\x09\0\0\0\0\0\0\0onboard-x\nMESSAGE\n\x25\0\0\0\0\0\0\0"
+		"something happened: it \"broke\"\nbadly\xff\nEVENT_ID\n\x04\0\0\0\0\0\0\0"
 		"0192\nWHY\n\x11\0\0\0\0\0\0\0"
 		"it \"broke\"\nbadly\xff\nN\n\x02\0\0\0\0\0\0\0-7\nMS\n\x03\0\0\0\0\0\0\0"
 		"1.5\n"

@@ -130,14 +130,34 @@ add_journal(struct buf *out, const char *name, const char *value, size_t length)
 	buf_add_char(out, '\n');
 }
 
+/* A journal is read by its messages alone, so the reason stands in the message too. */
+static const char *
+reason_of(const struct log_line *l)
+{
+	for (const struct log_field *f = l->fields; f->type != LOG_FIELD_END; f++)
+		if (f->type == LOG_FIELD_STRING && f->u.s &&
+			(strcmp(f->name, "error") == 0 || strcmp(f->name, "why") == 0 ||
+				strcmp(f->name, "state") == 0))
+			return f->u.s;
+	return NULL;
+}
+
 void
 log_format_journal(const struct log_line *l, struct buf *out)
 {
+	const char *reason = reason_of(l);
 	struct buf value;
 
 	buf_printf(out, "PRIORITY=%d\n", levels[l->level].priority);
 	add_journal(out, "syslog_identifier", l->program, strlen(l->program));
-	add_journal(out, "message", l->message, strlen(l->message));
+	buf_init(&value, LOG_LINE_MAX);
+	buf_add_text(&value, l->message);
+	if (reason) {
+		buf_add_text(&value, ": ");
+		buf_add(&value, reason, utf8_cut(reason, strlen(reason), LOG_VALUE_MAX));
+	}
+	add_journal(out, "message", buf_text(&value), value.length);
+	buf_fini(&value);
 	for (const struct log_field *f = l->fields; f->type != LOG_FIELD_END; f++) {
 		if (left_out(f))
 			continue;

@@ -4,6 +4,8 @@
  * confirmed first, then the delivery is acked; so killed in between, it comes
  * again and is at most doubled, never lost.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -32,21 +34,24 @@ fate_log(const struct consumer *c, const struct bunch *b, const struct held *h)
 {
 	const char *id = *h->ev.id ? h->ev.id : h->m->props.message_id;
 	int64_t attempt = retry_count(h->m) + 1, ms = b->handled_us / 1000;
-	char trace[33];
+	char trace[33], number[24];
+	const char *user = h->ev.user_id ? number : NULL;
 
 	if (h->out == OUT_DONE && log_level_now > LOG_LEVEL_DEBUG)
 		return;
 	trace_id(h, trace);
+	snprintf(number, sizeof number, "%" PRId64, h->ev.user_id);
 	if (h->out == OUT_DONE)
 		log_debug("done", LOG_S("event_id", id), LOG_S("consumer", c->handler->name),
-			LOG_I("attempt", attempt), LOG_I("ms", ms), LOG_S("trace_id", trace));
+			LOG_S("user_id", user), LOG_I("attempt", attempt), LOG_I("ms", ms),
+			LOG_S("trace_id", trace));
 	else if (h->retry->class == RETRY_AGAIN)
 		log_warn("retry", LOG_S("event_id", id), LOG_S("consumer", c->handler->name),
-			LOG_I("attempt", attempt), LOG_I("ms", ms), LOG_S("trace_id", trace),
-			LOG_S("why", h->why));
+			LOG_S("user_id", user), LOG_I("attempt", attempt), LOG_I("ms", ms),
+			LOG_S("trace_id", trace), LOG_S("why", h->why));
 	else
 		log_error("dead", LOG_S("event_id", id), LOG_S("consumer", c->handler->name),
-			LOG_S("class", retry_class_name(h->retry->class)),
+			LOG_S("user_id", user), LOG_S("class", retry_class_name(h->retry->class)),
 			LOG_S("dead_id", h->retry->dead_id), LOG_I("attempt", attempt),
 			LOG_I("ms", ms), LOG_S("trace_id", trace), LOG_S("why", h->why));
 }
