@@ -2,6 +2,7 @@
 #include "cm.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/conf.h"
@@ -288,6 +289,41 @@ secrets_come_by_file_and_are_never_printed(void **state)
 }
 
 static void
+credentials_win_over_the_file_and_not_over_the_environment(void **state)
+{
+	char dir[128], beside[160], held[160];
+	struct conf *c;
+
+	(void)state;
+	snprintf(dir, sizeof dir, "%s/credentials", folder);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	snprintf(beside, sizeof beside, "%s/db.token", dir);
+	snprintf(held, sizeof held, "%s/onboard_db.token", dir);
+	write_text(beside, "of-the-folder\n", 14);
+	write_text(held, "of-systemd\n", 11);
+	c = load("[db]\ntoken = other\n", NULL);
+	assert_string_equal(conf_string(c, "db", "token"), "of-the-folder");
+	assert_non_null(strstr(conf_origin(c, "db", "token"), "credential"));
+	conf_free(c);
+	setenv("CREDENTIALS_DIRECTORY", dir, 1);
+	c = load("[db]\ntoken = other\n", NULL);
+	assert_string_equal(conf_string(c, "db", "token"), "of-systemd");
+	conf_free(c);
+	setenv("ONBOARD_DB_TOKEN", "of-the-environment", 1);
+	c = load("", NULL);
+	assert_string_equal(conf_string(c, "db", "token"), "of-the-environment");
+	conf_free(c);
+	unsetenv("ONBOARD_DB_TOKEN");
+	unlink(held);
+	c = load("[db]\ntoken = other\n", NULL);
+	assert_string_equal(conf_string(c, "db", "token"), "other");
+	conf_free(c);
+	unsetenv("CREDENTIALS_DIRECTORY");
+	unlink(beside);
+	rmdir(dir);
+}
+
+static void
 what_is_printed_loads_again(void **state)
 {
 	struct conf *c = load("[api]\nbatch = 9\nladder = 5s\n[db]\ntoken = x\n", NULL);
@@ -353,6 +389,7 @@ main(void)
 		cmocka_unit_test(a_file_is_at_most_a_megabyte),
 		cmocka_unit_test(long_lines_are_whole),
 		cmocka_unit_test(secrets_come_by_file_and_are_never_printed),
+		cmocka_unit_test(credentials_win_over_the_file_and_not_over_the_environment),
 		cmocka_unit_test(what_is_printed_loads_again),
 		cmocka_unit_test(the_sample_is_the_table),
 	};

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/conf_own.h"
 #include "base/text.h"
@@ -248,6 +249,38 @@ environment_take(struct conf *c, struct err *e)
 	return 0;
 }
 
+/*
+ * Secrets by file: for a daemon systemd's copy (LoadCredential=onboard:FOLDER),
+ * for who may read it the folder itself, credentials/ beside the configuration.
+ */
+static int
+credentials_take(struct conf *c, struct err *e)
+{
+	const char *held = getenv("CREDENTIALS_DIRECTORY");
+	const char *beside = c->path ? c->path : DEFAULT_PATH, *slash = strrchr(beside, '/');
+
+	for (size_t i = 0; i < c->count; i++) {
+		const struct conf_key *k = &c->keys[i];
+		const char *path;
+
+		if (!(k->flags & CONF_SECRET))
+			continue;
+		path = held && *held
+			? arena_printf(c->mem, "%s/onboard_%s.%s", held, k->section, k->key)
+			: arena_printf(c->mem, "%.*scredentials/%s.%s",
+				  slash ? (int)(slash - beside) + 1 : 0, beside, k->section,
+				  k->key);
+		if (!path)
+			return err_set(e, ERR_LIMIT, "configuration too large");
+		if (access(path, R_OK) != 0)
+			continue;
+		if (secret_take(c, &c->values[i], path, arena_printf(c->mem, "credential %s", path),
+			    e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 bool
 conf_override_parse(char *text, struct conf_override *out)
 {
@@ -320,8 +353,8 @@ conf_load(const struct conf_key *keys, const char *path, const struct conf_overr
 	while (keys[c->count].section)
 		c->count++;
 	c->values = must_calloc(c->count, sizeof *c->values);
-	if (defaults_take(c, e) < 0 || file_take(c, path, e) < 0 || environment_take(c, e) < 0 ||
-		overrides_take(c, overrides, e) < 0) {
+	if (defaults_take(c, e) < 0 || file_take(c, path, e) < 0 || credentials_take(c, e) < 0 ||
+		environment_take(c, e) < 0 || overrides_take(c, overrides, e) < 0) {
 		e->kind = ERR_INVALID;
 		conf_free(c);
 		return -1;

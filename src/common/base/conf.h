@@ -10,8 +10,10 @@
  *
  * File: INI, "key = value" to the end of the line; lines that begin
  * with # or ; are comments, nothing within a value is. Precedence: flag,
- * environment (ONBOARD_SECTION_KEY), file, default. "X_FILE" (environment) or
- * key_file (file) gives a secret by file; one trailing line end is cut.
+ * environment (ONBOARD_SECTION_KEY), credential, file, default.
+ * "X_FILE" (environment), key_file (file) or a credential gives a secret by
+ * file; one trailing line end is cut. A credential is systemd's
+ * onboard_SECTION.KEY, or credentials/SECTION.KEY beside the file, where readable.
  * Every fault is one line with file and line number, and ERR_INVALID: exit 78.
  * Unknown sections and keys are faults. All programs share one file, so all
  * their keys stand in one table, conf_keys (conf_keys.c).
