@@ -21,6 +21,8 @@
 #define ARENA_LIMIT (16u << 20)
 #define SPARE_MAX 256
 #define ACCEPT_PAUSE_MS 100
+#define HOLD_MS 3000
+#define HOLD_LOOK_MS 20
 #define QUIET_MS 250 /* draining: so long nothing may come on what is open */
 
 enum { M_REQUESTS, M_SECONDS, M_OPEN };
@@ -307,6 +309,11 @@ on_pause_over(void *arg)
 {
 	struct http *h = arg;
 
+	if (h->held_until_us && !h->o.open(h->o.arg) && clock_mono_us() < h->held_until_us) {
+		loop_timer_set(h->pause, HOLD_LOOK_MS);
+		return;
+	}
+	h->held_until_us = 0;
 	if (h->bound)
 		evconnlistener_enable(evhttp_bound_socket_get_listener(h->bound));
 }
@@ -403,6 +410,12 @@ http_new(const struct http_options *o, struct err *e)
 	evconnlistener_set_error_cb(listener, on_accept_error);
 	h->bound = evhttp_bind_listener(h->ev, listener);
 	must(h->bound);
+	/* a restart is no reason for a 503: the kernel keeps connections as it did while we were away */
+	if (o->open && listen_held(o->name)) {
+		h->held_until_us = clock_mono_us() + HOLD_MS * 1000;
+		evconnlistener_disable(listener);
+		loop_timer_set(h->pause, HOLD_LOOK_MS);
+	}
 	h->next = servers;
 	servers = h;
 	return h;

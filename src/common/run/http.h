@@ -51,9 +51,11 @@ struct http_options {
 	bool reuse_port;
 	const struct http_route *routes;                 /* ends with a NULL method; static */
 	bool (*gate)(void *arg, struct http_request *r); /* false: it has answered; may be NULL */
-	void *arg;                                       /* of gate and handlers */
-	int idle_s;                                      /* without a byte; 0: 60 */
-	size_t header_max_bytes;                         /* 0: 16 KiB */
+	bool (*open)(
+		void *arg); /* a socket of systemd's: who comes early waits for it, 3 s at most */
+	void *arg;          /* of gate, open and handlers */
+	int idle_s;         /* without a byte; 0: 60 */
+	size_t header_max_bytes; /* 0: 16 KiB */
 };
 
 struct http *http_new(const struct http_options *o, struct err *e) MUST_CHECK;

@@ -42,6 +42,7 @@ struct http {
 	struct evhttp *ev;
 	struct evhttp_bound_socket *bound;
 	struct loop_timer *pause, *quiet;
+	int64_t held_until_us; /* 0: accepting */
 	struct metrics *metrics;
 	struct metric_cell *open_cell;
 	struct http_count *counts; /* one a route, the last for what has none */

@@ -63,6 +63,15 @@ inherited_take(const char *name)
 	return -1;
 }
 
+bool
+listen_held(const char *name)
+{
+	for (size_t i = 0; i < inherited.count; i++)
+		if (inherited.taken[i] && strcmp(inherited.name[i], name) == 0)
+			return true;
+	return false;
+}
+
 static int
 address_split(const char *address, char host[static 256], char port[static 8], struct err *e)
 {

@@ -20,4 +20,5 @@
  */
 int listen_open(const char *name, const char *address, bool reuse_port, int *fd, struct err *e)
 	MUST_CHECK;
-uint16_t listen_port(int fd); /* the one it really has */
+bool listen_held(const char *name); /* opened by that name: it is systemd's, and outlives us */
+uint16_t listen_port(int fd);       /* the one it really has */

@@ -134,6 +134,14 @@ publishing_start(struct api *a, const struct conf *c, struct err *e)
 }
 
 static bool
+open_for_clients(void *arg)
+{
+	struct api *a = arg;
+
+	return outbox_ready(a->outbox) && link_usable(sql_async_link(a->writer));
+}
+
+static bool
 gate(void *arg, struct http_request *r)
 {
 	struct api *a = arg;
@@ -166,6 +174,7 @@ start(struct daemon *d, void *state, struct err *e)
 	a->signups = signups_new(a);
 	/* an event of a day that has no partition yet would be in the way of making it */
 	a->http = http_new(&(struct http_options){ .gate = gate,
+				   .open = open_for_clients,
 				   .loop = a->loop,
 				   .name = "api",
 				   .listen = conf_string(c, "api", "listen"),
