@@ -51,9 +51,10 @@ ob_ldflags  := -pthread -Wl,--as-needed $(SAN.$(V)) $(LNK.$(V))
 # Flags stamp: objects are made anew when flags, compiler or version change.
 stamp := $(O)/gen/flags
 now   := $(CC) $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) $(ob_ldflags) $(LDFLAGS) $(VERSION)
+# The newest migration that this version knows goes in too: a database with a newer one is refused.
+version_h := '\#define ONBOARD_VERSION "$(VERSION)"' '\#define ONBOARD_SCHEMA $(words $(wildcard migrations/*.up.sql))'
 $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf '%s\n' '$(now)' >$(stamp); \
-	printf '#define ONBOARD_VERSION "%s"\n' '$(VERSION)' | cmp -s - $(O)/gen/version.h || \
-	printf '#define ONBOARD_VERSION "%s"\n' '$(VERSION)' >$(O)/gen/version.h)
+	printf '%s\n' $(version_h) | cmp -s - $(O)/gen/version.h || printf '%s\n' $(version_h) >$(O)/gen/version.h)
 
 # The daemons that exist: a new one is one word here (docs/adding-a-consumer.md).
 PRODUCERS := api

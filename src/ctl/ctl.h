@@ -59,6 +59,10 @@ struct broker *ctl_broker(const struct ctl *c, struct err *e) MUST_CHECK;
 /* Tells each fault of the topology; counts those that want mending. */
 int ctl_topology_check(struct ctl *c, struct broker *b, size_t *faults, struct err *e) MUST_CHECK;
 
+/* --describe: for manuals and completion, not for people; words ends with NULL. */
+int ctl_describe(const struct ctl *c, const struct ctl_verb *verbs, size_t n, const char *what,
+	char **words);
+
 /* How many mails may have arrived or not. */
 int ctl_mail_unknown(struct ctl *c, int64_t *count, struct err *e) MUST_CHECK;
 
@@ -69,6 +73,7 @@ bool ctl_rate(const char *text, int64_t *out);
 
 int ctl_db(struct ctl *c, int argc, char **argv);
 int ctl_dlq(struct ctl *c, int argc, char **argv);
+int ctl_maintain(struct ctl *c, int argc);
 int ctl_doctor(struct ctl *c, int argc, char **argv);
 int ctl_mail(struct ctl *c, int argc, char **argv);
 int ctl_pause(struct ctl *c, int argc, char **argv);

@@ -55,6 +55,7 @@ struct db {
 	struct migrations files;
 	struct known *all;
 	size_t count;
+	bool newer; /* than these files: nothing that another try would mend */
 };
 
 static int
@@ -116,14 +117,15 @@ look(struct db *db, struct err *e)
 
 /* The first thing that forbids any change. */
 static int
-sound_check(const struct db *db, struct err *e)
+sound_check(struct db *db, struct err *e)
 {
 	const struct known *gap = NULL;
 
 	for (size_t i = 0; i < db->count; i++) {
 		const struct known *k = &db->all[i];
 
-		if (!k->file)
+		db->newer = !k->file;
+		if (db->newer)
 			return err_set(e, ERR_CONFLICT,
 				"the database has %s, which these files do not: it was made by a newer version; "
 				"use that version's onboardctl",
@@ -346,7 +348,8 @@ words_parse(struct ctl *c, int argc, char **argv, const char **dir, const char *
 		(strcmp(words[1], "up") != 0 && strcmp(words[1], "down") != 0 &&
 			strcmp(words[1], "status") != 0) ||
 		(n == 3 && strcmp(words[1], "down") != 0))
-		return ctl_fail(c, CTL_USAGE, "want: db migrate up | down [N] | status");
+		return ctl_fail(c, CTL_USAGE,
+			"want: db migrate up | down [N] | status, or db maintain");
 	*what = words[1];
 	*steps = strcmp(words[1], "down") == 0 ? 1 : MIGRATIONS_MAX;
 	if (n == 3) {
@@ -367,13 +370,15 @@ ctl_db(struct ctl *c, int argc, char **argv)
 	struct err e = ERR_INIT;
 	int steps = 0, code;
 
+	if (argc > 1 && strcmp(argv[1], "maintain") == 0)
+		return ctl_maintain(c, argc);
 	code = words_parse(c, argc, argv, &dir, &what, &steps);
 	if (code != CTL_DONE)
 		return code;
 	db.mem = arena_new(1 << 16, ARENA_MAX);
 	c->verb = "db migrate";
 	if (db_open(&db, dir, &e) < 0 || migrate(&db, what, steps, &e) < 0)
-		code = ctl_fail_err(c, &e);
+		code = db.newer ? ctl_fail(c, CTL_CONF, "%s", e.text) : ctl_fail_err(c, &e);
 	sql_close(db.sql);
 	arena_free(db.mem);
 	return code;

@@ -18,10 +18,12 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl counts --day 2026-11-20 --type purchase --country LV\n"
 		"  --limit N                       rows at most\n"
 		"  --json                          one object a line: day, type, country, count\n" },
-	{ "db", "migrate up | down [N] | status", "the database's schema", ctl_db,
+	{ "db", "migrate up | down [N] | status | maintain", "the database's schema and partitions",
+		ctl_db,
 		"  onboardctl db migrate up        apply what is missing, each file in one transaction\n"
 		"  onboardctl db migrate down 2    take the last two back\n"
 		"  onboardctl db migrate status    what is applied, what is not, what differs\n"
+		"  onboardctl db maintain          partitions, retention, events that stayed behind\n"
 		"  --dir DIR                       where the numbered files are (ONBOARD_MIGRATIONS)\n" },
 	{ "dlq", "list|stats|show|replay|export|…", "dead letters: look, bring back, keep, remove",
 		ctl_dlq, dlq_help },
@@ -206,7 +208,8 @@ main(int argc, char **argv)
 	static const struct option options[] = { { "config", required_argument, NULL, 'c' },
 		{ "set", required_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
 		{ "print-config", no_argument, NULL, 'p' }, { "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' }, { 0 } };
+		{ "describe", required_argument, NULL, 'd' }, { "version", no_argument, NULL, 'V' },
+		{ 0 } };
 	struct conf_override overrides[OVERRIDES_MAX + 1] = { 0 };
 	struct ctl c = { .colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") };
 	const struct ctl_verb *v;
@@ -228,6 +231,7 @@ main(int argc, char **argv)
 			break;
 		case 'j': c.json = true; break;
 		case 'p': print = true; break;
+		case 'd': return ctl_describe(&c, verbs, ARRAY_LEN(verbs), optarg, argv + optind);
 		case 'h': print_help(); return CTL_DONE;
 		case 'V': puts("onboardctl " ONBOARD_VERSION); return CTL_DONE;
 		default: return CTL_USAGE; /* getopt has said which */

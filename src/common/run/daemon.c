@@ -15,6 +15,7 @@
 #include "run/daemon_own.h"
 #include "run/loop.h"
 #include "run/notify.h"
+#include "run/schema.h"
 #include "run/topology.h"
 
 #define LOOK_MS 250 /* how soon a change of readiness is seen */
@@ -84,6 +85,29 @@ daemon_look(struct daemon *d)
 	return degraded || daemon_notice(d) ? DAEMON_DEGRADED : DAEMON_READY;
 }
 
+/* Asked once, beside the links, so that nothing waits for it. */
+static void
+schema_ask(struct daemon *d)
+{
+	for (size_t i = 0; !d->schema && i < d->link_count; i++)
+		if (strcmp(d->links[i].link->name, "postgres") == 0)
+			d->schema = schema_look_start(conf_string(d->conf, "postgres", "url"));
+}
+
+/* false: a newer version's database, and the end. */
+static bool
+schema_sound(struct daemon *d)
+{
+	struct err e = ERR_INIT;
+
+	if (!d->schema || schema_look_result(d->schema, &e) >= 0)
+		return true;
+	log_error("cannot go on", LOG_E(&e));
+	d->exit_code = DAEMON_EXIT_CONF;
+	loop_stop(d->loop);
+	return false;
+}
+
 /* "waiting for postgres, redis"; "degraded: paused ..." */
 static void
 status_text(struct daemon *d, enum daemon_state s, char *out, size_t size)
@@ -110,8 +134,11 @@ on_look(void *arg)
 {
 	struct daemon *d = arg;
 	char text[256];
-	enum daemon_state s = daemon_look(d);
+	enum daemon_state s;
 
+	if (!schema_sound(d))
+		return;
+	s = daemon_look(d);
 	loop_timer_set(d->look, LOOK_MS);
 	status_text(d, s, text, sizeof text);
 	if (strcmp(text, d->status) == 0)
@@ -237,6 +264,7 @@ serve(struct daemon *d, struct err *e)
 {
 	if (daemon_admin_start(d, e) < 0 || d->def->start(d, d->state, e) < 0)
 		return -1;
+	schema_ask(d);
 	loop_timer_set(d->look, 0);
 	if (notify_watchdog_ms() > 0)
 		loop_timer_set(d->watchdog, 0);
@@ -267,6 +295,7 @@ run(struct daemon *d)
 		d->exit_code = e.kind == ERR_INVALID ? DAEMON_EXIT_CONF : 1;
 	}
 	daemon_admin_stop(d); /* first: it shows what stop frees */
+	schema_look_stop(d->schema);
 	if (d->def->stop)
 		d->def->stop(d->state);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/sql.h"
-#include "run/days.h"
+#include "run/outbox_keep.h"
 #include "run/publisher.h"
 #include "run/thread.h"
 
@@ -50,13 +50,6 @@ static const struct sql_statement left_behind = { "outbox_left_behind",
 static const struct sql_statement backlog = { "outbox_backlog",
 	"SELECT coalesce(sum(cardinality(event_ids)), 0), min(batch_id::text)"
 	" FROM (SELECT * FROM outbox_unpublished ORDER BY batch_id LIMIT 10000) u" };
-static const struct sql_statement keys_forget = { "signup_keys_forget",
-	"DELETE FROM signup_keys WHERE key IN (SELECT key FROM signup_keys"
-	" WHERE claimed_at < now() - interval '24 hours' LIMIT 10000)" };
-static const struct sql_statement day_needed = { "outbox_day_needed",
-	"SELECT EXISTS (SELECT FROM outbox_unpublished"
-	" WHERE $1::date BETWEEN first_day AND last_day)" };
-
 struct outbox {
 	struct sql *sql;
 	struct thread *thread;
@@ -316,12 +309,8 @@ on_tick(void *arg)
 static int
 keep(struct outbox *o, struct err *e)
 {
-	const struct days_table days = { "outbox", o->retention_days, &day_needed };
-	struct sql_result r;
-	int rc = days_keep(o->sql, o->mem, &days, on_tick, o->self, e);
+	int rc = outbox_keep(o->sql, o->mem, o->retention_days, on_tick, o->self, e);
 
-	if (rc < 0 || sql_run(o->sql, o->mem, &keys_forget, NULL, &r, e))
-		return -1;
 	if (rc == 0) /* else another process is just at it */
 		atomic_store(&o->ready, true);
 	return rc;

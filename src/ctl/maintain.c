@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * db maintain: what onboard-api's outbox thread does every few minutes, once,
+ * for the time when no API runs: partitions, retention, and publishing what
+ * stayed behind. Harmless beside a running one: both lock what they take.
+ */
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "ctl.h"
+#include "link/link.h"
+#include "link/sql.h"
+#include "run/outbox.h"
+#include "run/outbox_keep.h"
+#include "run/publisher.h"
+
+#define ARENA_MAX (8 << 20)
+#define STUCK_MS 15000 /* without one event published: it is not going to get better */
+#define LOOK_MS 100
+
+/* Ids sort by time: those before $1 ms ago. */
+static const struct sql_statement behind = { "maintain_behind",
+	"SELECT count(*), coalesce(sum(cardinality(event_ids)), 0) FROM outbox_unpublished WHERE batch_id <"
+	" (lpad(to_hex((extract(epoch FROM $1::timestamptz) * 1000)::bigint - $2::bigint), 12, '0')"
+	" || repeat('0', 20))::uuid" };
+static const struct sql_statement server_now = { "maintain_now", "SELECT now()::text" };
+
+struct maintain {
+	struct ctl *ctl;
+	struct arena *mem;
+	struct sql *sql;
+	const char *since; /* what is older than this by outbox.sweep_after is left behind */
+};
+
+/* Events left behind; what is younger is on its way. */
+static int
+behind_count(struct maintain *m, int64_t *events, struct err *e)
+{
+	struct sql_params p;
+	struct sql_result r;
+
+	sql_params_init(&p);
+	sql_add_text(&p, m->since);
+	sql_add_i64(&p, conf_int(m->ctl->conf, "outbox", "sweep_after"));
+	if (sql_run(m->sql, m->mem, &behind, &p, &r, e))
+		return -1;
+	return sql_i64(&r, 0, 1, events, e);
+}
+
+static int
+wait_swept(struct maintain *m, struct link *broker, int64_t *events, struct err *e)
+{
+	int64_t since = clock_mono_ms(), before = *events;
+	struct arena *mem = m->mem;
+	int rc;
+
+	m->mem = arena_new(4096, ARENA_MAX);
+	while ((rc = behind_count(m, events, e)) == 0 && *events > 0 &&
+		clock_mono_ms() - since < STUCK_MS) {
+		if (*events != before)
+			since = clock_mono_ms();
+		before = *events;
+		arena_reset(m->mem);
+		(void)poll(NULL, 0, LOOK_MS); /* the outbox's own thread works meanwhile */
+	}
+	arena_free(m->mem);
+	m->mem = mem;
+	if (rc == 0 && *events > 0)
+		return err_set(e, ERR_AWAY,
+			"%" PRId64
+			" events that stayed behind cannot be published (the broker is %s); "
+			"they stay in the outbox",
+			*events, link_usable(broker) ? "slow" : "away");
+	return rc;
+}
+
+/* With a publisher and an outbox thread as onboard-api has them. */
+static int
+sweep(struct maintain *m, int64_t *events, struct err *e)
+{
+	const struct conf *c = m->ctl->conf;
+	struct publisher *p = NULL;
+	struct outbox *o =
+		outbox_new(&(struct outbox_options){ .url = conf_string(c, "postgres", "url"),
+				   .name = "onboardctl",
+				   .sweep_after_ms = conf_int(c, "outbox", "sweep_after"),
+				   .retention_days = conf_int(c, "outbox", "retention") },
+			e);
+	int64_t left = *events;
+	int rc = -1;
+
+	if (!o)
+		return -1;
+	p = publisher_start(
+		&(struct publisher_options){ .url = conf_string(c, "rabbitmq", "url"),
+			.name = "onboardctl",
+			.heartbeat_s = (unsigned)(conf_int(c, "rabbitmq", "heartbeat") / 1000),
+			.consumers = conf_string(c, "topology", "consumers"),
+			.check_every_ms = conf_int(c, "topology", "check_every"),
+			.done = outbox_done,
+			.arg = o },
+		e);
+	if (p) {
+		outbox_start(o, p);
+		rc = wait_swept(m, publisher_link(p), &left, e);
+		outbox_halt(o);
+		publisher_stop(p);
+	}
+	outbox_stop(o, 2000);
+	return rc;
+}
+
+static int
+maintain(struct maintain *m, struct err *e)
+{
+	const struct conf *c = m->ctl->conf;
+	struct sql_result r;
+	int64_t events = 0;
+	int busy;
+
+	m->sql = sql_open(&(struct sql_options){ .url = conf_string(c, "postgres", "url"),
+				  .application = "onboardctl" },
+		e);
+	if (!m->sql || sql_run(m->sql, m->mem, &server_now, NULL, &r, e))
+		return -1;
+	m->since = sql_text(&r, 0, 0);
+	busy = outbox_keep(m->sql, m->mem, conf_int(c, "outbox", "retention"), NULL, NULL, e);
+	if (busy < 0 || behind_count(m, &events, e) || (events > 0 && sweep(m, &events, e)))
+		return -1;
+	if (m->ctl->json)
+		printf("{\"partitions\":\"%s\",\"swept\":%" PRId64 "}\n", busy ? "busy" : "kept",
+			events);
+	else
+		printf("%s; %" PRId64 " events that had stayed behind are published\n",
+			busy ? "another process is keeping the partitions"
+			     : "the partitions are kept",
+			events);
+	return 0;
+}
+
+int
+ctl_maintain(struct ctl *c, int argc)
+{
+	struct maintain m = { .ctl = c };
+	struct err e = ERR_INIT;
+	int code = CTL_DONE;
+
+	c->verb = "db maintain";
+	if (argc > 2)
+		return ctl_fail(c, CTL_USAGE, "takes no more words");
+	m.mem = arena_new(1 << 14, ARENA_MAX);
+	if (maintain(&m, &e) < 0)
+		code = ctl_fail_err(c, &e);
+	sql_close(m.sql);
+	arena_free(m.mem);
+	return code;
+}
