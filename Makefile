@@ -35,7 +35,7 @@ WARN += $(if $(DEVELOPER)$(CI),-Werror)
 
 # One pkg-config call; a package that is missing is named by `make` with the way out.
 PKGS := libpq libmongoc-1.0 libcjson libevent libevent_pthreads libidn2 libcurl hiredis librabbitmq
-NEEDS_BUILD := $(filter-out clean distclean help fmt setup% run up test check bench chaos,$(or $(MAKECMDGOALS),all))
+NEEDS_BUILD := $(filter-out clean distclean help fmt setup% run up test check bench chaos deb uninstall,$(or $(MAKECMDGOALS),all))
 ifneq ($(filter all lint-build $(O)/%,$(NEEDS_BUILD)),)
 ifneq ($(shell pkg-config --exists $(PKGS) && echo yes),yes)
 $(error missing packages: $(shell for p in $(PKGS); do pkg-config --exists $$p || printf '%s ' $$p; done)- run "$(SETUP) build", which installs them)
@@ -176,17 +176,62 @@ lint: ## formatting, static checks, shell, compose schema, include directions
 	@tools/lint
 fmt: ## format the C sources in place
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
-install: all ## PREFIX, DESTDIR
-	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/onboard/migrations' '$(DESTDIR)$(PREFIX)/share/onboard/templates' '$(DESTDIR)$(PREFIX)/share/doc/onboard'
-	$(if $(BINS),install -m 755 $(BINS) '$(DESTDIR)$(PREFIX)/bin')
-	install -m 644 migrations/*.sql '$(DESTDIR)$(PREFIX)/share/onboard/migrations'
-	install -m 644 config/templates/welcome.* '$(DESTDIR)$(PREFIX)/share/onboard/templates'
-	install -m 644 README.md LICENSE CHANGELOG.md config/onboard.conf config/topology.conf '$(DESTDIR)$(PREFIX)/share/doc/onboard'
-uninstall: ## what install put there
-	rm -f $(foreach b,$(BINS),'$(DESTDIR)$(PREFIX)/bin/$(notdir $(b))')
-	rm -rf '$(DESTDIR)$(PREFIX)/share/onboard' '$(DESTDIR)$(PREFIX)/share/doc/onboard'
+# What is written for this place is made by tools/render below $(O)/install, as it will lie below DESTDIR.
+SYSCONFDIR ?= /etc
+BINDIR     := $(PREFIX)/bin
+LIBDIR     := $(PREFIX)/lib
+SHAREDIR   := $(PREFIX)/share
+UNITDIR    ?= $(LIBDIR)/systemd/system
+DOCS       := README.md ARCHITECTURE.md CHANGELOG.md LICENSE $(wildcard docs/*.md)
+UNITS_ALL  := onboard.target onboard-migrate.service onboard-maintain.service onboard-maintain.timer \
+              $(DAEMONS:%=%@.service) $(PRODUCERS:%=onboard-%.socket)
+MANUALS    := man1/onboardctl.1 man5/onboard.conf.5 man7/onboard.7 $(DAEMONS:%=man8/%.8)
+INSTALLED  := $(notdir $(BINS)) # in BINDIR
+RENDER      = BIN='$(O)/bin' BINDIR='$(BINDIR)' SYSCONFDIR='$(SYSCONFDIR)' LIBDIR='$(LIBDIR)' SHAREDIR='$(SHAREDIR)' \
+              UNITDIR='$(UNITDIR)' VERSION='$(VERSION)' PRODUCERS='$(PRODUCERS)' DAEMONS='$(DAEMONS)' tools/render
+DEST_FILES  = $(INSTALLED:%=$(BINDIR)/%) $(UNITS_ALL:%=$(UNITDIR)/%) $(MANUALS:%=$(SHAREDIR)/man/%) \
+              $(LIBDIR)/sysusers.d/onboard.conf $(LIBDIR)/tmpfiles.d/onboard.conf \
+              $(SHAREDIR)/bash-completion/completions/onboardctl
+render: all
+	@rm -rf '$(O)/install'; mkdir -p '$(O)/install/units' $(addprefix '$(O)/install/man/,$(addsuffix ',man1 man5 man7 man8))
+	@cp systemd/onboard-maintain.timer '$(O)/install/units'
+	@for u in onboard.target onboard-migrate.service onboard-maintain.service; do \
+		$(RENDER) systemd/$$u.in >'$(O)/install/units/'$$u || exit 1; done
+	@for d in $(DAEMONS); do $(RENDER) systemd/onboard-daemon@.service.in $$d >'$(O)/install/units/'$$d@.service && \
+		$(RENDER) docs/man/onboard-daemon.8.in $$d >'$(O)/install/man/man8/'$$d.8 || exit 1; done
+	@for p in $(PRODUCERS); do \
+		$(RENDER) systemd/onboard-http.socket.in onboard-$$p >'$(O)/install/units/'onboard-$$p.socket || exit 1; done
+	@for m in onboardctl.1 onboard.conf.5 onboard.7; do \
+		$(RENDER) docs/man/$$m.in >'$(O)/install/man/'man$${m##*.}/$$m || exit 1; done
+	@$(RENDER) systemd/onboard.tmpfiles.in >'$(O)/install/tmpfiles'
+install: render ## PREFIX, DESTDIR, SYSCONFDIR; a configuration that is there stays
+	install -d $(addprefix '$(DESTDIR),$(addsuffix ',$(BINDIR) $(UNITDIR) $(LIBDIR)/sysusers.d $(LIBDIR)/tmpfiles.d \
+		$(SHAREDIR)/onboard/migrations $(SHAREDIR)/onboard/templates $(SHAREDIR)/doc/onboard $(SHAREDIR)/bash-completion/completions \
+		$(addprefix $(SHAREDIR)/man/,man1 man5 man7 man8) $(SYSCONFDIR)/onboard))
+	install -d -m 700 '$(DESTDIR)$(SYSCONFDIR)/onboard/credentials'
+	install -m 755 $(BINS) '$(DESTDIR)$(BINDIR)'
+	install -m 644 $(UNITS_ALL:%=$(O)/install/units/%) '$(DESTDIR)$(UNITDIR)'
+	install -m 644 systemd/onboard.sysusers '$(DESTDIR)$(LIBDIR)/sysusers.d/onboard.conf'
+	install -m 644 $(O)/install/tmpfiles '$(DESTDIR)$(LIBDIR)/tmpfiles.d/onboard.conf'
+	for m in $(MANUALS); do install -m 644 '$(O)/install/man/'$$m '$(DESTDIR)$(SHAREDIR)/man/'$$m || exit 1; done
+	install -m 644 tools/onboardctl.bash '$(DESTDIR)$(SHAREDIR)/bash-completion/completions/onboardctl'
+	install -m 644 migrations/*.sql '$(DESTDIR)$(SHAREDIR)/onboard/migrations'
+	install -m 644 config/templates/welcome.* '$(DESTDIR)$(SHAREDIR)/onboard/templates'
+	install -m 644 $(DOCS) '$(DESTDIR)$(SHAREDIR)/doc/onboard'
+	for c in onboard.conf topology.conf; do [ -e '$(DESTDIR)$(SYSCONFDIR)/onboard/'$$c ] || \
+		install -m 640 config/$$c '$(DESTDIR)$(SYSCONFDIR)/onboard/' || exit 1; done
+uninstall: ## what install put there; a configuration that was changed stays
+	rm -f $(addprefix '$(DESTDIR),$(addsuffix ',$(DEST_FILES)))
+	rm -rf '$(DESTDIR)$(SHAREDIR)/onboard' '$(DESTDIR)$(SHAREDIR)/doc/onboard'
+	for c in onboard.conf topology.conf; do ! cmp -s config/$$c '$(DESTDIR)$(SYSCONFDIR)/onboard/'$$c || \
+		rm '$(DESTDIR)$(SYSCONFDIR)/onboard/'$$c; done
+	-rmdir '$(DESTDIR)$(SYSCONFDIR)/onboard/credentials' '$(DESTDIR)$(SYSCONFDIR)/onboard' 2>/dev/null
+deb: ## a Debian package of the release build: build/onboard_VERSION_ARCH.deb
+	@$(SETUP) build deb
+	@$(MAKE) --no-print-directory -j2 all V=release
+	@tools/deb
 clean: ## remove what was built
 	rm -rf build compile_commands.json
 help: ## this list
 	@awk -F':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+[a-z -]*:.*## / { printf "  %-22s %s\n", $$1, $$2 }' Makefile
-.PHONY: all install uninstall setup check test check-all fuzz bench chaos run up down stack-down status stack-up stack-reset lint fmt clean help tests-build
+.PHONY: all render install uninstall deb setup check test check-all fuzz bench chaos run up down stack-down status stack-up stack-reset lint fmt clean help tests-build

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,18 +13,30 @@
 
 #include "base/text.h"
 
-#ifndef ONBOARD_SHARE
-#define ONBOARD_SHARE "/usr/share/onboard"
-#endif
+/* PREFIX/share/onboard/migrations beside PREFIX/bin, wherever that was installed to. */
+static const char *
+installed_folder(struct arena *mem)
+{
+	char program[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof program);
+	const char *dir = NULL;
+
+	for (int up = 0; up < 2; up++)
+		while (n > 0 && program[--n] != '/')
+			;
+	if (n >= 0 && n < (ssize_t)sizeof program)
+		dir = arena_printf(mem, "%.*s/share/onboard/migrations", (int)n, program);
+	return dir && access(dir, R_OK | X_OK) == 0 ? dir : "/usr/share/onboard/migrations";
+}
 
 static const char *
-folder_find(const char *dir)
+folder_find(const char *dir, struct arena *mem)
 {
 	if (dir)
 		return dir;
 	if ((dir = getenv("ONBOARD_MIGRATIONS")) && *dir)
 		return dir;
-	return access("migrations", R_OK | X_OK) == 0 ? "migrations" : ONBOARD_SHARE "/migrations";
+	return access("migrations", R_OK | X_OK) == 0 ? "migrations" : installed_folder(mem);
 }
 
 static int
@@ -145,7 +158,7 @@ migrations_read(const char *dir, struct arena *mem, struct migrations *out, stru
 	int rc = 0;
 
 	*out = (struct migrations){ 0 };
-	dir = folder_find(dir);
+	dir = folder_find(dir, mem);
 	out->list = arena_alloc(mem, MIGRATIONS_MAX * sizeof *out->list);
 	if (!out->list)
 		return err_set(e, ERR_LIMIT, "no room for the migrations");

@@ -104,10 +104,11 @@ conf_print_sample(const struct conf_key *keys, FILE *out)
 	}
 }
 
-/* Text for mdoc: what would begin a request or an escape does not. */
+/* Text for mdoc: what would begin a request or an escape does not; each sentence has its line. */
 static void
 mdoc_print(const char *text, FILE *out)
 {
+	must(*text != ' ');
 	if (*text == '.' || *text == '\'')
 		fputs("\\&", out);
 	for (; *text; text++)
@@ -115,6 +116,8 @@ mdoc_print(const char *text, FILE *out)
 			fputs("\\e", out);
 		else if (*text == '-')
 			fputs("\\-", out);
+		else if (*text == ' ' && text[-1] == '.' && text[1] >= 'A' && text[1] <= 'Z')
+			fputc('\n', out);
 		else
 			fputc(*text, out);
 }
@@ -137,10 +140,14 @@ conf_print_manual(const struct conf_key *keys, FILE *out)
 		if (keys[i].flags & CONF_FALLBACK)
 			fprintf(out, "When unset, that of\n.Cm %s .\n", keys[i].choices);
 		else if (keys[i].fallback && *keys[i].fallback) {
-			fputs("Default: ", out);
+			fputs("Default:\n.Li \\&", out);
 			mdoc_print(keys[i].fallback, out);
-			fputc('\n', out);
+			fputs(" .\n", out);
 		}
+		if (keys[i].flags & CONF_SECRET)
+			fputs("A secret.\n", out);
+		if (keys[i].flags & CONF_RELOAD)
+			fputs(".Dv SIGHUP\ntakes a new value.\n", out);
 	}
 	fputs(".El\n", out);
 }
