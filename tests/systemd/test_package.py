@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""The Debian package: lintian has nothing against it, and it holds what `make install` leaves."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
+import tap
+
+FOLDER = tempfile.mkdtemp(prefix="onboard-deb-")
+DEB = f"{FOLDER}/onboard.deb"
+
+
+def run(*words):
+    done = subprocess.run(words, cwd=ROOT, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}"
+    return done.stdout
+
+
+def test_it_is_made_of_the_release_build():
+    if not shutil.which("dpkg-shlibdeps"):
+        raise tap.Skip("dpkg-shlibdeps is not here: apt-get install dpkg-dev")
+    shutil.move(os.path.join(ROOT, run("tools/deb", "0.0.1-1").split()[-1]), DEB)
+    assert "/etc/onboard/onboard.conf" in run("dpkg-deb", "-I", DEB, "conffiles")
+    depends = run("dpkg-deb", "-f", DEB, "Depends")
+    for library in ("libpq5", "libmongoc-1.0-0", "libhiredis", "librabbitmq4", "libevent", "systemd"):
+        assert library in depends, depends
+
+
+def test_lintian_has_nothing_against_it():
+    if not shutil.which("lintian"):
+        raise tap.Skip("lintian is not here: apt-get install lintian")
+    said = [line for line in run("lintian", "--fail-on", "error,warning", DEB).splitlines()
+            if re.match(r"[EW]:", line)]
+    assert not said, said
+    # what is overridden says why
+    with open(f"{ROOT}/packaging/lintian-overrides", encoding="utf-8") as f:
+        lines = [line for line in f.read().splitlines() if line]
+    assert all(line.startswith("#") or before.startswith("#") for before, line in zip(["#"] + lines, lines)), lines
+
+
+def test_it_holds_what_install_leaves():
+    tree = f"{FOLDER}/tree"
+    run("dpkg-deb", "-x", DEB, tree)
+    packed = {re.sub(r"\.gz$", "", os.path.join(folder, name)[len(tree):])
+              for folder, _, names in os.walk(tree) for name in names}
+    run("make", "--no-print-directory", "V=release", "install", f"DESTDIR={FOLDER}/install", "PREFIX=/usr",
+        "UNITDIR=/lib/systemd/system")
+    there = {os.path.join(folder, name)[len(FOLDER) + len("/install"):]
+             for folder, _, names in os.walk(f"{FOLDER}/install") for name in names}
+    doc = "/usr/share/doc/onboard"
+    assert there - packed == {f"{doc}/LICENSE", f"{doc}/CHANGELOG.md"}, there - packed
+    assert packed - there == {f"{doc}/copyright", f"{doc}/changelog", f"{doc}/changelog.Debian",
+                              "/usr/share/lintian/overrides/onboard"}, packed - there
+
+
+try:
+    status = tap.run(globals())
+finally:
+    shutil.rmtree(FOLDER, ignore_errors=True)
+sys.exit(status)
