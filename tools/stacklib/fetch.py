@@ -166,9 +166,9 @@ def _fail(what, log, path, fix):
                      EX_UNAVAILABLE, log[-8:])
 
 
-def _debootstrap(packages, title):
+def _debootstrap(packages, title, suite=SUITE, owners=False):
     """A builder of a root file system: mmdebstrap makes a tar, we unpack it as ourselves, so that
-    a plain user owns all of it."""
+    a plain user owns all of it. owners: as it was made, which only root can."""
     def build(temp):
         source, progress = mirror(), Progress(title)
         line = ["mmdebstrap", "--variant=minbase", "--format=tar", "--verbose",
@@ -176,7 +176,7 @@ def _debootstrap(packages, title):
                 *apt_options()]
         for folder in ("doc", "man", "info", "locale"):
             line.append(f"--dpkgopt=path-exclude=/usr/share/{folder}/*")
-        line += [SUITE, "-", source]
+        line += [suite, "-", source]
         # Root's mmdebstrap mounts: in a mount and pid namespace of its own, so that nothing stays
         # behind whoever kills it. A plain user's makes its own namespaces and tidies up at TERM.
         environ = {**os.environ, "LC_ALL": "C.UTF-8"}
@@ -191,8 +191,9 @@ def _debootstrap(packages, title):
         out.mkdir()
         maker = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environ,
                                  stdin=subprocess.DEVNULL, text=True, errors="replace")
-        unpack = subprocess.Popen(["tar", "-x", "-C", str(out), "--no-same-owner",
-                                   "--no-same-permissions", "--exclude=./dev/*"],
+        mode = "same" if owners else "no-same"
+        unpack = subprocess.Popen(["tar", "-x", "-C", str(out), f"--{mode}-owner",
+                                   f"--{mode}-permissions", "--exclude=./dev/*"],
                                   stdin=maker.stdout, stderr=subprocess.PIPE, text=True)
         maker.stdout.close()
         with _ended(maker, unpack):
@@ -268,6 +269,16 @@ def rootfs():
     name = f"rootfs-{SUITE}-{arch}-{_key(RECIPE, SUITE, arch, sorted(PACKAGES))}"
     return _cached(name, _debootstrap(
         PACKAGES, f"fetching PostgreSQL, RabbitMQ and Redis from Debian {SUITE}"))
+
+
+def bootable(packages):
+    """A Debian of this machine's own release that systemd-nspawn boots, with these packages; root's."""
+    release = dict(line.rstrip().split("=", 1) for line in open("/etc/os-release", encoding="utf-8")
+                   if "=" in line)
+    suite, arch = release.get("VERSION_CODENAME", "bookworm").strip('"'), platform.machine()
+    wanted = sorted({"systemd-sysv", "dbus", *packages})
+    return _cached(f"boot-{suite}-{arch}-{_key(RECIPE, suite, arch, wanted)}", _debootstrap(
+        wanted, f"fetching a Debian {suite} that boots", suite, owners=True))
 
 
 def _go_on_path():
