@@ -110,7 +110,7 @@ ops_age(int64_t s, char out[static 16])
 
 	while (s < units[i].from)
 		i++;
-	snprintf(out, 16, "%" PRId64 " %s", s / units[i].unit, units[i].name);
+	snprintf(out, 16, "%d %s", (int)(s / units[i].unit), units[i].name);
 }
 
 int
