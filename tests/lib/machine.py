@@ -28,8 +28,10 @@ class Machine:
         root = fetch.bootable(packages)
         self.folder = tempfile.mkdtemp(prefix="onboard-boot-")
         self.console = os.path.join(self.folder, "console")
-        # die with us: whoever kills the tests leaves no container behind
-        line = ["setpriv", "--pdeathsig", "KILL", "systemd-nspawn", "--quiet", f"--directory={root}", "--volatile=overlay",
+        # In a process namespace of its own, which ends with us: systemd-nspawn that is killed leaves its
+        # container running, so whoever killed the tests would leave one behind.
+        line = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child",
+                "--mount-proc", "systemd-nspawn", "--quiet", f"--directory={root}", "--volatile=overlay",
                 "--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
                 f"--machine=onboard-{os.getpid()}", "--console=pipe", f"--bind-ro={share}:/mnt", "--boot",
                 "systemd.unit=multi-user.target", "systemd.mask=getty.target"]
@@ -52,14 +54,17 @@ class Machine:
     def _init(self):
         if self.process.poll() is not None:
             raise OSError(f"systemd-nspawn ended with {self.process.returncode}")
-        with open(f"/proc/{self.process.pid}/task/{self.process.pid}/children") as f:
-            children = f.read().split()
-        # nspawn's own helper goes first; the one that stays is a process 1 inside
-        for child in children:
-            with open(f"/proc/{child}/status") as f:
-                inside = next(line for line in f if line.startswith("NSpid:")).split()
-            if len(inside) > 2 and inside[-1] == "1":
-                return int(child)
+        pids = [self.process.pid]
+        for pid in pids:
+            try:
+                with open(f"/proc/{pid}/task/{pid}/children") as f:
+                    pids += [int(word) for word in f.read().split()]
+                with open(f"/proc/{pid}/status") as f:
+                    inside = next(line for line in f if line.startswith("NSpid:")).split()[1:]
+            except (OSError, StopIteration):
+                continue  # a helper that has ended meanwhile
+            if inside[-1] == "1" and len(inside) > 2:  # ours, nspawn's, the container's
+                return pid
         return None
 
     def _booted(self):
