@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """The Makefile's own promises: nothing is built twice, wrong variants are named."""
 import os
+import re
 import subprocess
 import sys
 
@@ -33,6 +34,16 @@ def test_missing_packages_are_named_with_the_way_out():
     done = make("all", "PKGS=libpq no-such-library")
     assert done.returncode != 0, done.stdout
     assert "missing packages: no-such-library" in done.stdout and "tools/setup build" in done.stdout, done.stdout
+
+
+def test_every_target_asks_set_up_for_groups_that_there_are():
+    def read(name):
+        with open(os.path.join(ROOT, name), encoding="utf-8") as f:
+            return f.read()
+
+    asked = set(" ".join(re.findall(r"^\t@?\$\(SETUP\)((?: [a-z]+)+)$", read("Makefile"), re.M)).split())
+    there = set(re.findall(r"^([a-z]+) {2,}\S", read("tools/setup").split("'")[1], re.M))
+    assert len(asked) > 4 and asked <= there, asked - there
 
 
 sys.exit(tap.run(globals()))

@@ -90,7 +90,7 @@ const struct conf_key conf_keys[] = {
 		.help = "How old an unpublished event must be before the sweeper takes it up." },
 	{ "outbox", "retention", CONF_INT, "7", 2, 3650,
 		.help = "Days that published events stay in the archive." },
-	{ "consumer", "batch", CONF_INT, "256", 1, 1000,
+	{ "consumer", "batch", CONF_INT, "512", 1, 1000,
 		.help = "Events that a handler gets at once, at most." },
 	{ "consumer", "prefetch", CONF_INT, "1024", 1, 10000,
 		.help = "Deliveries that a consumer holds without an ack, at most." },
