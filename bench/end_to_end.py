@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""The whole pipeline: from the first POST until every event is in MongoDB and Redis.
+
+By the peer's own e2e.py on both sides: 64 connections post, then it waits until the queues are empty
+and the stores have all. API and consumers share the processors with the servers and the load."""
+import json
+import os
+import signal
+import subprocess
+
+import servers
+from lib import bench as frame
+from lib import ours, procs
+from lib.table import Row
+
+COUNT = int(os.environ.get("SIGNUPS", 50_000))
+THREE = ("eventlog", "cache", "segments")  # the peer's, too
+FIVE = THREE + ("mailer", "analytics")
+QUEUES = {"eventlog": "user_data_queue", "cache": "user_cache_queue", "segments": "user_segment_queue",
+          "analytics": "user_analytics_queue"}  # the mailer is kept to its rate: its mails may come later
+KEYS_PER_USER = {"ours": 3, "peer": 2}     # in Redis
+UNPUBLISHED = "SELECT count(*) FROM outbox_unpublished"
+DRAIN_SECONDS = 30
+
+
+class Side:
+    """An API with its consumers, all running."""
+
+    def __init__(self, name, place):
+        self.name, self.place, self.runners, self.url = name, place, [], None
+
+    def pids(self):
+        return [pid for runner in self.runners for pid in runner.pids.values()]
+
+    def close(self):
+        for runner in reversed(self.runners):
+            runner.stop()
+
+
+def start(bench):
+    if not bench.venv:
+        raise servers.ServerError("the pipeline is loaded by the peer's e2e.py: PEER=DIR names the peer")
+    sides = []
+    try:
+        if bench.with_ours:
+            with bench.guard("ours"):
+                side = Side("ours", bench.place("e2e_ours"))
+                sides.append(side)
+                ours.migrate(side.place)
+                side.runners.append(bench.start_ours("onboard-api", side.place, "api"))
+                side.url = side.runners[0].url
+                consumers(bench, side, THREE)
+        with bench.guard("the peer"):
+            side = Side("peer", bench.place("e2e_peer"))
+            side.runners.append(bench.start_peer(side.place, " ".join(THREE)))
+            side.url = side.runners[0].url
+            sides.append(side)
+        yield sides
+    finally:
+        for side in sides:
+            side.close()
+
+
+def consumers(bench, side, names):
+    for name in names:
+        side.runners.append(bench.start_ours(f"onboard-{name}", side.place,
+                                             env={"ONBOARD_SMTP_URL": bench.stack.env["ONBOARD_SMTP_URL"]}))
+
+
+class Way:
+    """One load from the first POST to the last event stored."""
+
+    def __init__(self, bench, side, names):
+        waits = ",".join(QUEUES[name] for name in names if name in QUEUES)
+        words = [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "e2e.py"), "--url", side.url,
+                 "-n", str(COUNT), "-c", "64", "--queues", waits, "--keys-per-user", str(KEYS_PER_USER[side.name]),
+                 "--group", "daemons=" + ",".join(map(str, side.pids()))]
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))}
+        env |= {"RABBITMQ_URL": side.place.rabbitmq, "MONGO_URL": side.place.mongo_server, "MONGO_DB": side.place.name,
+                "REDIS_URL": side.place.redis, "PYTHONDONTWRITEBYTECODE": "1"}
+        with open(os.path.join(frame.LOGS, f"e2e-{side.name}.log"), "ab") as log:
+            process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, text=True,
+                                       stdout=subprocess.PIPE, stderr=log, env=env)
+        try:
+            out, _ = process.communicate(timeout=400)
+        except BaseException:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            raise
+        lines = [line for line in out.splitlines() if line.startswith("{")]
+        if process.returncode != 0 or not lines:
+            raise servers.ServerError(f"e2e.py of {side.name}: exit {process.returncode}")
+        found = json.loads(lines[-1])
+        if min(found["in_mongo"], found["in_redis"]) < COUNT:
+            raise servers.ServerError(f"{side.name}: {found['in_mongo']} in MongoDB and {found['in_redis']} in Redis "
+                                      f"of {COUNT} signups")
+        self.rate, self.posts, self.trouble = found["e2e_per_s"], found["posts_per_s"], found["errors"]
+        self.cpu = found["cpu_s_per_1000"]["daemons"]
+        self.private, self.resident = procs.memory_mib(procs.family(side.pids()))
+        frame.say(f"  {side.name}: {self.rate}/s end to end, {self.posts}/s posted")
+        if side.name == "ours":
+            with servers.Sql(side.place.postgres) as sql:
+                frame.poll(lambda: sql.number(UNPUBLISHED) == 0, DRAIN_SECONDS)
+        side.place.purge()
+
+
+def rows_of(title, found, goal, met, bounded):
+    value = lambda what: {side.name: [what(one) for one in ways] for side, ways in found.items()}
+    trouble = sorted({error for ways in found.values() for one in ways for error in one.trouble})
+    return [
+        Row(f"{title}, end to end", "/s", **value(lambda o: o.rate), goal=goal, met=met, note="; ".join(trouble)),
+        Row(f"{title}, posted", "/s", **value(lambda o: o.posts)),
+        Row(f"{title}, CPU per 1,000 signups", "s", **value(lambda o: o.cpu), more=False,
+            goal="<= 0.1" if bounded else "", met=(lambda row: row.ours <= 0.1) if bounded else None),
+        Row(f"{title}, private dirty", "MiB", **value(lambda o: o.private), more=False,
+            goal="<= 50" if bounded else "", met=(lambda row: row.ours <= 50) if bounded else None),
+        Row(f"{title}, resident", "MiB", **value(lambda o: o.resident), more=False),
+    ]
+
+
+def three(bench, sides):
+    """The API and three consumers, as the peer has them."""
+    found = bench.interleave(sides, lambda side: Way(bench, side, THREE))
+    return rows_of("three consumers", found, ">= 5.5x", lambda row: row.ratio >= 5.5, False)
+
+
+def five(bench, sides):
+    """The API and all five consumers: ours alone."""
+    mine = [side for side in sides if side.name == "ours"]
+    if not mine:
+        return []
+    consumers(bench, mine[0], [name for name in FIVE if name not in THREE])
+    found = bench.interleave(mine, lambda side: Way(bench, side, FIVE))
+    return rows_of("five consumers", found, ">= 3,600/s", lambda row: row.ours >= 3600, True)
+
+
+PARTS = {"three": three, "five": five}
