@@ -8,11 +8,12 @@
  * one of a user whom PostgreSQL does not have, by another publisher, is made
  * from the event itself.
  */
+#include "cache_users.h"
+
 #include <stdatomic.h>
 #include <string.h>
 
 #include "link/kv.h"
-#include "link/sql.h"
 #include "run/consumer.h"
 #include "run/profile.h"
 #include "run/user_json.h"
@@ -22,46 +23,6 @@
 struct cache {
 	_Atomic int64_t ttl_s;
 };
-
-static const struct sql_statement by_ids = { "cache_users",
-	USER_SELECT " WHERE u.id = ANY ($1::bigint[]) ORDER BY u.id" };
-
-static int
-users_read(struct consumer *c, struct batch *b, struct sql_result *r, struct err *e)
-{
-	struct sql_array ids;
-	struct sql_params p;
-	int rc;
-
-	sql_array_init(&ids, 1 << 20);
-	sql_params_init(&p);
-	for (size_t i = 0; i < b->n; i++)
-		if (b->d[i].ev->kind != EVENT_DELETED)
-			sql_array_i64(&ids, b->d[i].ev->user_id);
-	rc = sql_add_array(&p, &ids, e) || sql_run(consumer_sql(c), b->mem, &by_ids, &p, r, e);
-	sql_array_fini(&ids);
-	return rc ? -1 : 0;
-}
-
-/* The user's row, which are in order; rows when there is none. */
-static size_t
-row_find(const struct sql_result *r, int64_t user_id)
-{
-	size_t low = 0, high = r->rows;
-	int64_t id;
-
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		must(sql_i64(r, middle, USER_ID, &id, NULL) == 0);
-		if (id < user_id)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < r->rows && sql_i64(r, low, USER_ID, &id, NULL) == 0 && id == user_id ? low
-											  : r->rows;
-}
 
 /* Whoever holds a copy of what this key held hears that it must go. */
 static int
@@ -88,7 +49,7 @@ static int
 user_write(struct consumer *c, const struct event *ev, const struct sql_result *r, struct buf *text,
 	int64_t ttl_s, struct err *e)
 {
-	size_t row = row_find(r, ev->user_id);
+	size_t row = cache_users_find(r, ev->user_id);
 	int64_t version = ev->version;
 	struct profile_write w;
 
@@ -138,7 +99,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	int rc;
 
 	buf_init(&text, PROFILE_MAX);
-	rc = users_read(c, b, &r, e);
+	rc = cache_users_read(c, b, &r, e);
 	for (size_t i = 0; i < b->n && rc == 0; i++)
 		if (b->d[i].ev->kind != EVENT_ACTIVITY)
 			rc = user_write(c, b->d[i].ev, &r, &text, ttl_s, e);
