@@ -13,6 +13,9 @@ import tap
 FAULTS = (("api-kill", 0.5), ("postgres-freeze", 4), ("rabbitmq-stop", 1), ("postgres-reset", 0),
           ("rabbitmq-reset", 0), ("point-committed-kill", 2), ("eventlog-kill", 0.5), ("mongo-freeze", 3),
           ("cache-term", 0.5), ("redis-cut", 2), ("segments-kill", 0.5))
+# What `make chaos LONG=1` does: an operator's bad day.
+LONG_FAULTS = (*[("api-kill", 0.5)] * 20, ("rabbitmq-stop", 60), ("rabbitmq-freeze", 30), ("postgres-kill", 5),
+               ("postgres-stop", 60), ("postgres-freeze", 30), ("mongo-stop", 60), ("redis-stop", 60), ("smtp-stop", 60))
 
 
 def test_nothing_is_lost_or_doubled():
@@ -20,7 +23,7 @@ def test_nothing_is_lost_or_doubled():
     one = campaign.Campaign(rig, seed=1, clients=4, rate=60)
     try:
         one.start()
-        for name, hold in FAULTS:
+        for name, hold in LONG_FAULTS if os.environ.get("LONG") else FAULTS:
             one.once(name, hold)
         book = one.finish()
     finally:

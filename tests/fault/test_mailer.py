@@ -40,9 +40,9 @@ def make(_n):
     return created()
 
 
-def test_killed_3_times_under_load():
+def test_killed_under_load():
     with smtp.Server() as server, Load(PIPE, make, 200) as load:
-        for _ in range(3):
+        for _ in range(KILLS):
             with mailer(server) as daemon:
                 daemon.wait_ready()
                 wait_until(lambda d=daemon: metric(d, "onboard_mails_total", result="sent") > 50, 20, "it works")
@@ -50,13 +50,13 @@ def test_killed_3_times_under_load():
                 daemon.process.wait()
         with mailer(server) as daemon:
             daemon.wait_ready()
-            assert each_has_one(server, load, daemon) <= 3 * 8
+            assert each_has_one(server, load, daemon) <= KILLS * 8
             ended(daemon)
 
 
 def test_sigterm_under_load():
     with smtp.Server() as server, Load(PIPE, make, 200) as load:
-        for _ in range(3):
+        for _ in range(TERMS):
             with mailer(server) as daemon:
                 daemon.wait_ready()
                 wait_until(lambda d=daemon: metric(d, "onboard_mails_total", result="sent") > 50, 20, "it works")
@@ -69,14 +69,14 @@ def test_sigterm_under_load():
             ended(daemon)
 
 
-def test_mail_server_stopped_for_5_s_under_load():
+def test_mail_server_stopped_under_load():
     with smtp.Server() as server, mailer(server) as daemon:
         daemon.wait_ready()
         with Load(PIPE, make, 200) as load:
             wait_until(lambda: len(server.mails) > 100, 20, "it works")
             server.stop()
             daemon.wait_status("/ready", 503, SECONDS)
-            time.sleep(5)
+            time.sleep(AWAY_S)
             server.start()
             daemon.wait_status("/ready", 200, 15)
             wait_until(lambda n=len(server.mails): len(server.mails) > n + 100, 20, "it works again")
@@ -119,9 +119,9 @@ def test_log_away_under_load():
     assert through_proxy("ONBOARD_POSTGRES_URL", harm) == 0
 
 
-def test_broker_connection_reset_10_times():
+def test_broker_connection_reset():
     def harm(proxy, _server, daemon):
-        for n in range(10):
+        for n in range(RESETS):
             wait_until(proxy.connections, SECONDS, "connected")
             done = metric(daemon, "onboard_consumer_deliveries_total")
             proxy.reset()
