@@ -15,6 +15,9 @@ from pipeline import Load, metric, through
 from proxy import Proxy
 from tap import wait_until
 
+# make chaos LONG=1: the long form
+AWAY_S, KILLS, TERMS, RESETS = (60, 20, 20, 100) if os.environ.get("LONG") else (5, 3, 3, 10)
+
 
 def each_has_one(server, load, daemon, seconds=60):
     load.stop()
