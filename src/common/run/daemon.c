@@ -99,9 +99,15 @@ static bool
 schema_sound(struct daemon *d)
 {
 	struct err e = ERR_INIT;
+	int rc;
 
-	if (!d->schema || schema_look_result(d->schema, &e) >= 0)
+	if (!d->schema || (rc = schema_look_result(d->schema, &e)) > 0)
 		return true;
+	if (rc == 0) { /* its connection is of no more use */
+		schema_look_stop(d->schema);
+		d->schema = NULL;
+		return true;
+	}
 	log_error("cannot go on", LOG_E(&e));
 	d->exit_code = DAEMON_EXIT_CONF;
 	loop_stop(d->loop);
