@@ -84,22 +84,6 @@ active_add(struct kv *kv, struct arena *mem, const struct counted *list, size_t 
 		: 0;
 }
 
-/* Sends what is added; each reply is good when 0. */
-static int
-flush(struct kv *kv, struct arena *mem, struct kv_reply **out, struct err *e)
-{
-	size_t n = kv_added(kv);
-
-	*out = arena_alloc(mem, (n + 1) * sizeof **out);
-	must(*out);
-	if (n > 0 && kv_flush(kv, mem, *out, n, e))
-		return -1;
-	for (size_t i = 0; i < n; i++)
-		if (kv_check(&(*out)[i], e))
-			return -1;
-	return 0;
-}
-
 /* The replies are active_add's, three a day, in the list's order. */
 static int
 totals_read(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
@@ -172,8 +156,9 @@ analytics_show(struct consumer *c, struct arena *mem, struct counted *list, size
 			rc = active_add(kv, mem, list + from, i + 1 - from, e);
 			from = i + 1;
 		}
-	if (rc || flush(kv, mem, &replies, e) || totals_read(c, mem, list, n, replies, &r, e) ||
-		totals_add(kv, mem, &r, e) || flush(kv, mem, &replies, e)) {
+	if (rc || kv_flush_all(kv, mem, &replies, e) ||
+		totals_read(c, mem, list, n, replies, &r, e) || totals_add(kv, mem, &r, e) ||
+		kv_flush_all(kv, mem, NULL, e)) {
 		kv_forget(kv);
 		return -1;
 	}

@@ -92,10 +92,8 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
 	int64_t ttl_s = ((struct cache *)state)->ttl_s;
 	struct kv *kv = consumer_kv(c);
-	struct kv_reply *replies;
 	struct sql_result r;
 	struct buf text;
-	size_t added;
 	int rc;
 
 	buf_init(&text, PROFILE_MAX);
@@ -104,16 +102,10 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 		if (b->d[i].ev->kind != EVENT_ACTIVITY)
 			rc = user_write(c, b->d[i].ev, &r, &text, ttl_s, e);
 	buf_fini(&text);
-	added = kv_added(kv);
-	replies = arena_alloc(b->mem, (added + 1) * sizeof *replies);
-	must(replies);
-	if (rc || (added > 0 && kv_flush(kv, b->mem, replies, added, e))) {
+	if (rc || kv_flush_all(kv, b->mem, NULL, e)) {
 		kv_forget(kv);
 		return -1;
 	}
-	for (size_t i = 0; i < added; i++)
-		if (kv_check(&replies[i], e))
-			return -1;
 	for (size_t i = 0; i < b->n; i++)
 		b->d[i].out = OUT_DONE;
 	return 0;

@@ -94,21 +94,6 @@ forget(struct kv *kv, int64_t user_id, struct err *e)
 	return kv_add(kv, ARRAY_LEN(argv), argv, NULL, e);
 }
 
-static int
-pipeline_run(struct kv *kv, struct arena *mem, struct err *e)
-{
-	size_t n = kv_added(kv);
-	struct kv_reply *replies = arena_alloc(mem, (n + 1) * sizeof *replies);
-
-	must(replies);
-	if (n > 0 && kv_flush(kv, mem, replies, n, e))
-		return -1;
-	for (size_t i = 0; i < n; i++)
-		if (kv_check(&replies[i], e))
-			return -1;
-	return 0;
-}
-
 int
 segments_picks_write(struct consumer *c, struct batch *b, const struct user *users, size_t n,
 	struct err *e)
@@ -135,7 +120,7 @@ segments_picks_write(struct consumer *c, struct batch *b, const struct user *use
 			rc = greet(kv, u->id, &tail, &text, e);
 	}
 	if (rc == 0)
-		rc = pipeline_run(kv, b->mem, e);
+		rc = kv_flush_all(kv, b->mem, NULL, e);
 	if (rc)
 		kv_forget(kv);
 	buf_fini(&tail);

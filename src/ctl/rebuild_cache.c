@@ -78,13 +78,8 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 	for (size_t i = 0; i < rows.rows && rc == 0; i++)
 		rc = row_write(r, &rows, i, &text, ttl_s, e);
 	buf_fini(&text);
-	replies = arena_alloc(r->mem, 2 * rows.rows * sizeof *replies);
-	must(replies);
-	if (rc || kv_flush(r->kv, r->mem, replies, 2 * rows.rows, e))
+	if (rc || kv_flush_all(r->kv, r->mem, &replies, e))
 		return -1;
-	for (size_t i = 0; i < 2 * rows.rows; i++)
-		if (kv_check(&replies[i], e))
-			return -1;
 	for (size_t i = 0; i < rows.rows; i++)
 		*(replies[2 * i].number == 1 ? &r->written : &r->skipped) += 1;
 	snprintf(r->cursor, sizeof r->cursor, "%s", sql_text(&rows, rows.rows - 1, USER_ID));

@@ -100,6 +100,9 @@ void kv_forget(struct kv *k); /* empties the pipeline */
 /* Sends it all; replies[n], n = kv_added. The pipeline is empty after, whatever happened. */
 int kv_flush(struct kv *k, struct arena *mem, struct kv_reply *replies, size_t n, struct err *e)
 	MUST_CHECK;
+/* Whatever is added, if anything; -1 also where a reply is an error. replies: NULL, or all of them, mem's. */
+int kv_flush_all(struct kv *k, struct arena *mem, struct kv_reply **replies, struct err *e)
+	MUST_CHECK;
 /* One command with nothing added; an error reply is an error (kv_check). */
 int kv_run(struct kv *k, struct arena *mem, size_t argc, const char *const *argv,
 	const size_t *lengths, struct kv_reply *reply, struct err *e) MUST_CHECK;

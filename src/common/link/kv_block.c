@@ -338,6 +338,24 @@ kv_flush(struct kv *k, struct arena *mem, struct kv_reply *replies, size_t n, st
 }
 
 int
+kv_flush_all(struct kv *k, struct arena *mem, struct kv_reply **replies, struct err *e)
+{
+	size_t n = k->count;
+	struct kv_reply *all = arena_alloc(mem, (n + 1) * sizeof *all);
+
+	if (!all)
+		return err_set(e, ERR_LIMIT, "no room for %zu replies", n);
+	if (n > 0 && kv_flush(k, mem, all, n, e))
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (kv_check(&all[i], e))
+			return -1;
+	if (replies)
+		*replies = all;
+	return 0;
+}
+
+int
 kv_run(struct kv *k, struct arena *mem, size_t argc, const char *const *argv, const size_t *lengths,
 	struct kv_reply *reply, struct err *e)
 {
