@@ -5,12 +5,7 @@
 
 #include "link/doc_bulk.h"
 #include "run/doc_indexes.h"
-
-/* The state that a user begins with, by the formulas. */
-static const struct {
-	const char *segment, *why;
-	double churn_risk, ltv_prediction, profile_score;
-} beginning = { "new_user", "no purchase, registered within 30 days", 0.05, 500, 50 };
+#include "run/user_state.h"
 
 /* One round of writes, and to whom each belongs. */
 struct round {
@@ -66,49 +61,29 @@ round_run(struct round *r, struct err *e)
 	return 0;
 }
 
-static void
-state_add(struct doc_body *b, const struct event *ev)
+static struct user_state
+state_of(const struct user *u)
 {
-	doc_add_string(b, "username", ev->username);
-	doc_add_string(b, "email", ev->email);
-	doc_add_i64(b, "version", ev->version);
-	doc_add_date_us(b, "updated_at", ev->time_us);
-}
+	const struct event *ev = u->newest;
 
-static void
-beginning_add(struct doc_body *b)
-{
-	doc_begin_array(b, "segments");
-	doc_add_string(b, NULL, beginning.segment);
-	doc_end(b);
-	doc_add_string(b, "segment", beginning.segment);
-	doc_add_f64(b, "churn_risk", beginning.churn_risk);
-	doc_add_f64(b, "ltv_prediction", beginning.ltv_prediction);
-	doc_add_f64(b, "profile_score", beginning.profile_score);
-	doc_add_string(b, "why", beginning.why);
+	return (struct user_state){ .id = u->id,
+		.version = ev->version,
+		.updated_us = ev->time_us,
+		.created_us = u->created ? u->created->time_us : ev->time_us,
+		.created_known = u->created != NULL,
+		.oldest = ev->kind == EVENT_CREATED,
+		.username = ev->username,
+		.email = ev->email };
 }
 
 static void
 insert_add(struct round *r, struct user *u)
 {
+	struct user_state s = state_of(u);
 	struct err why = ERR_INIT;
 
-	doc_clear(r->what);
-	doc_add_i64(r->what, "_id", u->id);
-	doc_add_date_us(r->what, "created_at", u->created->time_us);
-	state_add(r->what, u->newest);
-	beginning_add(r->what);
+	user_state_insert(r->what, &s);
 	round_add(r, u, doc_bulk_insert(r->bulk, r->what, &why), &why);
-}
-
-static void
-which_make(struct doc_body *which, const struct user *u)
-{
-	doc_clear(which);
-	doc_add_i64(which, "_id", u->id);
-	doc_begin(which, "version");
-	doc_add_i64(which, u->newest->kind == EVENT_CREATED ? "$lt" : "$lte", u->newest->version);
-	doc_end(which);
 }
 
 static void
@@ -116,35 +91,17 @@ tombstone_add(struct round *r, struct user *u)
 {
 	struct err why = ERR_INIT;
 
-	which_make(r->which, u);
-	doc_clear(r->what);
-	doc_add_i64(r->what, "_id", u->id);
-	doc_add_date_us(r->what, "deleted_at", u->newest->time_us);
-	doc_add_i64(r->what, "version", u->newest->version);
+	user_state_tombstone(r->which, r->what, u->id, u->newest->version, u->newest->time_us);
 	round_add(r, u, doc_bulk_replace_one(r->bulk, r->which, r->what, true, &why), &why);
 }
 
-/* Where the selector meets no document the upsert inserts, which is a duplicate if there is one. */
 static void
 upsert_add(struct round *r, struct user *u)
 {
+	struct user_state s = state_of(u);
 	struct err why = ERR_INIT;
 
-	which_make(r->which, u);
-	doc_begin(r->which, "deleted_at");
-	doc_add_bool(r->which, "$exists", false);
-	doc_end(r->which);
-	doc_clear(r->what);
-	doc_begin(r->what, "$set");
-	state_add(r->what, u->newest);
-	if (u->created)
-		doc_add_date_us(r->what, "created_at", u->created->time_us);
-	doc_end(r->what);
-	doc_begin(r->what, "$setOnInsert");
-	if (!u->created) /* until user.created, which is on its way, says it better */
-		doc_add_date_us(r->what, "created_at", u->newest->time_us);
-	beginning_add(r->what);
-	doc_end(r->what);
+	user_state_update(r->which, r->what, &s);
 	round_add(r, u, doc_bulk_update_one(r->bulk, r->which, r->what, true, &why), &why);
 }
 

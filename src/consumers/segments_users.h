@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MongoDB's `users`, which onboard-segments alone writes. Part of onboard-segments.
- *
- * A document is a user's state at its version, or a tombstone. A state gives way
- * to one that is not older; an equal version counts as newer, save for
- * user.created, which is the oldest there is. A tombstone gives way to nothing
- * but another tombstone.
+ * MongoDB's `users`, which onboard-segments writes; run/user_state.h says what a
+ * document is and what it gives way to. Part of onboard-segments.
  */
 #pragma once
 
