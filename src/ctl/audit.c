@@ -117,6 +117,29 @@ audit_begin(const struct ctl *c, struct audit *a, struct err *e)
 	return 0;
 }
 
+int
+audit_begin_on(const struct ctl *c, struct audit *a, const char *const *pairs, struct err *e)
+{
+	struct buf filter;
+	int rc;
+
+	buf_init(&filter, 1 << 15);
+	buf_add_char(&filter, '{');
+	for (; *pairs; pairs += 2) {
+		if (!pairs[1])
+			continue;
+		buf_printf(&filter, "%s\"%s\":", filter.length > 1 ? "," : "", pairs[0]);
+		dlq_json_text(&filter, pairs[1]);
+	}
+	buf_add_char(&filter, '}');
+	snprintf(a->filter_text, sizeof a->filter_text, "%s",
+		filter.length < sizeof a->filter_text ? buf_text(&filter) : "{}");
+	a->filter = a->filter_text;
+	rc = audit_begin(c, a, e);
+	buf_fini(&filter);
+	return rc;
+}
+
 void
 audit_end(struct audit *a, uint64_t count, const char *result)
 {

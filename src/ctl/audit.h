@@ -18,7 +18,8 @@ struct audit {
 	const char *why;    /* --why; NULL: not given */
 	int fd;
 	char path[4096];
-	char change[40]; /* the same in both lines */
+	char filter_text[2048]; /* audit_begin_on's */
+	char change[40];        /* the same in both lines */
 };
 
 #define AUDIT_USER_SIZE 64
@@ -27,5 +28,8 @@ const char *audit_user(char out[static AUDIT_USER_SIZE]);
 
 /* what, filter and why are the caller's, and live until audit_end. */
 int audit_begin(const struct ctl *c, struct audit *a, struct err *e) MUST_CHECK;
+/* With a filter of names and texts, NULL behind the last; a NULL text is left out. */
+int audit_begin_on(const struct ctl *c, struct audit *a, const char *const *pairs, struct err *e)
+	MUST_CHECK;
 /* result: "done" or what stopped it. fd is closed. */
 void audit_end(struct audit *a, uint64_t count, const char *result);

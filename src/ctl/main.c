@@ -53,6 +53,8 @@ static const struct ctl_verb verbs[] = {
 		"  --rounds N                      as often, with --watch\n" },
 	{ "rebuild", "cache | segments | events", "derive again from the source", ctl_rebuild,
 		"  onboardctl rebuild cache        every profile in Redis, from PostgreSQL\n"
+		"  onboardctl rebuild segments     every user in MongoDB, from PostgreSQL; segment and\n"
+		"                                  scores stay, a user who is missing begins anew\n"
 		"  onboardctl rebuild events       users' events in MongoDB, from the outbox\n"
 		"  onboardctl rebuild cache --rate 2000/s --dry-run\n\n"
 		"What is newer, or there already, stays. Killed, run it again: it goes on where it\n"
@@ -60,7 +62,8 @@ static const struct ctl_verb verbs[] = {
 		"  --from CURSOR   begin there; 0 (cache) is the beginning\n"
 		"  --state FILE    keep the place in this file\n"
 		"  --rate N/s      at most so many a second\n"
-		"  --dry-run       only say how many\n" },
+		"  --dry-run       only say how many\n"
+		"  --why TEXT      for the audit log\n" },
 	{ "resume", "CONSUMER", "a paused consumer goes on", ctl_resume,
 		"  onboardctl resume mailer\n\n"
 		"Exit 3 when it is not paused.\n" },

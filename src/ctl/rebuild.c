@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/url.h"
@@ -23,7 +24,7 @@
 
 struct words {
 	const struct rebuild_kind *kind;
-	const char *from, *state;
+	const char *from, *state, *why;
 	int64_t rate;
 	bool dry;
 };
@@ -139,6 +140,8 @@ run_all(struct rebuild *r, const struct words *w, const char *path, struct err *
 		r->seen = (uint64_t)total;
 		return 0;
 	}
+	if (w->kind->begin && w->kind->begin(r, e))
+		return -1;
 	progress_begin(&p, w->kind->name, (uint64_t)total);
 	do {
 		arena_reset(r->mem);
@@ -155,6 +158,22 @@ run_all(struct rebuild *r, const struct words *w, const char *path, struct err *
 	progress_end(&p);
 	if (rc == 0)
 		(void)unlink(path);
+	return rc;
+}
+
+static int
+run_audited(struct rebuild *r, const struct words *w, const char *path, struct err *e)
+{
+	struct audit a = { .what = "rebuild", .why = w->why };
+	int rc;
+
+	if (w->dry)
+		return run_all(r, w, path, e);
+	if (audit_begin_on(r->c, &a,
+		    (const char *const[]){ "kind", w->kind->name, "from", r->cursor, NULL }, e))
+		return -1;
+	rc = run_all(r, w, path, e);
+	audit_end(&a, r->written, rc ? e->text : "done");
 	return rc;
 }
 
@@ -215,7 +234,8 @@ stores_open(struct rebuild *r, const struct rebuild_kind *k, struct err *e)
 static int
 words_read(struct ctl *c, int argc, char **argv, struct words *w)
 {
-	const struct rebuild_kind *const kinds[] = { &rebuild_cache, &rebuild_events };
+	const struct rebuild_kind *const kinds[] = { &rebuild_cache, &rebuild_events,
+		&rebuild_segments };
 	const char *value;
 	int o;
 
@@ -223,7 +243,8 @@ words_read(struct ctl *c, int argc, char **argv, struct words *w)
 		if (strcmp(argv[i], "--dry-run") == 0) {
 			w->dry = true;
 		} else if ((o = ops_option(c, argc, argv, &i, "--from", &w->from)) != 0 ||
-			(o = ops_option(c, argc, argv, &i, "--state", &w->state)) != 0) {
+			(o = ops_option(c, argc, argv, &i, "--state", &w->state)) != 0 ||
+			(o = ops_option(c, argc, argv, &i, "--why", &w->why)) != 0) {
 			if (o < 0)
 				return CTL_USAGE;
 		} else if ((o = ops_option(c, argc, argv, &i, "--rate", &value)) != 0) {
@@ -239,9 +260,6 @@ words_read(struct ctl *c, int argc, char **argv, struct words *w)
 				return CTL_USAGE;
 		} else if (w->kind || argv[i][0] == '-') {
 			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
-		} else if (strcmp(argv[i], "segments") == 0) {
-			return ctl_fail(c, CTL_FAILED,
-				"rebuild segments comes with onboard-segments, which is not in this build");
 		} else {
 			for (size_t k = 0; k < ARRAY_LEN(kinds); k++)
 				if (strcmp(kinds[k]->name, argv[i]) == 0)
@@ -282,7 +300,7 @@ ctl_rebuild(struct ctl *c, int argc, char **argv)
 	else if (!w.dry)
 		fprintf(stderr, "going on from %s; --from %s begins anew\n", r.cursor,
 			w.kind->first);
-	rc = stores_open(&r, w.kind, &e) || run_all(&r, &w, path, &e) ? -1 : 0;
+	rc = stores_open(&r, w.kind, &e) || run_audited(&r, &w, path, &e) ? -1 : 0;
 	if (rc == 0)
 		tell(&r, &w);
 	else

@@ -31,10 +31,11 @@ struct rebuild_kind {
 	const char *from, *to;    /* what is read and written, for people */
 	bool needs_doc, needs_kv;
 	bool (*cursor_valid)(const char *text);
+	int (*begin)(struct rebuild *r, struct err *e); /* before the first write; may be NULL */
 	int (*count)(struct rebuild *r, int64_t *out, struct err *e); /* behind the cursor */
 	/* The next batch, the cursor moved behind it; *n 0: there is no more. */
 	int (*batch)(struct rebuild *r, size_t *n, struct err *e);
 	int (*finish)(struct rebuild *r, struct err *e); /* may be NULL */
 };
 
-extern const struct rebuild_kind rebuild_cache, rebuild_events;
+extern const struct rebuild_kind rebuild_cache, rebuild_events, rebuild_segments;

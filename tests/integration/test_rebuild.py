@@ -20,8 +20,9 @@ from tap import wait_until
 PIPE = Pipeline(f"rebuild_{os.getpid()}", 9)
 KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
 FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
-ENV = os.environ | PIPE.env | {"XDG_STATE_HOME": FOLDER.name}
+ENV = os.environ | PIPE.env | {"XDG_STATE_HOME": FOLDER.name, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER.name}/audit.log"}
 USERS = 1500
+MONGO_USERS = PIPE.mongo[PIPE.place.name]["users"]
 
 
 def command(*words):
@@ -131,6 +132,90 @@ def test_cache_killed_half_way_goes_on():
     said, _ = rebuilt("cache", "--from", str(IDS[-3]))
     assert said["read"] == 2
     assert ctl("rebuild", "cache", "--from", "x; DROP")[0] == 2
+
+
+def segment_events():
+    """What the API would have published of the users: created, and changed up to their version."""
+    with Sql(PIPE.place.postgres) as sql:
+        rows = [line.split("|") for line in sql.ask(
+            "SELECT id, username, version, to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM users ORDER BY id")]
+    events = [event("created", user_event("x", int(i), name)["payload"], timestamp=at) for i, name, _, at in rows]
+    return events + [event("updated", user_event("x", int(i), name, version=int(version))["payload"], timestamp=at)
+                     for i, name, version, at in rows if int(version) > 1]
+
+
+def states():
+    return {d["_id"]: d for d in MONGO_USERS.find({})}
+
+
+GONE = 8000000000000077
+
+
+def test_segments_as_the_daemon_had_them():
+    lost = [user_event("created", GONE, "lost"), event("deleted", {"user_id": GONE, "version": 2})]
+    archive(lost)
+    with PIPE.daemon("onboard-segments", ONBOARD_TOPOLOGY_CONSUMERS="segments") as daemon:
+        daemon.wait_ready()
+        with PIPE.channel(confirm=False) as channel:
+            for e in segment_events() + lost:
+                channel.basic_publish("user_events", e["type"], json.dumps(e).encode())
+        wait_until(lambda: MONGO_USERS.count_documents({"version": {"$gt": 1}}) == USERS * 4 // 5 + 1, 30, "every change")
+        wait_until(lambda: MONGO_USERS.count_documents({}) == USERS + 1, 10, "every user")
+        assert daemon.terminate() == 0
+    had = states()
+    indexes = {i["name"] for i in MONGO_USERS.list_indexes()}
+    assert set(had[GONE]) == {"_id", "deleted_at", "version"}, had[GONE]
+    MONGO_USERS.drop()
+    out = json.loads(ctl("rebuild", "segments", "--dry-run", "--json")[1])
+    assert out["read"] == USERS + 2 and MONGO_USERS.count_documents({}) == 0
+    said, _ = rebuilt("segments")
+    assert (said["read"], said["written"], said["kept"]) == (USERS + 2, USERS + 1, 0), said
+    assert states() == had
+    assert {i["name"] for i in MONGO_USERS.list_indexes()} == indexes
+    # what is newer, what segments has found out meanwhile, and who has gone stay
+    MONGO_USERS.update_one({"_id": IDS[3]}, {"$set": {"version": 99, "email": "newer@example.com"}})
+    MONGO_USERS.update_one({"_id": IDS[4]}, {"$set": {"segment": "vip", "churn_risk": 0.5, "username": "spoilt"}})
+    MONGO_USERS.replace_one({"_id": IDS[5]}, {"deleted_at": had[GONE]["deleted_at"], "version": 1})
+    MONGO_USERS.replace_one({"_id": GONE}, {"username": "lost", "email": "lost@example.com", "version": 1})
+    want = states() | {IDS[4]: had[IDS[4]] | {"segment": "vip", "churn_risk": 0.5}, GONE: had[GONE]}
+    said, err = rebuilt("segments")
+    assert (said["written"], said["kept"]) == (USERS - 1, 2), (said, err)
+    assert states() == want and not err, err
+    MONGO_USERS.delete_many({"_id": {"$in": IDS[3:6]}})
+    rebuilt("segments")
+    assert states() == had
+
+
+def test_segments_emails_that_went_from_one_to_another():
+    had = states()
+    a, b, c = IDS[7], IDS[8], IDS[9]
+    MONGO_USERS.update_many({"_id": {"$in": [a, b, c]}}, {"$unset": {"email": ""}, "$set": {"version": 1}})
+    MONGO_USERS.update_one({"_id": a}, {"$set": {"email": had[b]["email"]}})
+    MONGO_USERS.update_one({"_id": b}, {"$set": {"email": had[a]["email"]}})
+    rebuilt("segments")
+    assert states() == had, "two who have each other's"
+    # one whom PostgreSQL does not know keeps it, and that is said
+    MONGO_USERS.update_one({"_id": c}, {"$unset": {"email": ""}})
+    MONGO_USERS.insert_one({"_id": 8000000000000099, "email": had[c]["email"], "version": 1})
+    said, err = rebuilt("segments")
+    assert said["kept"] == 1 and f"user {c} is left as it was" in err, (said, err)
+    MONGO_USERS.delete_one({"_id": 8000000000000099})
+    rebuilt("segments")
+    assert states() == had
+
+
+def test_segments_killed_half_way_go_on():
+    had = states()
+    MONGO_USERS.delete_many({})
+    killed_half_way("segments", lambda: MONGO_USERS.count_documents({}))
+    said, err = rebuilt("segments")
+    assert "going on from" in err and 0 < said["read"] < USERS, (said, err)
+    assert states() == had
+    assert ctl("rebuild", "segments", "--from", "2026-11-20/nonsense")[0] == 2
+    said, _ = rebuilt("segments", "--from", str(IDS[-3]))
+    assert said["read"] == 2
+    with Sql(PIPE.place.postgres) as sql:
+        sql.ask("DELETE FROM outbox")
 
 
 def events_make():
