@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "base/clock.h"
 #include "ctl.h"
 #include "link/sql.h"
@@ -222,13 +223,43 @@ tell(const struct db *db, const struct known *k, const char *what)
 	fflush(stdout);
 }
 
+/* schema_migrations remembers, too: no migration waits for a place to write to. */
+static void
+audited_begin(struct db *db, struct audit *a, const struct known *k)
+{
+	struct err e = ERR_INIT;
+
+	if (audit_begin_on(db->ctl, a, (const char *const[]){ "migration", k->name, NULL }, &e))
+		fprintf(stderr, "onboardctl db migrate: not in the audit log: %s\n", a->path);
+}
+
+static int
+step_do(struct db *db, const struct known *k, bool up, struct err *e)
+{
+	enum sql_fate fate;
+
+	if (run_inside(db, k, up, e) < 0) {
+		err_wrap(e, "%s.%s.sql", k->name, up ? "up" : "down");
+		sql_rollback(db->sql);
+		return -1;
+	}
+	if (sql_commit(db->sql, &fate, e) < 0)
+		return fate == SQL_UNSURE
+			? err_wrap(e,
+				  "%s: the answer to COMMIT was lost; `db migrate status` tells",
+				  k->name)
+			: err_wrap(e, "%s", k->name);
+	return 0;
+}
+
 /* One step in a transaction of its own. 1: nothing is left to do. */
 static int
 step(struct db *db, bool up, struct err *e)
 {
+	struct audit a = { .what = up ? "db migrate up" : "db migrate down", .fd = -1 };
 	const struct known *k = NULL;
 	struct sql_result r;
-	enum sql_fate fate;
+	int rc;
 
 	if (lock_wait(db, e) < 0)
 		return -1;
@@ -242,16 +273,11 @@ step(struct db *db, bool up, struct err *e)
 		sql_rollback(db->sql);
 		return 1;
 	}
-	if (run_inside(db, k, up, e) < 0) {
-		err_wrap(e, "%s.%s.sql", k->name, up ? "up" : "down");
-		goto undo;
-	}
-	if (sql_commit(db->sql, &fate, e) < 0)
-		return fate == SQL_UNSURE
-			? err_wrap(e,
-				  "%s: the answer to COMMIT was lost; `db migrate status` tells",
-				  k->name)
-			: err_wrap(e, "%s", k->name);
+	audited_begin(db, &a, k);
+	rc = step_do(db, k, up, e);
+	audit_end(&a, rc == 0, rc ? e->text : "done");
+	if (rc)
+		return -1;
 	tell(db, k, up ? "applied" : "taken back");
 	return 0;
 undo:

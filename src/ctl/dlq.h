@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboardctl dlq: what its verbs share. One works at a time: the lock is an
+ * onboardctl dlq: what its verbs share. One works at a time, `topology mend`
+ * included, lest a replay goes into a queue that is being replaced: the lock is an
  * exclusive queue, so it ends with its holder's connection. Each file is one
  * subject: dlq_entry reads a message, dlq_filter chooses, dlq_read looks,
  * dlq_sort orders more than memory holds, dlq_line is the NDJSON of export.
@@ -126,7 +127,7 @@ struct dlq_reader;
 struct dlq {
 	struct ctl *ctl;
 	struct dlq_options o;
-	const char *what; /* "replay" */
+	const char *what; /* "replay"; of another verb "topology mend" */
 	struct broker *b;
 	struct arena *mem;         /* of one message */
 	struct dlq_reader *reader; /* who gets what comes */

@@ -89,8 +89,8 @@ holder_tell(struct dlq *d)
 		return;
 	gethostname(host, sizeof host - 1);
 	clock_format_rfc3339(clock_wall_us(), when);
-	snprintf(text, sizeof text, "%.40s@%s, process %d, `dlq %s`, since %s", audit_user(user),
-		host, (int)getpid(), d->what, when);
+	snprintf(text, sizeof text, "%.40s@%s, process %d, `%s%s`, since %s", audit_user(user),
+		host, (int)getpid(), strchr(d->what, ' ') ? "" : "dlq ", d->what, when);
 	if (broker_publish(d->b,
 		    &(struct broker_publish){ .exchange = "",
 			    .routing_key = HOLDER,
@@ -154,7 +154,7 @@ lock_take(struct dlq *d, struct err *e)
 			break;
 		}
 		if (!told)
-			fprintf(stderr, "onboardctl dlq: waiting, the DLQ is in use by %s\n",
+			fprintf(stderr, "onboardctl: waiting, the DLQ is in use by %s\n",
 				buf_text(&who));
 		told = true;
 		if (broker_pump(d->b, LOCK_EVERY_MS, e)) {

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "audit.h"
 #include "ops.h"
 #include "link/broker.h"
 #include "link/sql.h"
@@ -269,9 +270,30 @@ one_of(const char *word, const char *const *words)
 	return false;
 }
 
+/* Written down before it begins; one that changes nothing, too. */
+static int
+change(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id, const char *state,
+	const char *why)
+{
+	struct audit a = { .what = state ? "mail settle" : "mail resend", .why = why, .fd = -1 };
+	struct err e = ERR_INIT;
+	char user[24];
+	int code;
+
+	snprintf(user, sizeof user, "%" PRId64, id->user_id);
+	if (audit_begin_on(c, &a,
+		    (const char *const[]){ "user", user, "template", id->template, "state", state,
+			    NULL },
+		    &e))
+		return ctl_fail_err(c, &e);
+	code = state ? settle(c, s, mem, id, state) : resend(c, s, mem, id);
+	audit_end(&a, code == CTL_DONE, code == CTL_DONE ? "done" : "nothing was changed, or half");
+	return code;
+}
+
 static int
 run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, const char *state,
-	int64_t limit)
+	int64_t limit, const char *why)
 {
 	static const char *const ends[] = { "sent", "failed", NULL };
 	const char *verb = argc > 0 ? argv[0] : "";
@@ -286,11 +308,11 @@ run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, cons
 		return ctl_fail(c, CTL_USAGE, "\"%s\" is no ID: as mail list shows it, 42:welcome",
 			argv[1]);
 	if (strcmp(verb, "resend") == 0 && argc == 2)
-		return resend(c, s, mem, &id);
+		return change(c, s, mem, &id, NULL, why);
 	if (strcmp(verb, "settle") != 0 || argc != 3 || !one_of(argv[2], ends))
 		return ctl_fail(c, CTL_USAGE,
 			"want: mail resend ID, or mail settle ID sent|failed");
-	return settle(c, s, mem, &id, argv[2]);
+	return change(c, s, mem, &id, argv[2], why);
 }
 
 int
@@ -298,7 +320,7 @@ ctl_mail(struct ctl *c, int argc, char **argv)
 {
 	static const char *const states[] = { "pending", "sending", "sent", "failed", "unknown",
 		NULL };
-	const char *state = NULL, *text;
+	const char *state = NULL, *why = NULL, *text;
 	struct err e = ERR_INIT;
 	int64_t limit = 100;
 	struct arena *mem;
@@ -306,7 +328,8 @@ ctl_mail(struct ctl *c, int argc, char **argv)
 	int words = 0, rc, code;
 
 	for (int i = 1; i < argc; i++) {
-		if ((rc = ops_option(c, argc, argv, &i, "--state", &state)) != 0) {
+		if ((rc = ops_option(c, argc, argv, &i, "--state", &state)) != 0 ||
+			(rc = ops_option(c, argc, argv, &i, "--why", &why)) != 0) {
 			if (rc < 0)
 				return CTL_USAGE;
 		} else if ((rc = ops_option(c, argc, argv, &i, "--limit", &text)) != 0) {
@@ -326,7 +349,7 @@ ctl_mail(struct ctl *c, int argc, char **argv)
 	if (!s)
 		return ctl_fail_err(c, &e);
 	mem = arena_new(1 << 16, ARENA_MAX);
-	code = run(c, s, mem, words, argv, state, limit);
+	code = run(c, s, mem, words, argv, state, limit, why);
 	sql_close(s);
 	arena_free(mem);
 	return code;

@@ -64,7 +64,7 @@ static const struct ctl_verb verbs[] = {
 		"  --rate N/s      at most so many a second\n"
 		"  --dry-run       only say how many\n"
 		"  --why TEXT      for the audit log\n" },
-	{ "resume", "CONSUMER", "a paused consumer goes on", ctl_resume,
+	{ "resume", "CONSUMER [--why TEXT]", "a paused consumer goes on", ctl_resume,
 		"  onboardctl resume mailer\n\n"
 		"Exit 3 when it is not paused.\n" },
 	{ "trace", "EVENT_ID | --user ID", "each hop of an event, and where it stands now",
@@ -87,6 +87,8 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl topology mend QUEUE  only this one; user.dlq only when it is named\n"
 		"  --force                         also while something consumes: what that holds\n"
 		"                                  may be handled twice, or lost if it dies meanwhile\n"
+		"  --why TEXT                      for the audit log\n"
+		"  --no-wait                       fail at once while `onboardctl dlq` is at work\n"
 		"mend moves a queue's messages into QUEUE.mend, deletes it, declares it anew and\n"
 		"moves them back. Killed at any point, run it again: it goes on. Pause the consumer\n"
 		"first. Bindings that neither the table nor topology.file has are not made again.\n\n"

@@ -20,7 +20,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "base/clock.h"
+#include "dlq.h"
 #include "move.h"
 #include "ops.h"
 #include "progress.h"
@@ -41,6 +43,8 @@ struct mend {
 	char *const *names; /* of the command line: only these */
 	size_t name_count;
 	bool dry, force;
+	struct dlq lock; /* held throughout: no replay puts a message into a queue that goes */
+	struct audit audit;
 };
 
 static int
@@ -161,7 +165,8 @@ retries_wait(struct mend *m, const char *queue, struct err *e)
 				return err_set(e, ERR_CONFLICT,
 					"%s does not run empty: is it one of RabbitMQ's own making?",
 					name);
-			if (depth > 0 && broker_pump(m->b, 200, e))
+			if (depth > 0 &&
+				(broker_pump(m->b, 200, e) || broker_pump(m->lock.b, 0, e)))
 				return -1;
 		}
 	}
@@ -247,6 +252,10 @@ mend_one(struct mend *m, const struct topology_object *o, struct err *e)
 	tell(m, o, why.text, leftover ? left + (differs ? depth : 0) : depth, leftover && !differs);
 	if (m->dry)
 		return alone(m, o->name, e);
+	if (m->audit.fd < 0 && audit_begin_on(m->c, &m->audit,
+		    (const char *const[]){ "force", m->force ? "yes" : NULL, "first", o->name,
+			    NULL }, e))
+		return -1;
 	if (differs && (alone(m, o->name, e) || clear_away(m, o, temporary, e)))
 		return -1;
 	if (put_back(m, o, temporary, e))
@@ -297,11 +306,16 @@ connect_both(struct mend *m, struct err *e)
 	broker_free(m->b);
 	mover_close(m->mover);
 	m->mover = NULL;
+	dlq_disconnect(&m->lock);
 	m->b = ctl_broker(m->c, e);
-	if (!m->b)
+	if (!m->b || (!m->dry && dlq_connect(&m->lock, e)))
 		return -1;
 	m->mover = mover_open(m->c->conf, e);
-	return m->mover ? 0 : -1;
+	if (!m->mover)
+		return -1;
+	mover_beside(m->mover, m->b, m->lock.b);
+	m->lock.o.no_wait = false; /* a restart of the broker is no reason to give up */
+	return 0;
 }
 
 /* A broker that goes away in the middle is waited for: each step may be done again. */
@@ -330,18 +344,24 @@ persist(struct mend *m, struct err *e)
 int
 ctl_topology_mend(struct ctl *c, int argc, char **argv)
 {
-	struct mend m = { .c = c };
+	struct mend m = { .c = c,
+		.lock = { .ctl = c, .what = "topology mend" },
+		.audit = { .what = "topology mend", .fd = -1 } };
 	struct err e = ERR_INIT;
-	int rc, kept = 0;
+	int rc, o, kept = 0;
 
 	for (int i = 0; i < argc; i++)
 		if (strcmp(argv[i], "--dry-run") == 0)
 			m.dry = true;
 		else if (strcmp(argv[i], "--force") == 0)
 			m.force = true;
-		else if (argv[i][0] == '-')
+		else if (strcmp(argv[i], "--no-wait") == 0)
+			m.lock.o.no_wait = true;
+		else if ((o = ops_option(c, argc, argv, &i, "--why", &m.audit.why)) < 0)
+			return CTL_USAGE;
+		else if (o == 0 && argv[i][0] == '-')
 			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
-		else
+		else if (o == 0)
 			argv[kept++] = argv[i];
 	m.names = argv;
 	m.name_count = (size_t)kept;
@@ -350,10 +370,12 @@ ctl_topology_mend(struct ctl *c, int argc, char **argv)
 	rc = persist(&m, &e);
 	if (rc == 0 && !m.dry)
 		rc = topology_declare(m.b, conf_string(c->conf, "topology", "consumers"), &e);
+	audit_end(&m.audit, m.mended, rc ? e.text : "done");
 	if (rc == 0 && m.wanted == 0 && m.mended == 0)
 		ctl_finding(c, CTL_MARK_OK, "mend", "nothing to mend", NULL);
 	broker_free(m.b);
 	mover_close(m.mover);
+	dlq_disconnect(&m.lock);
 	free(m.list);
 	arena_free(m.mem);
 	return rc ? ctl_fail_err(c, &e) : CTL_DONE;

@@ -15,6 +15,7 @@
 #define TAG "onboard-move"
 
 struct mover {
+	struct broker *beside[2];
 	struct broker *b;
 	const char *to;
 	uint64_t delivery[WINDOW]; /* by publish tag */
@@ -99,6 +100,13 @@ mover_open(const struct conf *f, struct err *e)
 }
 
 void
+mover_beside(struct mover *v, struct broker *a, struct broker *b)
+{
+	v->beside[0] = a;
+	v->beside[1] = b;
+}
+
+void
 mover_close(struct mover *v)
 {
 	if (!v)
@@ -150,6 +158,9 @@ pass(struct mover *v, uint64_t *moved, struct progress *p, struct err *e)
 		before = *moved;
 		if (broker_pump(v->b, QUIET_MS / 4, e) || ack_front(v, moved, e))
 			return -1;
+		for (size_t i = 0; i < ARRAY_LEN(v->beside); i++)
+			if (v->beside[i] && broker_pump(v->beside[i], 0, e))
+				return -1;
 		if (v->why.kind != ERR_NONE)
 			return err_set(e, v->why.kind, "%s", v->why.text);
 		if (v->refused)

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "audit.h"
 #include "base/clock.h"
 #include "base/json.h"
 #include "ops.h"
@@ -138,14 +139,20 @@ tell(const struct ctl *c, const char *consumer, bool paused, uint32_t consumers,
 }
 
 static int
-pause_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, const char *why,
+audited_begin(struct ctl *c, struct audit *a, const struct topology_consumer *t, struct err *e)
+{
+	return audit_begin_on(c, a, (const char *const[]){ "consumer", t->name, NULL }, e);
+}
+
+static int
+pause_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, struct audit *a,
 	struct err *e)
 {
 	uint32_t consumers = 0, depth = 0;
 	bool paused;
 
-	if (pause_look(b, t->name, &paused, e) || flag_raise(b, t->name, why, e) ||
-		pause_look(b, t->name, &paused, e))
+	if (pause_look(b, t->name, &paused, e) || audited_begin(c, a, t, e) ||
+		flag_raise(b, t->name, a->why, e) || pause_look(b, t->name, &paused, e))
 		return -1;
 	if (!paused)
 		return err_set(e, ERR_INTERNAL, "the broker did not keep the flag");
@@ -161,7 +168,8 @@ pause_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, con
 }
 
 static int
-resume_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, struct err *e)
+resume_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, struct audit *a,
+	struct err *e)
 {
 	char queue[PAUSE_NAME_SIZE];
 	uint32_t consumers = 0, depth = 0;
@@ -172,7 +180,7 @@ resume_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, st
 	if (!paused)
 		return err_set(e, ERR_MISSING, "%s is not paused", t->name);
 	pause_queue_name(t->name, queue);
-	if (broker_queue_purge(b, queue, NULL, e) ||
+	if (audited_begin(c, a, t, e) || broker_queue_purge(b, queue, NULL, e) ||
 		follow(b, t->queue, true, COME_BACK_MS, &consumers, &depth, e))
 		return -1;
 	tell(c, t->name, false, consumers, depth);
@@ -183,6 +191,7 @@ static int
 run(struct ctl *c, int argc, char **argv, bool pausing)
 {
 	const struct topology_consumer *t = NULL;
+	struct audit a = { .what = argv[0], .fd = -1 };
 	const char *why = NULL, *name = NULL;
 	struct err e = ERR_INIT;
 	struct broker *b;
@@ -211,7 +220,9 @@ run(struct ctl *c, int argc, char **argv, bool pausing)
 	b = ctl_broker(c, &e);
 	if (!b)
 		return ctl_fail_err(c, &e);
-	rc = pausing ? pause_do(c, b, t, why, &e) : resume_do(c, b, t, &e);
+	a.why = why;
+	rc = pausing ? pause_do(c, b, t, &a, &e) : resume_do(c, b, t, &a, &e);
+	audit_end(&a, rc == 0, rc ? e.text : "done");
 	broker_free(b);
 	return rc ? ctl_fail_err(c, &e) : CTL_DONE;
 }

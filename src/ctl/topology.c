@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "audit.h"
 #include "ctl.h"
 #include "mend.h"
 
@@ -53,13 +54,34 @@ check(struct ctl *c, struct broker *b, struct err *e)
 	return faults ? err_set(e, ERR_CONFLICT, "%zu faults", faults) : 0;
 }
 
+static void
+missing_count(void *arg, enum topology_fault fault, const char *object, const char *text)
+{
+	(void)object;
+	(void)text;
+	*(size_t *)arg += fault == TOPOLOGY_MISSING;
+}
+
 static int
 declare(struct ctl *c, struct broker *b, struct err *e)
 {
-	if (topology_declare(b, conf_string(c->conf, "topology", "consumers"), e))
+	const char *consumers = conf_string(c->conf, "topology", "consumers");
+	struct audit a = { .what = "topology declare", .fd = -1 };
+	size_t missing = 0;
+	char text[64] = "whole already";
+	int rc;
+
+	/* what changes nothing is nothing to write down */
+	if (topology_check(b, consumers, missing_count, &missing, NULL, e) ||
+		(missing > 0 && audit_begin(c, &a, e)))
 		return -1;
-	ctl_finding(c, CTL_MARK_OK, "topology", "declared", NULL);
-	return 0;
+	rc = topology_declare(b, consumers, e);
+	audit_end(&a, missing, rc ? e->text : "done");
+	if (missing > 0)
+		snprintf(text, sizeof text, "declared, %zu were missing", missing);
+	if (rc == 0)
+		ctl_finding(c, CTL_MARK_OK, "topology", text, NULL);
+	return rc;
 }
 
 int

@@ -25,7 +25,7 @@ def place():
     """A virtual host with the topology, a channel to it, and an operator."""
     with Vhost(MANAGEMENT, URL) as vhost, tempfile.TemporaryDirectory() as folder:
         operator = Operator(vhost.url, folder)
-        operator.run("topology", "declare")
+        operator.run("topology", "declare", ONBOARD_CTL_AUDIT_LOG=os.path.join(folder, "declared.log"))
         connection = pika.BlockingConnection(pika.URLParameters(vhost.url))
         channel = connection.channel()
         channel.confirm_delivery()

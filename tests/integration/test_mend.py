@@ -203,6 +203,37 @@ def test_mend_refuses_while_somebody_consumes():
         assert daemon.terminate() == 0
 
 
+def test_mend_waits_for_who_works_on_dead_letters():
+    wrong()
+    with PIPE.channel(confirm=False) as channel:
+        channel.queue_declare("onboardctl.dlq.lock", exclusive=True)
+        code, _, err = ctl("topology", "mend", "--no-wait")
+        assert code == 1 and "in use" in err and arguments(QUEUE) == OTHER, err
+        assert ctl("topology", "mend", "--dry-run")[0] == 0, "a look wants no lock"
+        process = start("topology", "mend")
+        wait_until(lambda: PIPE.place._manage("GET", f"/api/vhosts/{PIPE.place.name}/connections"), 10, "it is there")
+        assert process.poll() is None and arguments(QUEUE) == OTHER
+    assert process.wait(30) == 0
+    whole()
+
+
+def test_mend_by_force_takes_what_nobody_holds():
+    PIPE.purge()
+    wrong()
+    with PIPE.channel(confirm=False) as channel:
+        channel.basic_qos(prefetch_count=3)
+        held = []
+        channel.basic_consume(QUEUE, lambda *got: held.append(got))
+        for n in range(10):
+            channel.basic_publish("user_events", "user.login", b"%d" % n, pika.BasicProperties(delivery_mode=2))
+        wait_until(lambda: channel.connection.process_data_events(0) or len(held) == 3, 10, "three are held")
+        assert ctl("topology", "mend")[0] == 1 and arguments(QUEUE) == OTHER
+        code, out, err = ctl("topology", "mend", "--force", "--why", "a test")
+        assert code == 0, (out, err)
+        whole()
+        assert sorted(int(body) for body, _ in taken(7)) == list(range(3, 10)), "all but those that the consumer held"
+
+
 def test_mend_of_a_retry_queue_of_the_dlq_and_of_a_classic_queue():
     PIPE.purge()
     retry = "user_mail_queue.retry.2"

@@ -1,0 +1,99 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: MIT
+"""The audit log: each verb that changes something is in it, before and after; what changes nothing is not."""
+import os
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import tap
+from daemon import ROOT
+from dead import Operator
+from pipeline import Pipeline
+from servers import Sql
+
+PIPE = Pipeline(f"audit_{os.getpid()}", 9)
+FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
+OP = Operator(PIPE.place.rabbitmq, FOLDER.name)
+OP.env |= PIPE.env | {"XDG_STATE_HOME": FOLDER.name, "ONBOARD_MIGRATIONS": f"{ROOT}/migrations"}
+
+
+def lines():
+    return OP.audited() if os.path.exists(OP.audit) else []
+
+
+def written(words, what, filter_=None, why=None, code=0, count=None, result="done"):
+    before = len(lines())
+    OP.run(*words, code=code)
+    begin, end = lines()[before:]
+    assert (begin["phase"], end["phase"]) == ("begin", "end") and begin["change"] == end["change"], (begin, end)
+    for line in (begin, end):
+        assert (line["what"], line["filter"], line["why"]) == (what, filter_, why), line
+        assert line["user"] and line["pid"] and line["at"].startswith("20"), line
+    assert result in end["result"] and (count is None or end["count"] == count), end
+
+
+def silent(*words, code=0):
+    before = len(lines())
+    OP.run(*words, code=code)
+    assert lines()[before:] == [], words
+
+
+def mail_row(state):
+    with Sql(PIPE.place.postgres) as sql:
+        sql.ask("INSERT INTO mail_log (user_id, template, state, event_id, message_id) VALUES (42, 'welcome', "
+                f"'{state}', gen_random_uuid(), 'x') ON CONFLICT (user_id, template) DO UPDATE SET state = '{state}'")
+
+
+def test_topology():
+    written(["topology", "declare"], "topology declare")
+    silent("topology", "declare")
+    silent("topology", "check")
+    with PIPE.channel(confirm=False) as channel:
+        channel.queue_delete("user_mail_queue")
+        channel.queue_declare("user_mail_queue", durable=True, arguments={"x-queue-type": "quorum"})
+    silent("topology", "mend", "--dry-run")
+    written(["topology", "mend", "--why", "ticket 7"], "topology mend", {"first": "user_mail_queue"}, "ticket 7", count=1)
+    silent("topology", "mend")
+
+
+def test_pause_and_resume():
+    silent("resume", "mailer", code=3)
+    written(["pause", "mailer", "--why", "the \"host\" moves"], "pause", {"consumer": "mailer"}, "the \"host\" moves", count=1)
+    written(["resume", "mailer", "--why", "moved"], "resume", {"consumer": "mailer"}, "moved", count=1)
+
+
+def test_rebuild():
+    silent("rebuild", "segments", "--dry-run")
+    for kind, first in (("cache", "0"), ("segments", None), ("events", None)):
+        first = first or "1970-01-01/00000000-0000-0000-0000-000000000000"
+        written(["rebuild", kind, "--why", "lost"], "rebuild", {"kind": kind, "from": first}, "lost", count=0)
+
+
+def test_mail():
+    mail_row("unknown")
+    written(["mail", "resend", "42", "--why", "asked"], "mail resend", {"user": "42", "template": "welcome"}, "asked",
+            code=1, count=0, result="nothing")  # there is no such user: it stays pending, and that is said
+    mail_row("unknown")
+    written(["mail", "settle", "42:welcome", "sent"], "mail settle", {"user": "42", "template": "welcome", "state": "sent"}, count=1)
+    silent("mail", "list", "--state", "sent")
+
+
+def test_migrations():
+    silent("db", "migrate", "up")
+    silent("db", "migrate", "status")
+    last = sorted(f for f in os.listdir(f"{ROOT}/migrations") if f.endswith(".up.sql"))[-1].removesuffix(".up.sql")
+    written(["db", "migrate", "down"], "db migrate down", {"migration": last}, count=1)
+    written(["db", "migrate", "up"], "db migrate up", {"migration": last}, count=1)
+    # a log that cannot be written stops every change but this: the schema remembers by itself
+    OP.run("db", "migrate", "down", ONBOARD_CTL_AUDIT_LOG="/proc/nothing/audit.log")
+    assert "audit" in OP.run("pause", "mailer", code=1, ONBOARD_CTL_AUDIT_LOG="/proc/nothing/audit.log")
+    silent("resume", "mailer", code=3)
+    OP.run("db", "migrate", "up")
+
+
+if __name__ == "__main__":
+    code = tap.run(globals())
+    PIPE.close()
+    FOLDER.cleanup()
+    sys.exit(code)
