@@ -149,8 +149,10 @@ lock_take(struct dlq *d, struct err *e)
 			holder_ask(d, &who);
 		if (d->o.no_wait || clock_mono_ms() > until) {
 			rc = err_set(e, ERR_CONFLICT,
-				"the DLQ is in use by %s; without --no-wait this command waits",
-				buf_text(&who));
+				"the DLQ is in use by %s%s", buf_text(&who),
+				strcmp(d->what, "trace") == 0
+					? ""
+					: "; without --no-wait this command waits");
 			break;
 		}
 		if (!told)

@@ -79,39 +79,63 @@ backlog(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *
 	return 0;
 }
 
+#define DAYS_SELECT(table) \
+	"SELECT (SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid" \
+	" WHERE i.inhparent = '" table "'::regclass AND c.relname ~ '^" table "_[0-9]{8}$'" \
+	" AND to_date(right(c.relname, 8), 'YYYYMMDD') >= (now() AT TIME ZONE 'UTC')::date)," \
+	" (SELECT count(*) FROM pg_inherits WHERE inhparent = '" table "'::regclass) <= 1," \
+	" (SELECT count(*) FROM (SELECT FROM " table "_default LIMIT 100000) d)"
+
+static const struct days_look {
+	const char *table, *daemon;
+	bool odd_days; /* events of any day may come: then rows of the default one are no fault */
+	struct sql_statement st;
+} days_tables[] = {
+	{ "outbox", "onboard-api", false, { "doctor_days", DAYS_SELECT("outbox") } },
+	{ "analytics_inbox", "onboard-analytics", true,
+		{ "doctor_inbox_days", DAYS_SELECT("analytics_inbox") } },
+};
+
 /* Rows of a day without a partition lie in the default one, where no day can be dropped. */
 static int
-days(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *e)
+days(struct ctl *c, struct sql *s, struct arena *mem, const struct days_look *t, bool *bad,
+	struct err *e)
 {
-	static const struct sql_statement st = { "doctor_days",
-		"SELECT (SELECT count(*) FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
-		" WHERE i.inhparent = 'outbox'::regclass AND c.relname ~ '^outbox_[0-9]{8}$'"
-		" AND to_date(right(c.relname, 8), 'YYYYMMDD') >= (now() AT TIME ZONE 'UTC')::date),"
-		" (SELECT count(*) FROM pg_inherits WHERE inhparent = 'outbox'::regclass) <= 1,"
-		" EXISTS (SELECT FROM outbox_default)" };
 	struct sql_result rows;
-	int64_t ahead;
-	bool none, strays, wrong;
-	char text[100];
+	int64_t ahead, strays;
+	bool none, wrong;
+	char text[140], fix[140];
 
-	if (sql_run(s, mem, &st, NULL, &rows, e) || sql_i64(&rows, 0, 0, &ahead, e) ||
-		sql_bool(&rows, 0, 1, &none, e) || sql_bool(&rows, 0, 2, &strays, e))
+	if (sql_run(s, mem, &t->st, NULL, &rows, e) || sql_i64(&rows, 0, 0, &ahead, e) ||
+		sql_bool(&rows, 0, 1, &none, e) || sql_i64(&rows, 0, 2, &strays, e))
 		return -1;
-	wrong = strays || (!none && ahead <= DAYS_AHEAD);
-	if (strays)
-		snprintf(text, sizeof text, "events lie in no day of their own (outbox_default)");
-	else if (none)
-		snprintf(text, sizeof text, "none yet: onboard-api makes them when it starts");
+	wrong = (strays > 0 && !t->odd_days) || (!none && ahead <= DAYS_AHEAD);
+	if (none)
+		snprintf(text, sizeof text, "%s: none yet, %s makes them", t->table, t->daemon);
 	else
-		snprintf(text, sizeof text, "%" PRId64 " days have their partition", ahead);
+		snprintf(text, sizeof text, "%s: %" PRId64 " from today on have their partition",
+			t->table, ahead);
+	snprintf(fix, sizeof fix, "%s makes them, is it running?%s", t->daemon,
+		t->odd_days ? "" : " `onboardctl db maintain` does, too");
 	*bad |= wrong;
-	ctl_finding(c, wrong ? CTL_MARK_BAD : CTL_MARK_OK, "days", text,
-		wrong ? "onboard-api makes them and moves what has none: is it running?" : NULL);
+	ctl_finding(c, !none && ahead <= DAYS_AHEAD ? CTL_MARK_BAD : CTL_MARK_OK, "days", text,
+		!none && ahead <= DAYS_AHEAD ? fix : NULL);
+	if (strays == 0)
+		return 0;
+	snprintf(text, sizeof text, "%" PRId64 "%s rows lie in %s_default, in no day of their own",
+		strays, strays == 100000 ? " or more" : "", t->table);
+	ctl_finding(c, t->odd_days ? CTL_MARK_OK : CTL_MARK_BAD, "days", text,
+		t->odd_days ? NULL : fix);
 	return 0;
 }
 
 int
 doctor_outbox(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *e)
 {
-	return backlog(c, s, mem, bad, e) || days(c, s, mem, bad, e) ? -1 : 0;
+	if (backlog(c, s, mem, bad, e))
+		return -1;
+	for (size_t i = 0; i < ARRAY_LEN(days_tables); i++)
+		if (days(c, s, mem, &days_tables[i], bad, e))
+			return -1;
+	return 0;
 }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/uuid7.h"
+#include "table.h"
 
 #define ARENA_MAX (32u << 20)
 #define EVENTS_MAX 10 /* of a user: the newest */
@@ -24,8 +25,13 @@ trace_tell(struct trace *t, const struct traced *v, const char *hop, enum hop_st
 	t->found |= s == HOP_ARRIVED;
 	t->behind |= s == HOP_NOT;
 	if (!t->c->json) {
-		printf("%s %-10s %-23.23s %s\n", s == HOP_NONE ? "-   " : ctl_mark(t->c, marks[s]),
-			hop, at ? at : "-", text);
+		printf("%s %-10s %-23.23s ", s == HOP_NONE ? "-   " : ctl_mark(t->c, marks[s]), hop,
+			at ? at : "-");
+		/* of errors it may be anybody's text */
+		buf_init(&b, 1 << 16);
+		table_clean(&b, text, strlen(text));
+		puts(buf_text(&b));
+		buf_fini(&b);
 		if (next)
 			printf("     -> %s\n", next);
 		fflush(stdout);
@@ -104,19 +110,6 @@ trace_waits(struct trace *t, const struct traced *v, const char *consumer, const
 	else
 		snprintf(next, sizeof next, "%s", otherwise);
 	trace_tell(t, v, consumer, HOP_NOT, NULL, text, next);
-}
-
-/* Whether it lies in the dead-letter queue a look without taking would say: that is dlq's. */
-static void
-trace_dlq(struct trace *t, const struct traced *v)
-{
-	char text[64], next[120];
-
-	if (!t->b)
-		return;
-	snprintf(text, sizeof text, "%" PRIu32 " dead in all", t->look.dead);
-	snprintf(next, sizeof next, "`onboardctl dlq show %s` says whether it is one", v->id);
-	trace_tell(t, v, "dlq", HOP_NONE, NULL, text, t->look.dead && v->id ? next : NULL);
 }
 
 /* ---- the outbox ---- */
@@ -263,7 +256,7 @@ trace_event(struct trace *t, const char *id)
 		document_take(t, &v);
 	user_row(t, &v);
 	trace_stores(t, &v);
-	trace_dlq(t, &v);
+	trace_dlq(t, &v, (const char *const[]){ id, NULL });
 }
 
 /* The user's newest events of the archive, the oldest of them first. */
@@ -274,6 +267,7 @@ trace_user(struct trace *t, int64_t user_id)
 		"SELECT event_id, body FROM (SELECT event_id, body FROM outbox"
 		" WHERE user_id = $1::bigint ORDER BY event_id DESC LIMIT $2::bigint) o"
 		" ORDER BY event_id" };
+	const char *ids[EVENTS_MAX + 1] = { NULL };
 	struct traced v = { .user_id = user_id };
 	struct err e = ERR_INIT;
 	struct sql_result rows;
@@ -290,12 +284,13 @@ trace_user(struct trace *t, int64_t user_id)
 	/* the stores show what the newest has made of them */
 	for (size_t i = 0; i < rows.rows; i++) {
 		v = (struct traced){ .id = sql_text(&rows, i, 0), .user_id = user_id };
+		ids[i] = v.id;
 		id_time(&v);
 		body_take(t, &v, sql_text(&rows, i, 1), sql_length(&rows, i, 1));
 		outbox_row_tell(t, &v);
 	}
 	trace_stores(t, &v);
-	trace_dlq(t, &v);
+	trace_dlq(t, &v, ids);
 }
 
 static int

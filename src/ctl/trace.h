@@ -8,6 +8,8 @@
 #include "link/sql.h"
 #include "ops.h"
 
+struct dlq;
+
 struct trace {
 	struct ctl *c;
 	struct arena *mem;
@@ -16,6 +18,7 @@ struct trace {
 	struct kv *kv;
 	struct broker *b; /* NULL: away */
 	struct look look;
+	struct dlq *dlq; /* while it looks at the dead letters */
 	bool away;   /* a server could not be asked */
 	bool found;  /* there is something of it */
 	bool behind; /* it has not arrived everywhere */
@@ -40,6 +43,9 @@ void trace_unknown(struct trace *t, const struct traced *v, const char *hop, con
 void trace_waits(struct trace *t, const struct traced *v, const char *consumer,
 	const char *otherwise);
 bool trace_bound(const struct traced *v, const char *consumer); /* it gets events of this type */
+
+/* trace_dlq.c: which consumers have given it up. ids: NULL-ended. */
+void trace_dlq(struct trace *t, const struct traced *v, const char *const *ids);
 
 /* trace_stores.c: each consumer's effect. */
 void trace_stores(struct trace *t, const struct traced *v);

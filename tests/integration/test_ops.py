@@ -208,7 +208,8 @@ def test_doctor_on_pauses_outbox_days_and_redis():
     _, found = findings()
     assert any(f["subject"] == "queues" and "mailer is paused" in f["text"] and f["fix"] == "onboardctl resume mailer" for f in found), found
     assert any(f["subject"] == "redis" and "may forget all" in f["text"] for f in found), found
-    assert any(f["subject"] == "days" and f["state"] == "ok" and "none yet" in f["text"] for f in found), found
+    assert any(f["subject"] == "days" and f["state"] == "ok" and f["text"].startswith("outbox: none yet") for f in found), found
+    assert any(f["subject"] == "days" and f["state"] == "ok" and f["text"].startswith("analytics_inbox: none yet") for f in found), found
     assert any(f["subject"] == "outbox" and f["text"] == "all published" for f in found), found
     assert ctl("resume", "mailer")[0] == 0
     with Sql(PIPE.place.postgres) as sql:
@@ -224,8 +225,18 @@ def test_doctor_on_pauses_outbox_days_and_redis():
         sql.ask("CREATE TABLE outbox_20230510 PARTITION OF outbox FOR VALUES FROM ('2023-05-10') TO ('2023-05-11')")
         code, found = findings()
         bad = {f["subject"]: f for f in found if f["state"] == "bad"}
-        assert code == 1 and bad["days"]["text"].startswith("0 days"), found
+        assert code == 1 and bad["days"]["text"].startswith("outbox: 0 from today") and "db maintain" in bad["days"]["fix"], found
         sql.ask("DROP TABLE outbox_20230510")
+        # of the inbox any day may come: rows without one are said, days that lack are a fault
+        sql.ask("INSERT INTO analytics_inbox VALUES ('1999-05-10', gen_random_uuid())")
+        code, found = findings()
+        assert any(f["state"] == "ok" and f["text"].startswith("1 rows lie in analytics_inbox_default") for f in found), found
+        sql.ask("CREATE TABLE analytics_inbox_20230510 PARTITION OF analytics_inbox FOR VALUES FROM ('2023-05-10') TO ('2023-05-11')")
+        code, found = findings()
+        bad = {f["subject"]: f for f in found if f["state"] == "bad"}
+        assert code == 1 and bad["days"]["text"].startswith("analytics_inbox: 0 from today") and "onboard-analytics" in bad["days"]["fix"], found
+        sql.ask("DROP TABLE analytics_inbox_20230510")
+        sql.ask("DELETE FROM analytics_inbox")
 
 
 def test_top():

@@ -11,7 +11,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import tap
 from api import SIGNUP, Api
 from daemon import BUILD, free_port
-from pipeline import Pipeline, event
+from dead import bury, dead_headers
+from pipeline import Pipeline, event, user_event
 from tap import wait_until
 
 PIPE = Pipeline(f"trace_{os.getpid()}", 9)
@@ -95,6 +96,32 @@ def test_an_activity_of_another_publisher():
         PIPE.publish(one)
         got = arrived(one["id"].upper(), "eventlog")
         assert got["outbox"]["state"] == "none" and "cache" not in got and "mailer" not in got, got
+
+
+def test_dead_letters_of_it():
+    PIPE.purge()
+    assert ctl("topology", "declare")[0] == 0
+    one, other = user_event("created", 8000000000000005), user_event("created", 8000000000000006)
+    with PIPE.channel() as channel:
+        bury(channel, json.dumps(other).encode(), dead_headers("cache"), message_id=other["id"])
+        code, got, _ = hops(one["id"])
+        assert code == 3 and "none of the 1" in got["dlq"]["text"], got
+        headers = dead_headers("mailer", "smtp: 550 \x1b[31mno", seconds=5)
+        bury(channel, json.dumps(one).encode(), headers, message_id=one["id"])
+        code, got, _ = hops(one["id"].upper())
+        assert code == 0 and got["dlq"]["state"] == "waiting" and got["dlq"]["event_id"] == one["id"], got
+        assert got["dlq"]["at"] == headers["x-failed-at"] and f"dlq replay {headers['x-dead-id']}" in got["dlq"]["next"], got
+        assert all(w in got["dlq"]["text"] for w in ("mailer", "exhausted", "550")), got["dlq"]
+        out = ctl("trace", one["id"])[1]
+        assert "\x1b" not in out and "smtp: 550" in out, out
+        code, got, _ = hops("--user", "8000000000000005")
+        assert got["dlq"]["event_id"] == one["id"], got
+        assert PIPE.depth("user.dlq") == 2, "a look takes nothing"
+        # who holds the lock is not waited for
+        channel.queue_declare("onboardctl.dlq.lock", exclusive=True)
+        code, got, _ = hops(one["id"])
+        assert got["dlq"]["state"] == "unknown" and "in use" in got["dlq"]["text"] and f"dlq show {one['id']}" in got["dlq"]["next"], got
+    assert len(PIPE.take("user.dlq")) == 2
 
 
 def test_servers_away_and_unknown_ids():
