@@ -221,7 +221,7 @@ stores_open(struct rebuild *r, const struct rebuild_kind *k, struct err *e)
 					  .application = "onboardctl" },
 			e);
 		if (!r->doc || doc_ping(r->doc, e))
-			return -1;
+			return err_wrap(e, "mongo");
 	}
 	if (k->needs_kv) {
 		r->kv = kv_open(&(struct kv_options){ .url = conf_string(f, "redis", "url") }, e);
