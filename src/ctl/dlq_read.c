@@ -148,8 +148,7 @@ lock_take(struct dlq *d, struct err *e)
 		if (!told)
 			holder_ask(d, &who);
 		if (d->o.no_wait || clock_mono_ms() > until) {
-			rc = err_set(e, ERR_CONFLICT,
-				"the DLQ is in use by %s%s", buf_text(&who),
+			rc = err_set(e, ERR_CONFLICT, "the DLQ is in use by %s%s", buf_text(&who),
 				strcmp(d->what, "trace") == 0
 					? ""
 					: "; without --no-wait this command waits");

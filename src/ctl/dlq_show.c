@@ -103,6 +103,8 @@ headers_show(struct buf *out, const struct broker_table *t)
 		buf_add_text(out, ": ");
 		if (broker_value_text(&v, &text, &length)) {
 			table_clean(out, text, length < 2048 ? length : 2048);
+		} else if (v.kind && strchr("bBsuIilL", v.kind)) {
+			buf_add_i64(out, v.number);
 		} else {
 			buf_clear(&one);
 			dlq_value_write(&one, &v, 0);

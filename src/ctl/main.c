@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "ctl.h"
 #include "run/topology.h"
+#include "table.h"
 #include "version.h"
 
 static const struct ctl_verb verbs[] = {
@@ -154,9 +155,12 @@ ctl_finding(const struct ctl *c, enum ctl_mark m, const char *subject, const cha
 	struct buf line;
 
 	if (!c->json) {
-		printf("%s %-10s %s\n", ctl_mark(c, m), subject, text);
-		if (fix)
-			printf("     %-10s -> %s\n", "", fix);
+		printf("%s %-10s ", ctl_mark(c, m), subject);
+		table_wrap(16, text);
+		if (fix) {
+			printf("%16s-> ", "");
+			table_wrap(19, fix);
+		}
 	} else {
 		buf_init(&line, 1 << 16);
 		buf_printf(&line, "{\"state\":\"%s\",\"subject\":", states[m]);

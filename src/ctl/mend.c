@@ -252,9 +252,11 @@ mend_one(struct mend *m, const struct topology_object *o, struct err *e)
 	tell(m, o, why.text, leftover ? left + (differs ? depth : 0) : depth, leftover && !differs);
 	if (m->dry)
 		return alone(m, o->name, e);
-	if (m->audit.fd < 0 && audit_begin_on(m->c, &m->audit,
-		    (const char *const[]){ "force", m->force ? "yes" : NULL, "first", o->name,
-			    NULL }, e))
+	if (m->audit.fd < 0 &&
+		audit_begin_on(m->c, &m->audit,
+			(const char *const[]){ "force", m->force ? "yes" : NULL, "first", o->name,
+				NULL },
+			e))
 		return -1;
 	if (differs && (alone(m, o->name, e) || clear_away(m, o, temporary, e)))
 		return -1;

@@ -19,7 +19,7 @@ struct progress;
 struct mover *mover_open(const struct conf *f, struct err *e) MUST_CHECK;
 /* Two more connections that are kept alive meanwhile: when one is lost the move ends, ERR_AWAY. */
 void mover_beside(struct mover *m, struct broker *a, struct broker *b); /* NULL: none */
-void mover_close(struct mover *m); /* NULL is fine */
+void mover_close(struct mover *m);                                      /* NULL is fine */
 /* Until `from` is empty. *moved (added to) counts what was acked; p may be NULL. */
 int mover_run(struct mover *m, const char *from, const char *to, uint64_t *moved,
 	struct progress *p, struct err *e) MUST_CHECK;

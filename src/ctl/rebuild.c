@@ -183,12 +183,12 @@ tell(struct rebuild *r, const struct words *w)
 	struct buf b;
 
 	if (!r->c->json && w->dry) {
-		printf("would read %" PRIu64 " %s behind %s and write them into %s\n", r->seen,
-			w->kind->from, r->cursor, w->kind->to);
+		printf("would read %" PRIu64 " %s and write them into %s,\nfrom %s on\n", r->seen,
+			w->kind->from, w->kind->to, r->cursor);
 		return;
 	}
 	if (!r->c->json) {
-		printf("%" PRIu64 " %s read, %" PRIu64 " written into %s, %" PRIu64
+		printf("%" PRIu64 " %s read, %" PRIu64 " written into %s,\n%" PRIu64
 		       " there already or newer\n",
 			r->seen, w->kind->from, r->written, w->kind->to, r->skipped);
 		return;

@@ -229,3 +229,29 @@ table_end(struct table *t)
 		held_print(t);
 	buf_fini(&t->held);
 }
+
+void
+table_wrap(unsigned indent, const char *text)
+{
+	unsigned width = table_line_width(), at = indent;
+
+	while (*text) {
+		size_t n = strcspn(text, " ");
+		unsigned columns = 0;
+
+		for (size_t i = 0; i < n; i++) /* UTF-8: bytes that begin a character */
+			columns += ((unsigned char)text[i] & 0xc0) != 0x80;
+		if (at > indent && at + 1 + columns > width) {
+			printf("\n%*s", (int)indent, "");
+			at = indent;
+		} else if (at > indent) {
+			putchar(' ');
+			at++;
+		}
+		fwrite(text, 1, n, stdout);
+		at += columns;
+		text += n;
+		text += *text == ' ';
+	}
+	putchar('\n');
+}

@@ -36,5 +36,8 @@ void table_row(struct table *t, const char *const *cells); /* NULL: "-" */
 void table_end(struct table *t);
 unsigned table_line_width(void); /* of the terminal, 80 where there is none */
 
+/* Words to stdout, broken between words where the line is full; go on below column indent. */
+void table_wrap(unsigned indent, const char *text);
+
 /* The text with control, bidirectional and broken characters as "?", line ends as blanks. */
 void table_clean(struct buf *out, const char *text, size_t length);

@@ -30,10 +30,12 @@ trace_tell(struct trace *t, const struct traced *v, const char *hop, enum hop_st
 		/* of errors it may be anybody's text */
 		buf_init(&b, 1 << 16);
 		table_clean(&b, text, strlen(text));
-		puts(buf_text(&b));
+		table_wrap(40, buf_text(&b));
 		buf_fini(&b);
-		if (next)
-			printf("     -> %s\n", next);
+		if (next) {
+			printf("     -> ");
+			table_wrap(8, next);
+		}
 		fflush(stdout);
 		return;
 	}
@@ -363,6 +365,6 @@ ctl_trace(struct ctl *c, int argc, char **argv)
 		return ctl_fail_err(c, &e);
 	if (!t.found && !t.away)
 		return ctl_fail(c, CTL_NOTHING,
-			"nothing knows of it: was it published? `onboardctl dlq show` may");
+			"nothing knows of it: was it published, is the id right?");
 	return t.away ? CTL_AWAY : CTL_DONE;
 }

@@ -19,9 +19,9 @@ struct trace {
 	struct broker *b; /* NULL: away */
 	struct look look;
 	struct dlq *dlq; /* while it looks at the dead letters */
-	bool away;   /* a server could not be asked */
-	bool found;  /* there is something of it */
-	bool behind; /* it has not arrived everywhere */
+	bool away;       /* a server could not be asked */
+	bool found;      /* there is something of it */
+	bool behind;     /* it has not arrived everywhere */
 };
 
 /* What is known of the event under way. */

@@ -93,7 +93,8 @@ trace_dlq(struct trace *t, const struct traced *v, const char *const *ids)
 		if (e.kind == ERR_NONE)
 			return;
 	} else {
-		snprintf(text, sizeof text, "%" PRIu32 " dead: too many to look at here", t->look.dead);
+		snprintf(text, sizeof text, "%" PRIu32 " dead: too many to look at here",
+			t->look.dead);
 	}
 	if (v->id)
 		snprintf(next, sizeof next, "look with `onboardctl dlq show %s`", v->id);
