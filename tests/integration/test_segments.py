@@ -21,7 +21,7 @@ PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "segments"
 USERS = PIPE.mongo[PIPE.place.name]["users"]
 KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
 QUEUE, SECONDS = "user_segment_queue", 10
-LINGER = {"ONBOARD_CONSUMER_LINGER": "1s"}
+LINGER = {"ONBOARD_CONSUMER_LINGER": "2s"}
 numbers = iter(range(8000000000000000, 8000000001000000))
 subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "topology", "declare"], check=True, env=os.environ | PIPE.env,
                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

@@ -94,8 +94,8 @@ const struct conf_key conf_keys[] = {
 		.help = "Events that a handler gets at once, at most." },
 	{ "consumer", "prefetch", CONF_INT, "1024", 1, 10000,
 		.help = "Deliveries that a consumer holds without an ack, at most." },
-	{ "consumer", "linger", CONF_DURATION_MS, "20ms", 0, 10000,
-		.help = "How long a batch that is not full waits for more." },
+	{ "consumer", "linger", CONF_DURATION_MS, "100ms", 0, 10000,
+		.help = "How long after the last batch one that is not full waits for more." },
 	{ "ctl", "audit_log", CONF_PATH, "/var/log/onboard/audit.log",
 		.help = "Where onboardctl writes down each change that it makes. Unset, and not to be written "
 			"by the user: onboard/audit.log in the user's state folder (XDG_STATE_HOME)." },

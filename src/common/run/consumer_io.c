@@ -299,14 +299,14 @@ static void
 worker_feed(struct consumer *c)
 {
 	struct bunch *b = c->ready;
-	bool due;
+	int64_t now = clock_mono_ms();
 
 	if (c->worker_busy || !b)
 		return;
-	due = b->full || b->next || c->single || atomic_load(&c->draining) ||
-		clock_mono_ms() - b->first_ms >= c->linger_ms;
-	if (!due)
+	if (!b->full && !b->next && !c->single && !atomic_load(&c->draining) &&
+		now < c->linger_until_ms)
 		return;
+	c->linger_until_ms = now + c->linger_ms;
 	c->ready = b->next;
 	b->next = NULL;
 	c->worker_busy = true;
@@ -406,7 +406,7 @@ poll_wait(struct consumer *c, struct thread *t)
 		{ .fd = broker_fd(c->broker), .events = broker_poll_events(c->broker) } };
 
 	if (c->ready && !c->worker_busy) {
-		left = c->ready->first_ms + c->linger_ms - clock_mono_ms();
+		left = c->linger_until_ms - clock_mono_ms();
 		if (left < wait)
 			wait = left;
 	}

@@ -99,6 +99,7 @@ struct consumer {
 	bool worker_busy, single, cancelled, widen;
 	size_t worker_holds;     /* deliveries of the bunch that the worker has */
 	int64_t worker_first_ms; /* when its first came */
+	int64_t linger_until_ms; /* until then a batch that is not full waits for more */
 	uint64_t connection;
 	char tag[32];      /* the consumer's name */
 	unsigned consumed; /* times, for the next name */
