@@ -201,11 +201,13 @@ def test_a_full_queue_is_503():
         assert {s for _, s, _ in load.answers} == {201, 503} and not load.broken
         _, more = check_stored(load)
         assert not more, f"{len(more)} were stored and answered 503"
+        world.wait_published()  # killed sooner, it would leave its last ones to the next test
 
 
 def test_SIGTERM_under_load_answers_what_was_sent():
     queue = world.queue("drain")
     for turn in range(3):
+        assert world.unpublished() == 0, "left by the test before"
         with world.api() as api:
             api.ready()
             load = Load(world, api, 24)
@@ -229,6 +231,7 @@ def test_SIGTERM_under_load_answers_what_was_sent():
 
 def test_SIGTERM_writes_down_what_is_confirmed_last():
     queue = world.queue("last")
+    assert world.unpublished() == 0, "left by the test before"
     with world.api() as api:
         api.ready()
         stack("ctl", "freeze", "rabbitmq")
