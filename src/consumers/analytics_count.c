@@ -94,10 +94,9 @@ analytics_count(struct consumer *c, struct arena *mem, const struct counted *lis
 	struct sql_array a[5];
 	struct sql_params p;
 	struct sql_result r = { 0 };
-	int rc = 0;
+	int rc;
 
-	for (size_t i = 0; i < ARRAY_LEN(a); i++)
-		sql_array_init(&a[i], ARRAY_BYTES_MAX);
+	sql_arrays_init(a, ARRAY_LEN(a), ARRAY_BYTES_MAX);
 	for (size_t i = 0; i < n; i++) {
 		sql_array_i64(&a[0], list[i].inbox_day);
 		sql_array_text(&a[1], list[i].ev->id);
@@ -106,8 +105,7 @@ analytics_count(struct consumer *c, struct arena *mem, const struct counted *lis
 		sql_array_text(&a[4], list[i].country);
 	}
 	sql_params_init(&p);
-	for (size_t i = 0; i < ARRAY_LEN(a) && rc == 0; i++)
-		rc = sql_add_array(&p, &a[i], e);
+	rc = sql_add_arrays(&p, a, ARRAY_LEN(a), e);
 	for (int tries = 0; rc == 0 && tries < AGAIN_MAX; tries++) {
 		rc = sql_run(consumer_sql(c), mem, &count, &p, &r, e);
 		if (rc == 0 || !sql_again(&r))
@@ -117,8 +115,7 @@ analytics_count(struct consumer *c, struct arena *mem, const struct counted *lis
 	/* a lock that was not to be had in time says nothing against any event */
 	if (rc && e->kind == ERR_LIMIT && strcmp(r.sqlstate, "57014") == 0)
 		e->kind = ERR_AWAY;
-	for (size_t i = 0; i < ARRAY_LEN(a); i++)
-		sql_array_fini(&a[i]);
+	sql_arrays_fini(a, ARRAY_LEN(a));
 	return rc;
 }
 

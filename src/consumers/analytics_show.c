@@ -89,29 +89,25 @@ static int
 totals_read(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
 	const struct kv_reply *replies, struct sql_result *r, struct err *e)
 {
-	struct sql_array whole, days, types;
+	enum { WHOLE, DAYS, TYPES, COUNT };
+	struct sql_array a[COUNT];
 	struct sql_params p;
 	int rc;
 
-	sql_array_init(&whole, 1 << 16);
-	sql_array_init(&days, 1 << 16);
-	sql_array_init(&types, 1 << 20);
+	sql_arrays_init(a, COUNT, 1 << 20);
 	for (size_t i = 0, day = 0; i < n; i++) {
 		bool first = i == 0 || list[i - 1].day != list[i].day;
 
 		if (first && replies[3 * day++ + 2].number == 0)
-			sql_array_i64(&whole, list[i].day);
+			sql_array_i64(&a[WHOLE], list[i].day);
 		if (first || strcmp(list[i - 1].ev->type, list[i].ev->type) != 0) {
-			sql_array_i64(&days, list[i].day);
-			sql_array_text(&types, list[i].ev->type);
+			sql_array_i64(&a[DAYS], list[i].day);
+			sql_array_text(&a[TYPES], list[i].ev->type);
 		}
 	}
 	sql_params_init(&p);
-	rc = sql_add_array(&p, &whole, e) || sql_add_array(&p, &days, e) ||
-		sql_add_array(&p, &types, e) || sql_run(consumer_sql(c), mem, &totals, &p, r, e);
-	sql_array_fini(&whole);
-	sql_array_fini(&days);
-	sql_array_fini(&types);
+	rc = sql_add_arrays(&p, a, COUNT, e) || sql_run(consumer_sql(c), mem, &totals, &p, r, e);
+	sql_arrays_fini(a, COUNT);
 	return rc ? -1 : 0;
 }
 

@@ -132,25 +132,20 @@ mail_log_claim(struct sql *s, struct arena *mem, int owner, struct mail_claim *l
 	struct sql_params p;
 	struct sql_result r;
 	char day[11];
-	int rc = 0;
+	int rc;
 
 	sql_params_init(&p);
 	sql_add_text(&p, LETTER_TEMPLATE);
 	sql_add_i64(&p, owner);
-	for (size_t i = 0; i < ARRAY_LEN(a); i++)
-		sql_array_init(&a[i], ARRAY_BYTES);
+	sql_arrays_init(a, ARRAY_LEN(a), ARRAY_BYTES);
 	for (size_t i = 0; i < n; i++) {
 		sql_array_i64(&a[0], list[i].ev->user_id);
 		sql_array_text(&a[1], list[i].ev->id);
 		sql_array_text(&a[2], day_of(list[i].ev, day));
 		sql_array_text(&a[3], list[i].message_id);
 	}
-	for (size_t i = 0; i < ARRAY_LEN(a) && rc == 0; i++)
-		rc = sql_add_array(&p, &a[i], e);
-	if (rc == 0)
-		rc = sql_run(s, mem, &claim, &p, &r, e);
-	for (size_t i = 0; i < ARRAY_LEN(a); i++)
-		sql_array_fini(&a[i]);
+	rc = sql_add_arrays(&p, a, ARRAY_LEN(a), e) || sql_run(s, mem, &claim, &p, &r, e) ? -1 : 0;
+	sql_arrays_fini(a, ARRAY_LEN(a));
 	if (rc)
 		return away(e);
 	must(r.rows == n);
@@ -173,13 +168,12 @@ mail_log_settle(struct sql *s, struct arena *mem, int owner, const struct mail_r
 	struct sql_array a[5];
 	struct sql_params p;
 	struct sql_result r;
-	int rc = 0;
+	int rc;
 
 	sql_params_init(&p);
 	sql_add_text(&p, LETTER_TEMPLATE);
 	sql_add_i64(&p, owner);
-	for (size_t i = 0; i < ARRAY_LEN(a); i++)
-		sql_array_init(&a[i], ARRAY_BYTES);
+	sql_arrays_init(a, ARRAY_LEN(a), ARRAY_BYTES);
 	for (size_t i = 0; i < n; i++) {
 		sql_array_i64(&a[0], list[i].user_id);
 		sql_array_text(&a[1], states[list[i].state]);
@@ -190,12 +184,8 @@ mail_log_settle(struct sql *s, struct arena *mem, int owner, const struct mail_r
 		sql_array_text(&a[3], *list[i].error ? list[i].error : NULL);
 		sql_array_bool(&a[4], list[i].tried);
 	}
-	for (size_t i = 0; i < ARRAY_LEN(a) && rc == 0; i++)
-		rc = sql_add_array(&p, &a[i], e);
-	if (rc == 0)
-		rc = sql_run(s, mem, &settle, &p, &r, e);
-	for (size_t i = 0; i < ARRAY_LEN(a); i++)
-		sql_array_fini(&a[i]);
+	rc = sql_add_arrays(&p, a, ARRAY_LEN(a), e) || sql_run(s, mem, &settle, &p, &r, e) ? -1 : 0;
+	sql_arrays_fini(a, ARRAY_LEN(a));
 	return rc ? away(e) : 0;
 }
 

@@ -60,6 +60,15 @@ struct mail_id {
 	const char *template;
 };
 
+/* $1 and $2 of what is asked of one mail. */
+static void
+id_params(struct sql_params *p, const struct mail_id *id)
+{
+	sql_params_init(p);
+	sql_add_i64(p, id->user_id);
+	sql_add_text(p, id->template);
+}
+
 static struct sql *
 db_open(const struct ctl *c, struct err *e)
 {
@@ -150,17 +159,14 @@ list(struct ctl *c, struct sql *s, struct arena *mem, const char *state, int64_t
 
 /* Why nothing was changed. */
 static int
-unchanged(struct ctl *c, struct sql *s, struct arena *mem, const struct sql_params *p,
-	const struct mail_id *id)
+unchanged(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id)
 {
 	struct err e = ERR_INIT;
+	struct sql_params p;
 	struct sql_result r;
-	struct sql_params two;
 
-	sql_params_init(&two);
-	sql_add_text(&two, p->value[0]);
-	sql_add_text(&two, p->value[1]);
-	if (sql_run(s, mem, &state_of, &two, &r, &e))
+	id_params(&p, id);
+	if (sql_run(s, mem, &state_of, &p, &r, &e))
 		return ctl_fail_err(c, &e);
 	if (r.rows == 0)
 		return ctl_fail(c, CTL_NOTHING, "no mail is called %" PRId64 ":%s", id->user_id,
@@ -220,13 +226,11 @@ resend(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id
 	struct sql_params p;
 	struct sql_result r;
 
-	sql_params_init(&p);
-	sql_add_i64(&p, id->user_id);
-	sql_add_text(&p, id->template);
+	id_params(&p, id);
 	if (sql_run(s, mem, &reopen, &p, &r, &e))
 		return ctl_fail_err(c, &e);
 	if (r.rows == 0)
-		return unchanged(c, s, mem, &p, id);
+		return unchanged(c, s, mem, id);
 	if (sql_null(&r, 0, 1))
 		return ctl_fail(c, CTL_FAILED,
 			"it is pending now, but user %" PRId64
@@ -247,14 +251,12 @@ settle(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id
 	struct sql_params p;
 	struct sql_result r;
 
-	sql_params_init(&p);
-	sql_add_i64(&p, id->user_id);
-	sql_add_text(&p, id->template);
+	id_params(&p, id);
 	sql_add_text(&p, state);
 	if (sql_run(s, mem, &settle_row, &p, &r, &e))
 		return ctl_fail_err(c, &e);
 	if (r.affected == 0)
-		return unchanged(c, s, mem, &p, id);
+		return unchanged(c, s, mem, id);
 	ctl_finding(c, CTL_MARK_OK, "mail", state, NULL);
 	return CTL_DONE;
 }

@@ -31,6 +31,14 @@ struct words {
 
 /* ---- the file that keeps the cursor ---- */
 
+bool
+rebuild_user_valid(const char *cursor)
+{
+	size_t n = strlen(cursor);
+
+	return n >= 1 && n <= 18 && strspn(cursor, "0123456789") == n;
+}
+
 static void
 state_path(const struct words *w, char *out, size_t size)
 {

@@ -38,4 +38,6 @@ struct rebuild_kind {
 	int (*finish)(struct rebuild *r, struct err *e); /* may be NULL */
 };
 
+bool rebuild_user_valid(const char *cursor); /* of a kind whose cursor is a user's id */
+
 extern const struct rebuild_kind rebuild_cache, rebuild_events, rebuild_segments;

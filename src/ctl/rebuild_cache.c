@@ -6,7 +6,6 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/buf.h"
 #include "rebuild.h"
@@ -14,14 +13,6 @@
 #include "run/user_json.h"
 
 #define PROFILE_MAX (64u << 10)
-
-static bool
-cursor_valid(const char *text)
-{
-	size_t n = strlen(text);
-
-	return n >= 1 && n <= 18 && strspn(text, "0123456789") == n;
-}
 
 static int
 count(struct rebuild *r, int64_t *out, struct err *e)
@@ -109,9 +100,7 @@ finish(struct rebuild *r, struct err *e)
 	}
 	if (rows.rows == 0)
 		return 0;
-	replies = arena_alloc(r->mem, 2 * rows.rows * sizeof *replies);
-	must(replies);
-	return kv_flush(r->kv, r->mem, replies, 2 * rows.rows, e);
+	return kv_flush_all(r->kv, r->mem, &replies, e);
 }
 
 const struct rebuild_kind rebuild_cache = { .name = "cache",
@@ -119,7 +108,7 @@ const struct rebuild_kind rebuild_cache = { .name = "cache",
 	.from = "users",
 	.to = "Redis",
 	.needs_kv = true,
-	.cursor_valid = cursor_valid,
+	.cursor_valid = rebuild_user_valid,
 	.count = count,
 	.batch = batch,
 	.finish = finish };

@@ -5,36 +5,12 @@
  * PostgreSQL has no more, name and e-mail stay out; one who goes in the very
  * moment is looked for once more behind the write.
  */
-#include <stdio.h>
-#include <string.h>
-
 #include "base/clock.h"
-#include "base/log.h"
 #include "link/doc_bulk.h"
-#include "rebuild.h"
+#include "rebuild_archive.h"
 #include "run/doc_indexes.h"
 #include "run/event_document.h"
 #include "run/event_forget.h"
-
-#define DAY 10
-
-/* "2026-11-20/01a1…": day and event id, as the archive's key has them. */
-static bool
-cursor_valid(const char *text)
-{
-	struct uuid id;
-	size_t n = strlen(text);
-
-	return n == DAY + 1 + UUID_TEXT_SIZE - 1 && text[DAY] == '/' &&
-		strspn(text, "0123456789-") == DAY && uuid_parse(text + DAY + 1, n - DAY - 1, &id);
-}
-
-static void
-cursor_add(struct rebuild *r, struct sql_params *p)
-{
-	sql_add_text(p, arena_strndup(r->mem, r->cursor, DAY));
-	sql_add_text(p, r->cursor + DAY + 1);
-}
 
 static int
 count(struct rebuild *r, int64_t *out, struct err *e)
@@ -45,7 +21,7 @@ count(struct rebuild *r, int64_t *out, struct err *e)
 	struct sql_result rows;
 
 	sql_params_init(&p);
-	cursor_add(r, &p);
+	rebuild_archive_add(r, &p);
 	return sql_run(r->sql, r->mem, &st, &p, &rows, e) || sql_i64(&rows, 0, 0, out, e) ? -1 : 0;
 }
 
@@ -143,11 +119,10 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 	struct event *ev;
 	struct sql_result rows;
 	struct sql_params p;
-	struct err why;
 	size_t sound = 0;
 
 	sql_params_init(&p);
-	cursor_add(r, &p);
+	rebuild_archive_add(r, &p);
 	sql_add_i64(&p, r->limit);
 	if (sql_run(r->sql, r->mem, &st, &p, &rows, e))
 		return -1;
@@ -156,19 +131,11 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 		return 0;
 	ev = arena_alloc(r->mem, rows.rows * sizeof *ev);
 	must(ev);
-	for (size_t i = 0; i < rows.rows; i++) {
-		why = ERR_INIT;
-		if (event_parse(r->mem, sql_text(&rows, i, 2), sql_length(&rows, i, 2), &ev[sound],
-			    &why) == 0)
-			sound++;
-		else
-			log_error("an event of the archive is none",
-				LOG_S("event_id", sql_text(&rows, i, 1)), LOG_E(&why));
-	}
+	for (size_t i = 0; i < rows.rows; i++)
+		sound += rebuild_archive_parse(r, &rows, i, &ev[sound]);
 	if (sound > 0 && insert(r, ev, sound, e))
 		return -1;
-	snprintf(r->cursor, sizeof r->cursor, "%s/%s", sql_text(&rows, rows.rows - 1, 0),
-		sql_text(&rows, rows.rows - 1, 1));
+	rebuild_archive_move(r, &rows);
 	return 0;
 }
 
@@ -179,11 +146,11 @@ finish(struct rebuild *r, struct err *e)
 }
 
 const struct rebuild_kind rebuild_events = { .name = "events",
-	.first = "1970-01-01/00000000-0000-0000-0000-000000000000",
+	.first = REBUILD_ARCHIVE_FIRST,
 	.from = "archived events",
 	.to = "MongoDB",
 	.needs_doc = true,
-	.cursor_valid = cursor_valid,
+	.cursor_valid = rebuild_archive_valid,
 	.count = count,
 	.batch = batch,
 	.finish = finish };

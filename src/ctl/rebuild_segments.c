@@ -9,15 +9,10 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/event.h"
-#include "base/log.h"
-#include "base/uuid7.h"
 #include "link/doc_bulk.h"
-#include "rebuild.h"
+#include "rebuild_archive.h"
 #include "run/doc_indexes.h"
 #include "run/user_state.h"
-
-#define DAY 10
 
 struct users {
 	struct user_state *at;
@@ -34,24 +29,21 @@ in_archive(const char *cursor)
 static bool
 cursor_valid(const char *text)
 {
-	struct uuid id;
-	size_t n = strlen(text);
-
-	if (!in_archive(text))
-		return n >= 1 && n <= 18 && strspn(text, "0123456789") == n;
-	return n == DAY + 1 + UUID_TEXT_SIZE - 1 && text[DAY] == '/' &&
-		strspn(text, "0123456789-") == DAY && uuid_parse(text + DAY + 1, n - DAY - 1, &id);
+	return in_archive(text) ? rebuild_archive_valid(text) : rebuild_user_valid(text);
 }
 
 /* Day and event, and behind them the last user: all of them are still to come. */
 static void
 cursor_add(struct rebuild *r, struct sql_params *p)
 {
-	bool archive = in_archive(r->cursor);
-
-	sql_add_text(p, archive ? arena_strndup(r->mem, r->cursor, DAY) : "9999-12-31");
-	sql_add_text(p, archive ? r->cursor + DAY + 1 : "ffffffff-ffff-ffff-ffff-ffffffffffff");
-	sql_add_text(p, archive ? "0" : r->cursor);
+	if (in_archive(r->cursor)) {
+		rebuild_archive_add(r, p);
+		sql_add_text(p, "0");
+	} else {
+		sql_add_text(p, "9999-12-31");
+		sql_add_text(p, "ffffffff-ffff-ffff-ffff-ffffffffffff");
+		sql_add_text(p, r->cursor);
+	}
 }
 
 static int
@@ -75,14 +67,10 @@ tombstone_add(struct rebuild *r, struct doc_bulk *bulk, const struct sql_result 
 	struct err *e)
 {
 	struct doc_body *which = doc_new(r->mem), *what = doc_new(r->mem);
-	struct err why = ERR_INIT;
 	struct event ev;
 
-	if (event_parse(r->mem, sql_text(rows, row, 2), sql_length(rows, row, 2), &ev, &why)) {
-		log_error("an event of the archive is none",
-			LOG_S("event_id", sql_text(rows, row, 1)), LOG_E(&why));
+	if (!rebuild_archive_parse(r, rows, row, &ev))
 		return 0;
-	}
 	user_state_tombstone(which, what, ev.user_id, ev.version, ev.time_us);
 	return doc_bulk_replace_one(bulk, which, what, true, e);
 }
@@ -109,8 +97,7 @@ archive_batch(struct rebuild *r, size_t *n, struct err *e)
 	int64_t seen;
 
 	sql_params_init(&p);
-	sql_add_text(&p, arena_strndup(r->mem, r->cursor, DAY));
-	sql_add_text(&p, r->cursor + DAY + 1);
+	rebuild_archive_add(r, &p);
 	sql_add_i64(&p, r->limit);
 	*n = 0;
 	if (sql_run(r->sql, r->mem, &st, &p, &rows, e))
@@ -130,8 +117,7 @@ archive_batch(struct rebuild *r, size_t *n, struct err *e)
 	if (sql_i64(&rows, rows.rows - 1, 3, &seen, e))
 		return -1;
 	*n = (size_t)seen;
-	snprintf(r->cursor, sizeof r->cursor, "%s/%s", sql_text(&rows, rows.rows - 1, 0),
-		sql_text(&rows, rows.rows - 1, 1));
+	rebuild_archive_move(r, &rows);
 	return 0;
 }
 
@@ -346,7 +332,7 @@ begin(struct rebuild *r, struct err *e)
 }
 
 const struct rebuild_kind rebuild_segments = { .name = "segments",
-	.first = "1970-01-01/00000000-0000-0000-0000-000000000000",
+	.first = REBUILD_ARCHIVE_FIRST,
 	.from = "archived events and users",
 	.to = "MongoDB",
 	.needs_doc = true,

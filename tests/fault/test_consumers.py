@@ -8,14 +8,12 @@ import contextlib
 import os
 import sys
 import time
-import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import redis
 import tap
 from management import Management
-from pipeline import Load, Pipeline, event, metric, stack, through, user_event
-from proxy import Proxy
+from pipeline import Load, Pipeline, behind, event, metric, stack, user_event
 from servers import Sql
 from tap import wait_until
 
@@ -203,14 +201,9 @@ def at_once(what):
 
 
 def cut_off(kind):
-    url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
-    proxy = Proxy(url.hostname, url.port)
-    try:
-        store_goes_and_comes(kind, proxy.stall, proxy.flow, **{kind.variable: through(url.geturl(), proxy)})
-        store_goes_and_comes(kind, proxy.close, proxy.open, **{kind.variable: through(url.geturl(), proxy)})
-    finally:
-        proxy.flow()
-        proxy.close()
+    with behind(kind.pipe.env[kind.variable]) as (proxy, way):
+        store_goes_and_comes(kind, proxy.stall, proxy.flow, **{kind.variable: way})
+        store_goes_and_comes(kind, proxy.close, proxy.open, **{kind.variable: way})
 
 
 def test_store_cut_off():
@@ -220,23 +213,16 @@ def test_store_cut_off():
 def test_analytics_without_redis():
     """The counts are committed already when it turns out that Redis has gone: they are added once and shown later."""
     kind = ANALYTICS
-    url = urllib.parse.urlsplit(kind.pipe.place.redis)
-    proxy = Proxy(url.hostname, url.port)
-    try:
-        store_goes_and_comes(kind, proxy.stall, proxy.flow, held=3, ONBOARD_REDIS_URL=through(url.geturl(), proxy))
+    with behind(kind.pipe.place.redis) as (proxy, way):
+        store_goes_and_comes(kind, proxy.stall, proxy.flow, held=3, ONBOARD_REDIS_URL=way)
         store_goes_and_comes(kind, lambda: stack("ctl", "stop", "redis"), lambda: stack("ctl", "start", "redis"), held=2)
-    finally:
-        proxy.flow()
-        proxy.close()
 
 
 def test_commits_whose_answers_are_lost():
     """Ten times what PostgreSQL says is swallowed in mid-stream, and the connection with it."""
     kind = ANALYTICS
-    url = urllib.parse.urlsplit(kind.pipe.place.postgres)
-    proxy = Proxy(url.hostname, url.port)
-    try:
-        with start(kind, ONBOARD_POSTGRES_URL=through(url.geturl(), proxy)) as daemon:
+    with behind(kind.pipe.place.postgres) as (proxy, way):
+        with start(kind, ONBOARD_POSTGRES_URL=way) as daemon:
             daemon.wait_ready()
             with Load(kind.pipe, kind.make, RATE) as load:
                 for n in range(10):
@@ -248,9 +234,6 @@ def test_commits_whose_answers_are_lost():
                     proxy.flow()
                 nothing_is_lost(kind, daemon, load)
             assert daemon.terminate() == 0
-    finally:
-        proxy.flow()
-        proxy.close()
 
 
 def test_redis_that_refuses_writes():
@@ -271,10 +254,8 @@ def test_redis_that_refuses_writes():
 
 
 def sigterm_while_away(kind):
-    url = urllib.parse.urlsplit(kind.pipe.env[kind.variable])
-    proxy = Proxy(url.hostname, url.port)
-    try:
-        with start(kind, **{kind.variable: through(url.geturl(), proxy)}) as daemon:
+    with behind(kind.pipe.env[kind.variable]) as (proxy, way):
+        with start(kind, **{kind.variable: way}) as daemon:
             daemon.wait_ready()
             with Load(kind.pipe, kind.make, RATE) as load:
                 time.sleep(1)
@@ -289,9 +270,6 @@ def sigterm_while_away(kind):
             daemon.wait_ready()
             nothing_is_lost(kind, daemon, load)
             assert daemon.terminate() == 0
-    finally:
-        proxy.flow()
-        proxy.close()
 
 
 def test_sigterm_while_the_store_is_away():
@@ -301,23 +279,18 @@ def test_sigterm_while_the_store_is_away():
 
 def test_broker_connection_reset():
     for kind in KINDS:
-        url = urllib.parse.urlsplit(kind.pipe.env["ONBOARD_RABBITMQ_URL"])
-        proxy = Proxy(url.hostname, url.port)
-        try:
-            with start(kind, ONBOARD_RABBITMQ_URL=through(url.geturl(), proxy)) as daemon:
-                daemon.wait_ready()
-                with Load(kind.pipe, kind.make, RATE) as load:
-                    for n in range(RESETS):
-                        time.sleep(0.3)
-                        wait_until(proxy.connections, BACK_S, "connected")
-                        done = metric(daemon, "onboard_consumer_deliveries_total")
-                        proxy.reset()
-                        wait_until(lambda d=done: metric(daemon, "onboard_consumer_deliveries_total") > d, BACK_S,
-                                   f"goes on after reset {n}")
-                    nothing_is_lost(kind, daemon, load)
-                assert daemon.terminate() == 0
-        finally:
-            proxy.close()
+        with behind(kind.pipe.env["ONBOARD_RABBITMQ_URL"]) as (proxy, way), start(kind, ONBOARD_RABBITMQ_URL=way) as daemon:
+            daemon.wait_ready()
+            with Load(kind.pipe, kind.make, RATE) as load:
+                for n in range(RESETS):
+                    time.sleep(0.3)
+                    wait_until(proxy.connections, BACK_S, "connected")
+                    done = metric(daemon, "onboard_consumer_deliveries_total")
+                    proxy.reset()
+                    wait_until(lambda d=done: metric(daemon, "onboard_consumer_deliveries_total") > d, BACK_S,
+                               f"goes on after reset {n}")
+                nothing_is_lost(kind, daemon, load)
+            assert daemon.terminate() == 0
 
 
 def test_broker_stopped_and_started():

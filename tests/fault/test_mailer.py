@@ -5,14 +5,12 @@ one mail, or is unknown, and nothing lies in the DLQ."""
 import os
 import sys
 import time
-import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import smtp
 import tap
 from mailing import PIPE, QUEUE, SECONDS, address, close, created, dead, ended, mailer, rows
-from pipeline import Load, metric, through
-from proxy import Proxy
+from pipeline import Load, behind, metric
 from tap import wait_until
 
 # make chaos LONG=1: the long form
@@ -89,22 +87,16 @@ def test_mail_server_stopped_under_load():
 
 def through_proxy(variable, harm):
     """Under load, with a proxy before that server; harm(proxy, server, daemon)."""
-    url = urllib.parse.urlsplit(PIPE.env[variable])
-    proxy = Proxy(url.hostname, url.port)
-    try:
-        with smtp.Server() as server, mailer(server, **{variable: through(url.geturl(), proxy)}) as daemon:
-            daemon.wait_ready()
-            with Load(PIPE, make, 200) as load:
-                wait_until(lambda: len(server.mails) > 100, 20, "it works")
-                harm(proxy, server, daemon)
-                daemon.wait_status("/ready", 200, 15)
-                wait_until(lambda n=len(server.mails): len(server.mails) > n + 50, 20, "it works again")
-                unknown = each_has_one(server, load, daemon)
-            ended(daemon)
-            return unknown
-    finally:
-        proxy.flow()
-        proxy.close()
+    with behind(PIPE.env[variable]) as (proxy, way), smtp.Server() as server, mailer(server, **{variable: way}) as daemon:
+        daemon.wait_ready()
+        with Load(PIPE, make, 200) as load:
+            wait_until(lambda: len(server.mails) > 100, 20, "it works")
+            harm(proxy, server, daemon)
+            daemon.wait_status("/ready", 200, 15)
+            wait_until(lambda n=len(server.mails): len(server.mails) > n + 50, 20, "it works again")
+            unknown = each_has_one(server, load, daemon)
+        ended(daemon)
+        return unknown
 
 
 def test_log_away_under_load():

@@ -9,15 +9,13 @@ import os
 import random
 import subprocess
 import sys
-import urllib.parse
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import redis
 import tap
 from daemon import BUILD
-from pipeline import Pipeline, event, metric, through, user_event
-from proxy import Proxy
+from pipeline import Pipeline, behind, event, metric, user_event
 from servers import Sql
 from tap import wait_until
 
@@ -200,28 +198,22 @@ def test_redis_that_was_emptied_shows_totals_again():
 
 def test_an_answer_lost_in_mid_commit_counts_once():
     afresh()
-    url = urllib.parse.urlsplit(PIPE.place.postgres)
-    proxy = Proxy(url.hostname, url.port)
-    try:
-        with analytics(ONBOARD_POSTGRES_URL=through(url.geturl(), proxy)) as daemon:
-            daemon.wait_ready()
-            for back in (0, 1):
-                PIPE.publish(event("login", {"user_id": FIRST_USER}, timestamp=at(back)))
-                settled(daemon, deliveries=back + 1)
-            proxy.swallow()
-            PIPE.publish(*(event("login", {"user_id": FIRST_USER}, timestamp=at(0)) for _ in range(5)), times=2)
-            wait_until(lambda: inbox() > 2, SECONDS, "committed, though nobody was told")
-            wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
-            assert metric(daemon, "onboard_consumer_deliveries_total") == 2 and shown()[day(0)] == {"user.login": 1}
-            proxy.reset()
-            proxy.flow()
-            settled(daemon, deliveries=12)
-            assert counts() == {(day(0), "user.login", "ZZ"): 6, (day(1), "user.login", "ZZ"): 1}, counts()
-            assert shown() == totals()
-            assert daemon.terminate() == 0
-    finally:
+    with behind(PIPE.place.postgres) as (proxy, way), analytics(ONBOARD_POSTGRES_URL=way) as daemon:
+        daemon.wait_ready()
+        for back in (0, 1):
+            PIPE.publish(event("login", {"user_id": FIRST_USER}, timestamp=at(back)))
+            settled(daemon, deliveries=back + 1)
+        proxy.swallow()
+        PIPE.publish(*(event("login", {"user_id": FIRST_USER}, timestamp=at(0)) for _ in range(5)), times=2)
+        wait_until(lambda: inbox() > 2, SECONDS, "committed, though nobody was told")
+        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        assert metric(daemon, "onboard_consumer_deliveries_total") == 2 and shown()[day(0)] == {"user.login": 1}
+        proxy.reset()
         proxy.flow()
-        proxy.close()
+        settled(daemon, deliveries=12)
+        assert counts() == {(day(0), "user.login", "ZZ"): 6, (day(1), "user.login", "ZZ"): 1}, counts()
+        assert shown() == totals()
+        assert daemon.terminate() == 0
 
 
 def test_odd_times_count_once_and_a_bad_one_is_dead():

@@ -16,6 +16,7 @@ import pika
 import pymongo
 import servers
 from daemon import BUILD, ROOT, Daemon
+from proxy import Proxy
 
 DEAD_HEADERS = {"x-dead-id", "x-retry-count", "x-consumer", "x-original-queue", "x-original-routing-key",
                 "x-error-class", "x-error", "x-first-failed-at", "x-failed-at"}
@@ -172,6 +173,18 @@ def through(url, proxy):
     """The server's URL with the proxy's port."""
     parts = urllib.parse.urlsplit(url)
     return parts._replace(netloc=re.sub(r":\d+$", f":{proxy.port}", parts.netloc)).geturl()
+
+
+@contextlib.contextmanager
+def behind(url):
+    """A proxy before the server of this URL, and the URL that leads through it."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = Proxy(parts.hostname, parts.port)
+    try:
+        yield proxy, through(url, proxy)
+    finally:
+        proxy.flow()
+        proxy.close()
 
 
 def stack(*words):

@@ -84,6 +84,10 @@ void sql_array_i64(struct sql_array *a, int64_t n);
 void sql_array_bool(struct sql_array *a, bool b);
 /* Borrows the array's text: don't touch a until the answer. */
 int sql_add_array(struct sql_params *p, struct sql_array *a, struct err *e) MUST_CHECK;
+/* The same for the columns of one unnest. */
+void sql_arrays_init(struct sql_array *a, size_t n, size_t max_bytes);
+void sql_arrays_fini(struct sql_array *a, size_t n);
+int sql_add_arrays(struct sql_params *p, struct sql_array *a, size_t n, struct err *e) MUST_CHECK;
 
 /* ---- results ---- */
 

@@ -62,6 +62,29 @@ sql_array_fini(struct sql_array *a)
 }
 
 void
+sql_arrays_init(struct sql_array *a, size_t n, size_t max_bytes)
+{
+	for (size_t i = 0; i < n; i++)
+		sql_array_init(&a[i], max_bytes);
+}
+
+void
+sql_arrays_fini(struct sql_array *a, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		sql_array_fini(&a[i]);
+}
+
+int
+sql_add_arrays(struct sql_params *p, struct sql_array *a, size_t n, struct err *e)
+{
+	for (size_t i = 0; i < n; i++)
+		if (sql_add_array(p, &a[i], e))
+			return -1;
+	return 0;
+}
+
+void
 sql_array_clear(struct sql_array *a)
 {
 	buf_clear(&a->text);

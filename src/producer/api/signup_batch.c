@@ -116,8 +116,7 @@ signup_batch_new(struct signups *all)
 	b->all = all;
 	b->mem = arena_new(1 << 14, 16 << 20);
 	b->again = loop_timer_new(all->api->loop, verdicts_ask, b);
-	for (size_t i = 0; i < A_COUNT; i++)
-		sql_array_init(&b->arrays[i], ARRAY_BYTES);
+	sql_arrays_init(b->arrays, A_COUNT, ARRAY_BYTES);
 	return b;
 }
 
@@ -126,8 +125,7 @@ signup_batch_free(struct signup_batch *b)
 {
 	if (!b)
 		return;
-	for (size_t i = 0; i < A_COUNT; i++)
-		sql_array_fini(&b->arrays[i]);
+	sql_arrays_fini(b->arrays, A_COUNT);
 	loop_timer_free(b->again);
 	arena_free(b->mem);
 	free(b);
