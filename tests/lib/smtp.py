@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A mail server that misbehaves as told: real SMTP over a real socket, and a list of what it accepted.
 
-  server.answers[verb] = ["451 4.3.0 later", …]   the next answers to EHLO, MAIL, RCPT, DATA, BODY ("." ended
+  server.answers[verb] = ["451 4.3.0 later", …]   the next answers to EHLO, STARTTLS, MAIL, RCPT, DATA, BODY ("." ended
                                                   it), taken one by one; then as a good server
   server.rules = lambda verb, line: "550 …"       or None; asked where no answer is listed
   Answers that are none: "close" (the connection ends there), "hang" (no answer ever)."""
@@ -24,6 +24,7 @@ class Server:
         self.tls, self.login, self.implicit = tls, login, implicit
         self.answers, self.rules, self.delay_s = {}, lambda verb, line: None, 0.0
         self.lock, self.mails, self.seen, self.connections = threading.Lock(), [], [], 0
+        self.clear = []  # of what was seen that which anybody on the way could read
         self.listener, self.port, self.open_sockets = None, None, set()
         self.start()
 
@@ -78,14 +79,15 @@ class Server:
             threading.Thread(target=self._serve, args=(s,), daemon=True).start()
 
     def _serve(self, s):
+        session = Session(self, s)
         try:
-            Session(self, s).run()
+            session.run()
         except (OSError, EOFError):
             pass
         finally:
             with self.lock:
-                self.open_sockets.discard(s)
-            s.close()
+                self.open_sockets.discard(session.sock)
+            session.sock.close()
 
     def answer(self, verb, line):
         with self.lock:
@@ -95,14 +97,16 @@ class Server:
 
 class Session:
     def __init__(self, server, s):
-        self.server, self.sock = server, s
+        self.server, self.sock, self.input = server, s, None
         self.secure, self.user, self.sender, self.recipient = False, None, None, None
-        if server.implicit:
-            self._wrap()
-        self.input = self.sock.makefile("rb")
 
     def _wrap(self):
-        self.sock = self.server.tls.wrap_socket(self.sock, server_side=True)
+        plain = self.sock
+        self.sock = self.server.tls.wrap_socket(plain, server_side=True, do_handshake_on_connect=False)
+        with self.server.lock:  # the plain one is none any more
+            self.server.open_sockets.discard(plain)
+            self.server.open_sockets.add(self.sock)
+        self.sock.do_handshake()
         self.input, self.secure = self.sock.makefile("rb"), True
 
     def say(self, text):
@@ -124,6 +128,10 @@ class Session:
         return text[0] in "23"
 
     def run(self):
+        if self.server.implicit:
+            self._wrap()
+        else:
+            self.input = self.sock.makefile("rb")
         self.told("GREETING", "", "220 mail.test ready")
         while True:
             line = self.input.readline(4096).decode("utf-8", "replace").rstrip("\r\n")
@@ -131,6 +139,8 @@ class Session:
                 return
             with self.server.lock:
                 self.server.seen.append(line)
+                if not self.secure:
+                    self.server.clear.append(line)
             verb = line.split(" ")[0].split(":")[0].upper()
             if verb == "QUIT":
                 self.say("221 2.0.0 bye")
@@ -145,9 +155,9 @@ class Session:
             words.append("AUTH PLAIN")
         self.told("EHLO", line, "\r\n".join(f"250{' ' if w is words[-1] else '-'}{w}" for w in words))
 
-    def do_starttls(self, _line):
-        self.say("220 go ahead")
-        self._wrap()
+    def do_starttls(self, line):
+        if self.told("STARTTLS", line, "220 go ahead"):
+            self._wrap()
 
     def do_auth(self, line):
         words = line.split(" ")

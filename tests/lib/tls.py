@@ -26,12 +26,18 @@ def certificate(folder, name, host, expired=False):
     return f"{base}.pem"
 
 
+def context(pem):
+    """A server's, with this certificate."""
+    got = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    got.load_cert_chain(pem, pem[:-len("pem")] + "key")
+    return got
+
+
 class End:
     """TLS outside, the plain server inside; one thread a connection, which both directions share."""
 
     def __init__(self, pem, host, port, postgres=False):
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(pem, pem[:-len("pem")] + "key")
+        self.context = context(pem)
         self.target, self.postgres = (host, port), postgres
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=16)
         self.port = self.listener.getsockname()[1]
