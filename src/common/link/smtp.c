@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "link/smtp.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <poll.h>
 #include <stdbool.h>
@@ -166,8 +167,11 @@ on_socket_close(void *arg, curl_socket_t fd)
 static bool
 is_loopback(const char *host)
 {
-	return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-		strcmp(host, "::1") == 0;
+	struct in_addr v4;
+
+	/* a name too may begin with 127. */
+	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+		(strncmp(host, "127.", 4) == 0 && inet_pton(AF_INET, host, &v4) == 1);
 }
 
 static void
