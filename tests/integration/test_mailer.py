@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboard-mailer on real servers: one mail for each user, its bytes, and what it does when the mail
-server refuses, dawdles, breaks off or is away."""
+server refuses, dawdles, breaks off or is away. TLS and login: test_mailer_tls.py."""
 import email
 import email.policy
 import email.utils
@@ -10,13 +10,11 @@ import json
 import os
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import urllib.parse
 import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -318,54 +316,6 @@ def test_a_server_that_is_away_costs_no_retry():
         wait_until(lambda: state(three) == "sent", 20, "sent")
         ended(daemon)
     server.stop()
-
-
-# ---- TLS and login ----
-
-def context(folder):
-    key, cert = f"{folder}/key.pem", f"{folder}/cert.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2", "-subj", "/CN=mail.test",
-                    "-addext", "subjectAltName=IP:127.0.0.1"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    got = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    got.load_cert_chain(cert, key)
-    return got, cert
-
-
-def test_tls_and_login():
-    with tempfile.TemporaryDirectory(prefix="onboard-test-") as folder:
-        tls, ca = context(folder)
-        secret = f"{folder}/password"
-        with open(secret, "w", encoding="utf-8") as f:
-            f.write("p@ss:ā\n")
-        login = ("us er", "p@ss:ā")
-        for implicit, env, good in ((False, {"ONBOARD_SMTP_STARTTLS": "required", "ONBOARD_SMTP_CA_FILE": ca}, True),
-                                    (False, {"ONBOARD_SMTP_STARTTLS": "required"}, False),  # an unknown authority
-                                    (False, {}, True),
-                                    (True, {"ONBOARD_SMTP_CA_FILE": ca}, True),
-                                    (True, {}, False)):
-            with smtp.Server(tls, login, implicit) as server:
-                parts = urllib.parse.urlsplit(server.url)
-                url = f"{parts.scheme}://us%20er@{parts.netloc}"
-                with mailer(ONBOARD_SMTP_URL=url, ONBOARD_SMTP_PASSWORD_FILE=secret, **env) as daemon:
-                    one = created()
-                    if good:
-                        daemon.wait_ready()
-                    PIPE.publish(one)
-                    if good:
-                        wait_until(lambda: state(one) == "sent", SECONDS, f"sent {implicit} {env}")
-                        assert server.mails[0].tls and server.mails[0].login == "us er"
-                    else:
-                        wait_until(lambda: "certificate" in daemon.log(), SECONDS, "refused")
-                        assert not server.mails and state(one) is None
-                        PIPE.purge()
-                    assert "p@ss" not in daemon.log() and daemon.terminate() == 0
-        with smtp.Server(None, login) as server:  # a login that is wrong is nobody's fault but ours
-            with mailer(ONBOARD_SMTP_URL=server.url.replace("//", "//us%20er:no@")) as daemon:
-                wait_until(lambda: "the login was refused (535)" in daemon.log(), SECONDS, "it says so")
-                assert daemon.terminate() == 0
-        with smtp.Server() as server, mailer(server, ONBOARD_SMTP_STARTTLS="required") as daemon:
-            wait_until(lambda: "offers no TLS" in daemon.log(), SECONDS, "it says so")
-            assert server.verbs("MAIL") == 0 and daemon.terminate() == 0
 
 
 # ---- the operator ----

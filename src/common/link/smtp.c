@@ -35,6 +35,8 @@ struct smtp {
 	struct link link;
 	struct arena *mem;
 	struct url url;
+	enum smtp_tls tls;
+	bool own_ca;
 	int64_t total_ms;
 	int64_t due_ms;   /* when the next try may begin */
 	int64_t heard_ms; /* the server's last word */
@@ -184,8 +186,17 @@ tls_set(struct smtp *s, const struct smtp_options *o)
 	curl_easy_setopt(s->curl, CURLOPT_USE_SSL, use);
 	curl_easy_setopt(s->curl, CURLOPT_SSL_VERIFYPEER, check ? 1L : 0L);
 	curl_easy_setopt(s->curl, CURLOPT_SSL_VERIFYHOST, check ? 2L : 0L);
-	if (o->ca_file)
+	s->tls = o->tls;
+	s->own_ca = o->ca_file != NULL;
+	if (o->ca_file) {
 		curl_easy_setopt(s->curl, CURLOPT_CAINFO, o->ca_file);
+		/* else the system's authorities are believed beside it */
+		curl_easy_setopt(s->curl, CURLOPT_CAPATH, NULL);
+	}
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* else what the file holds anew is not seen for a day */
+	curl_easy_setopt(s->curl, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+#endif
 }
 
 static void
@@ -322,17 +333,76 @@ up(struct smtp *s)
 	link_state_set(&s->link, LINK_UP, NULL);
 }
 
+/* What is wrong with the server's certificate, by libcurl's and OpenSSL's words. */
+static void
+why_certificate(const struct smtp *s, const char *server, const char *text, char *out, size_t size)
+{
+	const char *words = strstr(text, "problem: ");
+
+	if (strstr(text, "expired"))
+		snprintf(out, size,
+			"the certificate of %s, or its authority's, has expired: renew it", server);
+	else if (strstr(text, "not yet valid"))
+		snprintf(out, size, "the certificate of %s is not valid yet: compare the clocks",
+			server);
+	else if (strstr(text, "target"))
+		snprintf(out, size,
+			"the certificate of %s is for another host: smtp.url must say the host that it names",
+			server);
+	else if (!strstr(text, "issuer") && !strstr(text, "self-signed") &&
+		!strstr(text, "self signed"))
+		snprintf(out, size, "the certificate of %s is refused: %.60s", server,
+			words ? words + strlen("problem: ") : text);
+	else if (s->own_ca)
+		snprintf(out, size,
+			"the certificate of %s is not from an authority of smtp.ca_file: add its own there",
+			server);
+	else
+		snprintf(out, size,
+			"the certificate of %s is not from an authority of the system: name a file in smtp.ca_file",
+			server);
+}
+
+/* Why there is no TLS. false: it is not about TLS. */
+static bool
+why_no_tls(const struct smtp *s, CURLcode rc, const char *text, char *out, size_t size)
+{
+	char server[80];
+
+	snprintf(server, sizeof server, "%.60s:%u", s->url.host, (unsigned)s->url.port);
+	if (rc == CURLE_PEER_FAILED_VERIFICATION)
+		why_certificate(s, server, text, out, size);
+	else if (rc == CURLE_SSL_CACERT_BADFILE)
+		snprintf(out, size, "%s cannot be read, or holds no certificate",
+			s->own_ca ? "smtp.ca_file" : "smtp.ca_file is not set, and the system's");
+	else if (rc == CURLE_USE_SSL_FAILED && s->code >= 400)
+		snprintf(out, size, "%s answered STARTTLS with %d%s%s, and TLS is asked for",
+			server, s->code, *s->enhanced ? " " : "", s->enhanced);
+	else if (rc == CURLE_USE_SSL_FAILED)
+		snprintf(out, size,
+			"%s offers no STARTTLS, which %s; TLS from the start is smtps://", server,
+			s->tls == SMTP_TLS_TRY ? "a login there needs"
+					       : "smtp.starttls = required asks for");
+	else if (rc == CURLE_SSL_CONNECT_ERROR && strstr(text, "wrong version number"))
+		snprintf(out, size,
+			"%s speaks no TLS from the start: smtp:// with smtp.starttls may do",
+			server);
+	else
+		return false;
+	return true;
+}
+
 /* Why there is no connection that takes mail. libcurl's texts name hosts and codes alone here. */
 static void
 why_away(const struct smtp *s, CURLcode rc, char *out, size_t size)
 {
 	const char *text = *s->error ? s->error : curl_easy_strerror(rc);
 
+	if (why_no_tls(s, rc, text, out, size))
+		return;
 	if (rc == CURLE_LOGIN_DENIED)
 		snprintf(out, size, "the login was refused (%d): see smtp.url and smtp.password",
 			s->code);
-	else if (rc == CURLE_USE_SSL_FAILED)
-		snprintf(out, size, "the server offers no TLS, and smtp.starttls asks for it");
 	else if (rc == CURLE_OPERATION_TIMEDOUT)
 		snprintf(out, size, "no answer in time");
 	else if (s->code >= 400)

@@ -34,7 +34,7 @@ enum smtp_tls { SMTP_TLS_OFF, SMTP_TLS_TRY, SMTP_TLS_REQUIRED };
 struct smtp_options {
 	const char *url;      /* smtp(s)://[user[:password]@]host[:port] */
 	const char *password; /* NULL: the URL's */
-	const char *ca_file;  /* NULL: the system's authorities */
+	const char *ca_file;  /* these authorities alone; NULL: the system's */
 	enum smtp_tls tls;
 	int64_t connect_ms; /* 0: 2000 */
 	int64_t total_ms;   /* 0: 5000 */
