@@ -425,7 +425,7 @@ int
 smtp_ping(struct smtp *s, struct err *e)
 {
 	struct link_view v;
-	char why[160];
+	char why[256];
 	CURLcode rc;
 
 	if (link_usable(&s->link) && clock_mono_ms() - s->heard_ms < FRESH_MS && quiet(s))
@@ -497,7 +497,7 @@ about_us(const struct smtp *s)
 static void
 judge(struct smtp *s, CURLcode rc, struct smtp_answer *out)
 {
-	char why[160];
+	char why[256];
 	/* an answer 354 only asks for the rest; 2xx to an earlier step says nothing of this one */
 	bool refused = s->answered && s->code >= 400;
 

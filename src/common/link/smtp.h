@@ -51,7 +51,7 @@ enum smtp_fate {
 struct smtp_answer {
 	enum smtp_fate fate;
 	int code;      /* the last that the server said in this mail; 0: none */
-	char why[160]; /* of all but SENT */
+	char why[256]; /* of all but SENT */
 };
 
 /* As the keys of [smtp] say; texts are the configuration's. */
