@@ -2,20 +2,9 @@
 /* What the tests of link/doc share: the server of ONBOARD_MONGO_URL, a database of this run's own. */
 #pragma once
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
 #include "base/clock.h"
 #include "base/url.h"
+#include "on_server.h"
 
 #include "link/doc.h"
 #include "link/doc_bulk.h"

@@ -13,21 +13,6 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-/* A server that accepts and never says a word. */
-static int
-silent_server(int *port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t size = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-	assert_int_equal(listen(fd, 64), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
-	*port = ntohs(a.sin_port);
-	return fd;
-}
-
 enum { PAIRS_MAX = 32 };
 
 struct proxy {

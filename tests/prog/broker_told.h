@@ -2,18 +2,7 @@
 /* What the programs on a broker link share: two connections and what was told of each. */
 #pragma once
 
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
+#include "../lib/on_server.h"
 #include "base/clock.h"
 
 #include "link/broker.h"

@@ -245,12 +245,5 @@ main(void)
 		cmocka_unit_test(over_the_servers_limit),
 	};
 
-	signal(SIGPIPE, SIG_IGN); /* as the daemons do */
-	url = getenv("ONBOARD_RABBITMQ_URL");
-	if (!url) {
-		printf("1..0 # SKIP ONBOARD_RABBITMQ_URL is not set\n");
-		return 0;
-	}
-	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return cmocka_run_group_tests(tests, setup, teardown);
+	ON_SERVER_RUN("ONBOARD_RABBITMQ_URL", url, tests, setup, teardown);
 }

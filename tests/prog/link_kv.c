@@ -1,21 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Redis through both links, on the server of ONBOARD_REDIS_URL, under a key prefix of its own. */
-#include <setjmp.h>
-#include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include <cmocka.h>
 #include <event2/event.h>
 
+#include "../lib/on_server.h"
 #include "base/clock.h"
 
 #include "link/kv.h"
@@ -26,21 +13,6 @@ static struct kv *k;
 static char key[64]; /* a prefix of this run's own */
 
 #define ARGV(...) ((const char *const[]){ __VA_ARGS__ })
-
-/* A server that accepts and never says a word. */
-static int
-silent_server(int *port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t size = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-	assert_int_equal(listen(fd, 8), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
-	*port = ntohs(a.sin_port);
-	return fd;
-}
 
 static int
 setup(void **state)
@@ -410,12 +382,5 @@ main(void)
 		cmocka_unit_test(async_silent_server),
 	};
 
-	signal(SIGPIPE, SIG_IGN); /* as the daemons do */
-	url = getenv("ONBOARD_REDIS_URL");
-	if (!url) {
-		printf("1..0 # SKIP ONBOARD_REDIS_URL is not set\n");
-		return 0;
-	}
-	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return cmocka_run_group_tests(tests, setup, teardown);
+	ON_SERVER_RUN("ONBOARD_REDIS_URL", url, tests, setup, teardown);
 }

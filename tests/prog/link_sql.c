@@ -1,20 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* PostgreSQL through both links, on ONBOARD_POSTGRES_URL. Makes temporary tables only. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <netinet/in.h>
-#include <sys/socket.h>
-
-#include <cmocka.h>
 #include <event2/event.h>
 
+#include "../lib/on_server.h"
 #include "base/clock.h"
 
 #include "link/sql.h"
@@ -32,21 +20,6 @@ static const struct sql_statement st_insert = { "t_insert",
 	"INSERT INTO link_t SELECT * FROM unnest($1::bigint[], $2::text[]) RETURNING id" };
 static const struct sql_statement st_count = { "t_count", "SELECT count(*) FROM link_t" };
 static const struct sql_statement st_names = { "t_names", "SELECT name FROM link_t ORDER BY id" };
-
-/* A server that accepts and never says a word. */
-static int
-silent_server(int *port)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t size = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-	assert_int_equal(listen(fd, 8), 0);
-	assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &size), 0);
-	*port = ntohs(a.sin_port);
-	return fd;
-}
 
 static int64_t
 pid_of(struct sql *c)
@@ -495,11 +468,5 @@ main(void)
 		cmocka_unit_test(async_silent_server),
 	};
 
-	url = getenv("ONBOARD_POSTGRES_URL");
-	if (!url) {
-		printf("1..0 # SKIP ONBOARD_POSTGRES_URL is not set\n");
-		return 0;
-	}
-	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return cmocka_run_group_tests(tests, setup, teardown);
+	ON_SERVER_RUN("ONBOARD_POSTGRES_URL", url, tests, setup, teardown);
 }
