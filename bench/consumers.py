@@ -166,7 +166,8 @@ def alone(consumer):
                     raise servers.ServerError(f"{consumer}: {there} of {COUNT} events are stored")
             return found
 
-        found = bench.interleave(ours, measure)
+        # beside nobody, and far from its goal: drift does not matter
+        found = bench.interleave(ours, measure, None if bench.full else 1)
         of = found[ours[0]] if ours else []
         return [
             Row(f"{consumer}, drained", "/s", ours=[one.rate for one in of], goal=f">= {goal:,}/s",

@@ -93,10 +93,10 @@ class Bench:
             raise
         return one
 
-    def interleave(self, sides, measure):
+    def interleave(self, sides, measure, rounds=None):
         """A B A B …: {side: [what measure(side) gave in each round]}."""
         found = {side: [] for side in sides}
-        for number in range(1, self.rounds + 1):
+        for number in range(1, (rounds or self.rounds) + 1):
             for side in sides:
                 with self.guard(f"{side.name}, round {number}"):
                     found[side].append(measure(side))

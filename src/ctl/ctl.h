@@ -54,6 +54,9 @@ void ctl_finding(const struct ctl *c, enum ctl_mark m, const char *subject, cons
 
 /* How many migrations wait; -1: away, or the schema is not what the files say. */
 int ctl_schema_check(struct ctl *c, size_t *pending, struct err *e) MUST_CHECK;
+/* An answer of the broker: a queue of a million messages may be busy with itself for many seconds. */
+#define CTL_BROKER_MS 60000
+
 /* A connection to the broker, or NULL. */
 struct broker *ctl_broker(const struct ctl *c, struct err *e) MUST_CHECK;
 /* Tells each fault of the topology; counts those that want mending. */

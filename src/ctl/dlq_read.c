@@ -11,6 +11,7 @@
 #include "audit.h"
 #include "base/clock.h"
 #include "dlq.h"
+#include "ops.h"
 #include "run/topology.h"
 
 #define LOCK "onboardctl.dlq.lock"
@@ -180,6 +181,7 @@ dlq_connect(struct dlq *d, struct err *e)
 		d->b = broker_new(&(struct broker_options){ .url = conf_string(d->ctl->conf,
 								    "rabbitmq", "url"),
 					  .name = "onboardctl dlq",
+					  .call_ms = CTL_BROKER_MS,
 					  .events = &events,
 					  .arg = d },
 			e);
@@ -202,31 +204,21 @@ dlq_disconnect(struct dlq *d)
 
 /* ---- the look ---- */
 
+/* sure: a 0 is asked for twice. */
 static int
-queue_ask(struct dlq *d, struct broker_queue_info *info, struct err *e)
+depth(struct dlq *d, bool sure, uint32_t *messages, uint32_t *consumers, struct err *e)
 {
 	struct err why = ERR_INIT;
+	int rc = sure ? look_depth_sure(d->b, TOPOLOGY_DEAD_QUEUE, messages, consumers, &why)
+		      : look_depth(d->b, TOPOLOGY_DEAD_QUEUE, messages, consumers, &why);
 
-	if (broker_queue_declare(d->b,
-		    &(struct broker_queue){ .name = TOPOLOGY_DEAD_QUEUE, .passive = true }, info,
-		    &why) == 0)
+	if (rc == 0)
 		return 0;
 	return why.kind == ERR_MISSING
 		? err_set(e, ERR_CONFLICT,
 			  "there is no queue %s; `onboardctl topology declare` makes it",
 			  TOPOLOGY_DEAD_QUEUE)
 		: err_set(e, why.kind, "%s", why.text);
-}
-
-static int
-depth(struct dlq *d, uint32_t *messages, struct err *e)
-{
-	struct broker_queue_info info;
-
-	if (queue_ask(d, &info, e))
-		return -1;
-	*messages = info.messages;
-	return 0;
 }
 
 /*
@@ -236,25 +228,26 @@ depth(struct dlq *d, uint32_t *messages, struct err *e)
 static int
 depth_first(struct dlq *d, uint32_t *messages, struct err *e)
 {
-	int64_t until = clock_mono_ms() + LEFT_OVER_MS;
-	struct broker_queue_info info;
+	uint32_t consumers, before = 0;
 	bool waited = false;
+	int64_t until = 0;
 
 	for (;; waited = true) {
-		uint32_t before = *messages;
+		bool last = waited && clock_mono_ms() > until;
 
-		if (queue_ask(d, &info, e))
+		if (depth(d, !waited || last, messages, &consumers, e))
 			return -1;
-		*messages = info.messages;
-		if (clock_mono_ms() > until ||
-			(info.consumers == 0 && (!waited || before == info.messages)))
+		if (!waited) /* which may have taken long */
+			until = clock_mono_ms() + LEFT_OVER_MS;
+		if (last || (consumers == 0 && (waited ? before == *messages : *messages == 0)))
 			return 0;
+		before = *messages;
 		if (broker_pump(d->b, 50, e))
 			return -1;
 	}
 }
 
-struct look {
+struct reading {
 	uint64_t credit;
 	unsigned consumers;
 	uint32_t prefetch;
@@ -262,7 +255,7 @@ struct look {
 };
 
 static int
-consumer_add(struct dlq *d, struct dlq_reader *r, struct look *l, struct err *e)
+consumer_add(struct dlq *d, struct dlq_reader *r, struct reading *l, struct err *e)
 {
 	struct err why = ERR_INIT;
 	char tag[64];
@@ -284,14 +277,14 @@ consumer_add(struct dlq *d, struct dlq_reader *r, struct look *l, struct err *e)
 
 /* 1: there is no more to come. */
 static int
-idle(struct dlq *d, struct dlq_reader *r, const struct look *l, struct err *e)
+idle(struct dlq *d, struct dlq_reader *r, const struct reading *l, struct err *e)
 {
 	int64_t silent = clock_mono_ms() - l->came_ms;
-	uint32_t ready;
+	uint32_t ready, consumers;
 
 	if (silent < IDLE_MS)
 		return 0;
-	if (depth(d, &ready, e))
+	if (depth(d, true, &ready, &consumers, e))
 		return -1;
 	if (ready == 0)
 		return 1; /* others have taken the rest */
@@ -308,10 +301,10 @@ static void
 returned_wait(struct dlq *d, uint64_t held)
 {
 	int64_t until = clock_mono_ms() + RETURN_MS, moved = clock_mono_ms();
-	uint32_t ready, last = 0;
+	uint32_t ready, consumers, last = 0;
 
-	while (depth(d, &ready, NULL) == 0 && ready < held && clock_mono_ms() < until &&
-		clock_mono_ms() < moved + 2000) {
+	while (depth(d, false, &ready, &consumers, NULL) == 0 && ready < held &&
+		clock_mono_ms() < until && clock_mono_ms() < moved + 2000) {
 		if (ready != last)
 			moved = clock_mono_ms();
 		last = ready;
@@ -323,7 +316,7 @@ returned_wait(struct dlq *d, uint64_t held)
 static int
 look(struct dlq *d, struct dlq_reader *r, struct progress *p, struct err *e)
 {
-	struct look l = { .prefetch = r->prefetch ? r->prefetch : PREFETCH_MAX,
+	struct reading l = { .prefetch = r->prefetch ? r->prefetch : PREFETCH_MAX,
 		.came_ms = clock_mono_ms() };
 
 	while (!r->failed && ((r->seen < r->total && !r->stop) || (r->busy && r->busy(r->arg)))) {

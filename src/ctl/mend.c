@@ -130,7 +130,7 @@ alone(struct mend *m, const char *queue, struct err *e)
 	struct err why = ERR_INIT;
 	uint32_t depth, consumers = 0;
 
-	if (look_depth(m->b, watched, &depth, &consumers, &why) && why.kind != ERR_MISSING)
+	if (look_depth_sure(m->b, watched, &depth, &consumers, &why) && why.kind != ERR_MISSING)
 		return err_set(e, why.kind, "%s", why.text);
 	if (consumers == 0 || m->force)
 		return 0;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/must.h"
 #include "link/broker.h"
+#include "ops.h"
 #include "progress.h"
 
 #define PREFETCH 1000
@@ -90,6 +91,7 @@ mover_open(const struct conf *f, struct err *e)
 	v->b = broker_new(&(struct broker_options){ .url = conf_string(f, "rabbitmq", "url"),
 				  .name = "onboardctl mend",
 				  .window = WINDOW,
+				  .call_ms = CTL_BROKER_MS,
 				  .events = &events,
 				  .arg = v },
 		e);
@@ -134,18 +136,6 @@ ack_front(struct mover *v, uint64_t *moved, struct err *e)
 	return broker_flush(v->b, e);
 }
 
-static int
-depth_ask(struct mover *v, const char *queue, uint32_t *depth, struct err *e)
-{
-	struct broker_queue_info info;
-
-	if (broker_queue_declare(v->b, &(struct broker_queue){ .name = queue, .passive = true },
-		    &info, e))
-		return -1;
-	*depth = info.messages;
-	return 0;
-}
-
 /* Until nothing comes and nothing is on its way. */
 static int
 pass(struct mover *v, uint64_t *moved, struct progress *p, struct err *e)
@@ -183,11 +173,12 @@ int
 mover_run(struct mover *v, const char *from, const char *to, uint64_t *moved, struct progress *p,
 	struct err *e)
 {
-	uint32_t depth;
+	uint32_t depth, consumers;
 
 	v->to = to;
 	for (;;) {
-		if (depth_ask(v, from, &depth, e))
+		/* whoever is told that it is empty deletes it */
+		if (look_depth_sure(v->b, from, &depth, &consumers, e))
 			return -1;
 		if (depth == 0)
 			return 0;

@@ -128,6 +128,30 @@ look_depth(struct broker *b, const char *queue, uint32_t *depth, uint32_t *consu
 }
 
 int
+look_depth_sure(struct broker *b, const char *queue, uint32_t *depth, uint32_t *consumers,
+	struct err *e)
+{
+	struct broker_message *m = NULL;
+	struct arena *mem;
+	int rc;
+
+	if (look_depth(b, queue, depth, consumers, e))
+		return -1;
+	if (*depth > 0 || *consumers > 0)
+		return 0;
+	mem = arena_new(4096, BROKER_BODY_MAX + 2 * BROKER_HEAD_MAX);
+	rc = broker_get(b, queue, mem, &m, e);
+	if (rc == 0 && m)
+		rc = broker_nack(b, m->tag, false, true, e) || broker_flush(b, e) ? -1 : 0;
+	if (rc == 0)
+		rc = look_depth(b, queue, depth, consumers, e);
+	if (m && *depth == 0)
+		*depth = 1; /* it is on its way back */
+	arena_free(mem);
+	return rc;
+}
+
+int
 pause_flag(struct broker *b, const char *consumer, bool *paused, struct err *e)
 {
 	struct err why = ERR_INIT;

@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "ctl.h"
+#include "link/broker.h"
 #include "run/topology.h"
 
 /*
@@ -52,6 +53,13 @@ int look_broker(struct broker *b, const char *consumers, const char *only, struc
 	struct look *out, struct err *e) MUST_CHECK;
 /* Passive: -1 with ERR_MISSING where there is none. */
 int look_depth(struct broker *b, const char *queue, uint32_t *depth, uint32_t *consumers,
+	struct err *e) MUST_CHECK;
+/*
+ * For whom a 0 has consequences: of a queue whose leader has no time to answer
+ * RabbitMQ says 0 messages and 0 consumers. So then a message is asked for, which
+ * waits for the leader, and given back; at least 1 where there was one.
+ */
+int look_depth_sure(struct broker *b, const char *queue, uint32_t *depth, uint32_t *consumers,
 	struct err *e) MUST_CHECK;
 
 /* ---- pause ---- */

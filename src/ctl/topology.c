@@ -14,7 +14,8 @@ ctl_broker(const struct ctl *c, struct err *e)
 {
 	struct broker *b =
 		broker_new(&(struct broker_options){ .url = conf_string(c->conf, "rabbitmq", "url"),
-				   .name = "onboardctl" },
+				   .name = "onboardctl",
+				   .call_ms = CTL_BROKER_MS },
 			e);
 
 	if (b && broker_connect(b, e)) {
