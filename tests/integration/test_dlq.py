@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+import urllib.parse
 from decimal import Decimal
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
@@ -384,6 +385,34 @@ def test_a_competing_consumer_ends_no_look_and_loses_nothing():
             depth_is(again.channel(), 300)
         assert op.rows("dlq", "replay", "--all") == [{"replayed": 300, "stayed": 0}]
         assert len(set(drained(op))) == 1000
+
+
+@contextlib.contextmanager
+def busy(op):
+    """The queue's leader has no time for anybody."""
+    vhost = urllib.parse.unquote(urllib.parse.urlsplit(op.url).path[1:])
+    leader = f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{vhost}\">>, queue, <<\"user.dlq\">>)), " \
+             "{Name, _} = amqqueue:get_pid(Q)"
+    say = lambda verb: stack("exec", "rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", "onboard@localhost", "eval",
+                             f"{leader}, sys:{verb}(Name).")
+    say("suspend")
+    try:
+        yield
+    finally:
+        say("resume")
+
+
+def test_a_queue_too_busy_to_answer_is_not_empty():
+    """RabbitMQ says 0 messages then, which must not be believed."""
+    with place() as (op, channel):
+        bury_many(op.url, 50)
+        depth_is(channel, 50)
+        with busy(op):
+            assert depth(channel) == 0, "this is what the test is about"
+            work = op.start("dlq", "list", "--json")
+            assert depth(channel) == 0 and work.poll() is None  # five seconds later
+        out, err = work.communicate(timeout=120)
+        assert work.returncode == 0 and len(out.splitlines()) == 50, (work.returncode, out[-500:], err)
 
 
 def test_broker_restarted_in_the_middle():
