@@ -10,6 +10,8 @@
 #include "run/pause.h"
 
 #define QUEUES_MAX 256
+#define BACK_TURNS 40 /* until a message that was looked at is back in its queue */
+#define BACK_MS 50
 
 int
 ops_option(const struct ctl *c, int argc, char **argv, int *i, const char *name, const char **value)
@@ -143,8 +145,12 @@ look_depth_sure(struct broker *b, const char *queue, uint32_t *depth, uint32_t *
 	rc = broker_get(b, queue, mem, &m, e);
 	if (rc == 0 && m)
 		rc = broker_nack(b, m->tag, false, true, e) || broker_flush(b, e) ? -1 : 0;
-	if (rc == 0)
-		rc = look_depth(b, queue, depth, consumers, e);
+	/* a get counts as a consumer until what it got is back */
+	for (int i = 0; rc == 0 && (i == 0 || (m && *consumers > 0 && i < BACK_TURNS)); i++)
+		rc = (i > 0 && broker_pump(b, BACK_MS, e)) ||
+				look_depth(b, queue, depth, consumers, e)
+			? -1
+			: 0;
 	if (m && *depth == 0)
 		*depth = 1; /* it is on its way back */
 	arena_free(mem);

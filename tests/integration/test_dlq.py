@@ -7,14 +7,13 @@ import os
 import sys
 import tempfile
 import time
-import urllib.parse
 from decimal import Decimal
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import pika
 import tap
 from dead import EPOCH, FIELDS, QUEUES, Operator, at, bury, bury_many, dead_headers, depth, depth_is
-from pipeline import now, stack, user_event
+from pipeline import busy, now, stack, user_event
 from rabbit import Management, Vhost
 
 URL = os.environ["ONBOARD_RABBITMQ_URL"]
@@ -387,27 +386,12 @@ def test_a_competing_consumer_ends_no_look_and_loses_nothing():
         assert len(set(drained(op))) == 1000
 
 
-@contextlib.contextmanager
-def busy(op):
-    """The queue's leader has no time for anybody."""
-    vhost = urllib.parse.unquote(urllib.parse.urlsplit(op.url).path[1:])
-    leader = f"{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{vhost}\">>, queue, <<\"user.dlq\">>)), " \
-             "{Name, _} = amqqueue:get_pid(Q)"
-    say = lambda verb: stack("exec", "rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", "onboard@localhost", "eval",
-                             f"{leader}, sys:{verb}(Name).")
-    say("suspend")
-    try:
-        yield
-    finally:
-        say("resume")
-
-
 def test_a_queue_too_busy_to_answer_is_not_empty():
     """RabbitMQ says 0 messages then, which must not be believed."""
     with place() as (op, channel):
         bury_many(op.url, 50)
         depth_is(channel, 50)
-        with busy(op):
+        with busy(op.url, "user.dlq"):
             assert depth(channel) == 0, "this is what the test is about"
             work = op.start("dlq", "list", "--json")
             assert depth(channel) == 0 and work.poll() is None  # five seconds later

@@ -14,7 +14,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import pika
 import tap
 from daemon import BUILD
-from pipeline import Load, Pipeline, event, stack
+from pipeline import Load, Pipeline, busy, event, stack
 from tap import wait_until
 
 PIPE = Pipeline(f"mend_{os.getpid()}", 9)
@@ -255,6 +255,21 @@ def test_mend_of_a_retry_queue_of_the_dlq_and_of_a_classic_queue():
     (body, props, _, _), = PIPE.take("user.dlq")
     assert body == b"dead" and props.headers["x-death"] == [{"n": 1}]
     assert ctl("topology", "mend", "no.such")[0] == 3
+
+
+def test_a_queue_too_busy_to_answer_is_not_empty():
+    """It would be deleted with all that it holds."""
+    wrong()
+    sent = fill(100)
+    with busy(PIPE.env["ONBOARD_RABBITMQ_URL"], QUEUE):
+        assert depth(QUEUE) == 0, "this is what the test is about"
+        work = subprocess.Popen(command("topology", "mend", QUEUE), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT, text=True, env=os.environ | PIPE.env)
+        assert depth(QUEUE) == 0 and depth(QUEUE) == 0 and work.poll() is None
+    said = work.communicate(timeout=120)[0]
+    assert work.returncode == 0, said
+    assert arguments(QUEUE) == RIGHT and depth(MEND) is None
+    same(sent, 0)
 
 
 if __name__ == "__main__":
