@@ -388,4 +388,5 @@ class Book:
     def silent(self):
         """Stored, though the client was not told so."""
         rows = self.store(Users).rows
-        return sum(one.word in ("away", "unclear") and one.name.lower() in rows for one in self.signups)
+        return sum(one.word in ("away", "unclear") and any(row[1] == one.name for row in rows.get(one.name.lower(), []))
+                   for one in self.signups)
