@@ -518,7 +518,7 @@ def test_C6_without_redis_all_goes_on_and_nothing_old_comes_back():
             assert get(users[0], api).json["name"] == "Without Redis"
             get(users[1], api).problem(404)
             assert [u["id"] for u in api("GET", "/api/users?country=CV").json["items"]] == [users[0], users[2], late]
-        wait_until(lambda: "Without Redis" in (world.redis.get(PROFILE.format(users[0])) or ""), 5, "kept in Redis again")
+        wait_until(lambda: "Without Redis" in (world.redis.get(PROFILE.format(users[0])) or ""), 15, "kept in Redis again")
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ class Stack:
                     found.append((int(entry), line.replace(b"\0", b" ").decode()[:60]))
         return found
 
-    def check_nothing_left(self, seconds=5):
+    def check_nothing_left(self, seconds=15):
         poll(lambda: not self.processes(), seconds, f"processes left: {self.processes()[:4]}")
         check(str(self.dir) not in Path("/proc/self/mountinfo").read_text(), "mounts left")
 
@@ -486,7 +486,7 @@ def test_a_full_disk_is_named():
         out = full.do("up", code=69)
         said = [line for line in out.splitlines() if "is full" in line]
         check(said and str(full.dir) in said[0], out)
-        poll(lambda: not full.processes(), 5, "processes left")
+        poll(lambda: not full.processes(), 15, "processes left")
     finally:
         full.do("down")
         subprocess.run(["umount", full.dir], check=True)
