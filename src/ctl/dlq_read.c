@@ -280,11 +280,11 @@ static int
 idle(struct dlq *d, struct dlq_reader *r, const struct reading *l, struct err *e)
 {
 	int64_t silent = clock_mono_ms() - l->came_ms;
-	uint32_t ready, consumers;
+	uint32_t ready;
 
 	if (silent < IDLE_MS)
 		return 0;
-	if (depth(d, true, &ready, &consumers, e))
+	if (depth(d, true, &ready, NULL, e))
 		return -1;
 	if (ready == 0)
 		return 1; /* others have taken the rest */
@@ -301,9 +301,9 @@ static void
 returned_wait(struct dlq *d, uint64_t held)
 {
 	int64_t until = clock_mono_ms() + RETURN_MS, moved = clock_mono_ms();
-	uint32_t ready, consumers, last = 0;
+	uint32_t ready, last = 0;
 
-	while (depth(d, false, &ready, &consumers, NULL) == 0 && ready < held &&
+	while (depth(d, false, &ready, NULL, NULL) == 0 && ready < held &&
 		clock_mono_ms() < until && clock_mono_ms() < moved + 2000) {
 		if (ready != last)
 			moved = clock_mono_ms();

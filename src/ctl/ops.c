@@ -7,11 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "run/pause.h"
 
 #define QUEUES_MAX 256
-#define BACK_TURNS 40 /* until a message that was looked at is back in its queue */
-#define BACK_MS 50
+#define BACK_MS 2000 /* until a message that was looked at is back in its queue */
+#define BACK_EVERY_MS 50
 
 int
 ops_option(const struct ctl *c, int argc, char **argv, int *i, const char *name, const char **value)
@@ -129,32 +130,50 @@ look_depth(struct broker *b, const char *queue, uint32_t *depth, uint32_t *consu
 	return 0;
 }
 
+/* Waits until the queue's leader answers; what it gives goes back. */
+static int
+leader_ask(struct broker *b, const char *queue, bool *gave, struct err *e)
+{
+	struct arena *mem = arena_new(4096, BROKER_BODY_MAX + 2 * BROKER_HEAD_MAX);
+	struct broker_message *m = NULL;
+	int rc = broker_get(b, queue, mem, &m, e);
+
+	*gave = m != NULL;
+	if (rc == 0 && m)
+		rc = broker_nack(b, m->tag, false, true, e) || broker_flush(b, e) ? -1 : 0;
+	arena_free(mem);
+	return rc;
+}
+
 int
 look_depth_sure(struct broker *b, const char *queue, uint32_t *depth, uint32_t *consumers,
 	struct err *e)
 {
-	struct broker_message *m = NULL;
-	struct arena *mem;
-	int rc;
+	uint32_t none;
+	int64_t until;
+	bool gave;
 
+	if (!consumers)
+		consumers = &none;
 	if (look_depth(b, queue, depth, consumers, e))
 		return -1;
 	if (*depth > 0 || *consumers > 0)
 		return 0;
-	mem = arena_new(4096, BROKER_BODY_MAX + 2 * BROKER_HEAD_MAX);
-	rc = broker_get(b, queue, mem, &m, e);
-	if (rc == 0 && m)
-		rc = broker_nack(b, m->tag, false, true, e) || broker_flush(b, e) ? -1 : 0;
-	/* a get counts as a consumer until what it got is back */
-	for (int i = 0; rc == 0 && (i == 0 || (m && *consumers > 0 && i < BACK_TURNS)); i++)
-		rc = (i > 0 && broker_pump(b, BACK_MS, e)) ||
-				look_depth(b, queue, depth, consumers, e)
-			? -1
-			: 0;
-	if (m && *depth == 0)
-		*depth = 1; /* it is on its way back */
-	arena_free(mem);
-	return rc;
+	if (leader_ask(b, queue, &gave, e))
+		return -1;
+	until = clock_mono_ms() + BACK_MS;
+	for (;;) {
+		if (look_depth(b, queue, depth, consumers, e))
+			return -1;
+		/* a get counts as a consumer until what it got is back */
+		if (!gave || *consumers == 0 || clock_mono_ms() > until)
+			break;
+		if (broker_pump(b, BACK_EVERY_MS, e))
+			return -1;
+	}
+	if (gave && *depth == 0)
+		*depth = 1;
+	return 0;
 }
 
 int

@@ -57,7 +57,8 @@ int look_depth(struct broker *b, const char *queue, uint32_t *depth, uint32_t *c
 /*
  * For whom a 0 has consequences: of a queue whose leader has no time to answer
  * RabbitMQ says 0 messages and 0 consumers. So then a message is asked for, which
- * waits for the leader, and given back; at least 1 where there was one.
+ * waits for the leader, and given back; at least 1 where there was one. consumers
+ * may be NULL.
  */
 int look_depth_sure(struct broker *b, const char *queue, uint32_t *depth, uint32_t *consumers,
 	struct err *e) MUST_CHECK;

@@ -12,8 +12,10 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import redis
 import tap
+from harm import stack
 from management import Management
-from pipeline import Load, Pipeline, behind, event, metric, stack, user_event
+from pipeline import Load, Pipeline, event, metric, user_event
+from proxy import behind
 from servers import Sql
 from tap import wait_until
 

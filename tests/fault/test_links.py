@@ -12,8 +12,9 @@ import urllib.parse
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
 from daemon import Daemon, ROOT
+from harm import stack
 from management import Management
-from proxy import Proxy
+from proxy import Proxy, through
 from tap import wait_until
 
 TRUTH_S = 5     # two heartbeats: what asks an idle server asks every 2 s, or each second (RabbitMQ)
@@ -29,17 +30,6 @@ SERVERS = [("postgres", "ONBOARD_POSTGRES_URL", "postgres", True),
 QUEUE = f"probe.{os.getpid()}"
 
 
-def stack(*words):
-    subprocess.run([f"{ROOT}/tools/stack", "--run", os.environ["ONBOARD_STACK_DIR"], *words],
-                   check=True, stdout=subprocess.DEVNULL, timeout=120)
-
-
-def through(proxy, variable):
-    """The server's URL with the proxy's port."""
-    url = urllib.parse.urlsplit(os.environ[variable])
-    return url._replace(netloc=re.sub(r":\d+$", f":{proxy.port}", url.netloc)).geturl()
-
-
 class Proxies:
     """A proxy before each server, and the variables that lead through them."""
 
@@ -48,7 +38,7 @@ class Proxies:
         for name, variable, _, _ in SERVERS:
             url = urllib.parse.urlsplit(os.environ[variable])
             self.of[name] = Proxy(url.hostname, url.port)
-            self.env[variable] = through(self.of[name], variable)
+            self.env[variable] = through(url.geturl(), self.of[name])
 
     def __enter__(self):
         return self

@@ -10,7 +10,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import smtp
 import tap
 from mailing import PIPE, QUEUE, SECONDS, address, close, created, dead, ended, mailer, rows
-from pipeline import Load, behind, metric
+from pipeline import Load, metric
+from proxy import behind
 from tap import wait_until
 
 # make chaos LONG=1: the long form

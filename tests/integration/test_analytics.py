@@ -15,7 +15,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import redis
 import tap
 from daemon import BUILD
-from pipeline import Pipeline, behind, event, metric, user_event
+from pipeline import Pipeline, event, metric, user_event
+from proxy import behind
 from servers import Sql
 from tap import wait_until
 

@@ -15,7 +15,8 @@ from datetime import date, datetime, timedelta, timezone
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
-from api import BACK_S, Load, World, at_once, stack, stopped
+from api import BACK_S, Load, World, at_once
+from harm import stack, stopped
 from tap import wait_until
 
 RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}

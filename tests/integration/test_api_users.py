@@ -14,7 +14,8 @@ import urllib.parse
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
-from api import BACK_S, World, at_once, stopped
+from api import BACK_S, World, at_once
+from harm import stopped
 from proxy import Proxy
 from tap import wait_until
 
@@ -518,7 +519,7 @@ def test_C6_without_redis_all_goes_on_and_nothing_old_comes_back():
             assert get(users[0], api).json["name"] == "Without Redis"
             get(users[1], api).problem(404)
             assert [u["id"] for u in api("GET", "/api/users?country=CV").json["items"]] == [users[0], users[2], late]
-        wait_until(lambda: "Without Redis" in (world.redis.get(PROFILE.format(users[0])) or ""), 15, "kept in Redis again")
+        wait_until(lambda: "Without Redis" in (world.redis.get(PROFILE.format(users[0])) or ""), BACK_S, "kept in Redis again")
 
 
 if __name__ == "__main__":

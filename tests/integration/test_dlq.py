@@ -13,7 +13,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import pika
 import tap
 from dead import EPOCH, FIELDS, QUEUES, Operator, at, bury, bury_many, dead_headers, depth, depth_is
-from pipeline import busy, now, stack, user_event
+from harm import busy, stack
+from pipeline import now, user_event
 from rabbit import Management, Vhost
 
 URL = os.environ["ONBOARD_RABBITMQ_URL"]
@@ -394,7 +395,7 @@ def test_a_queue_too_busy_to_answer_is_not_empty():
         with busy(op.url, "user.dlq"):
             assert depth(channel) == 0, "this is what the test is about"
             work = op.start("dlq", "list", "--json")
-            assert depth(channel) == 0 and work.poll() is None  # five seconds later
+            assert depth(channel) == 0 and work.poll() is None
         out, err = work.communicate(timeout=120)
         assert work.returncode == 0 and len(out.splitlines()) == 50, (work.returncode, out[-500:], err)
 

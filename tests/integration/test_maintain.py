@@ -10,7 +10,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import tap
-from api import BUILD, World, stopped
+from api import BUILD, World
+from harm import stopped
 from daemon import Daemon
 from tap import wait_until
 

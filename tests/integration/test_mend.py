@@ -14,7 +14,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import pika
 import tap
 from daemon import BUILD
-from pipeline import Load, Pipeline, busy, event, stack
+from harm import busy, stack
+from pipeline import Load, Pipeline, event
 from tap import wait_until
 
 PIPE = Pipeline(f"mend_{os.getpid()}", 9)

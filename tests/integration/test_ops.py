@@ -11,7 +11,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import pika
 import tap
 from daemon import BUILD, free_port
-from pipeline import Load, Pipeline, event, metric, stack
+from harm import stack
+from pipeline import Load, Pipeline, event, metric
 from servers import Sql
 from tap import wait_until
 

@@ -224,20 +224,6 @@ class World:
                         " (SELECT count(*) FROM outbox), (SELECT count(*) FROM cities)")[0]
 
 
-def stack(*words):
-    subprocess.run([f"{ROOT}/tools/stack", "--run", os.environ["ONBOARD_STACK_DIR"], *words],
-                   check=True, stdout=subprocess.DEVNULL, timeout=120)
-
-
-@contextlib.contextmanager
-def stopped(server):
-    stack("ctl", "stop", server)
-    try:
-        yield
-    finally:
-        stack("ctl", "start", server)
-
-
 def at_once(count, do):
     """do(0) … do(count − 1), each in a thread, begun together; what each answered or raised."""
     gate, found = threading.Barrier(count), [None] * count

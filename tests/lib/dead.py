@@ -4,12 +4,11 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 import uuid
 
 import pika
-from daemon import BUILD, ROOT
-from pipeline import event, properties, user_event
+from daemon import BUILD
+from pipeline import user_event
 from tap import wait_until
 
 CTL = os.path.join(BUILD, "bin/onboardctl")

@@ -9,6 +9,7 @@
 #include "link/doc.h"
 #include "link/doc_bulk.h"
 
+static const char *given; /* ONBOARD_MONGO_URL */
 static struct url server;
 static struct arena *mem;
 static struct doc *d;
@@ -47,7 +48,7 @@ setup(void **state)
 	struct err e = ERR_INIT;
 
 	(void)state;
-	if (url_parse(URL_MONGO, getenv("ONBOARD_MONGO_URL"), own, &server, &e))
+	if (url_parse(URL_MONGO, given, own, &server, &e))
 		return -1;
 	snprintf(database, sizeof database, "test_link_doc_%d", (int)getpid());
 	snprintf(url, sizeof url, "mongodb://%s:%d/%s", server.host, server.port, database);
@@ -70,16 +71,4 @@ teardown(void **state)
 	arena_free(mem);
 	free((char *)server.host);
 	return 0;
-}
-
-static int
-run(const struct CMUnitTest *tests, size_t n)
-{
-	signal(SIGPIPE, SIG_IGN); /* as the daemons do */
-	if (!getenv("ONBOARD_MONGO_URL")) {
-		printf("1..0 # SKIP ONBOARD_MONGO_URL is not set\n");
-		return 0;
-	}
-	cmocka_set_message_output(CM_OUTPUT_TAP);
-	return _cmocka_run_group_tests("link_doc", tests, n, setup, teardown);
 }

@@ -9,14 +9,12 @@ import re
 import subprocess
 import threading
 import time
-import urllib.parse
 import uuid
 
 import pika
 import pymongo
 import servers
 from daemon import BUILD, ROOT, Daemon
-from proxy import Proxy
 
 DEAD_HEADERS = {"x-dead-id", "x-retry-count", "x-consumer", "x-original-queue", "x-original-routing-key",
                 "x-error-class", "x-error", "x-first-failed-at", "x-failed-at"}
@@ -167,44 +165,3 @@ def metric(daemon, name, **labels):
         if m and all(f'{k}="{v}"' in (m[1] or "") for k, v in labels.items()):
             total += float(m[2])
     return int(total)
-
-
-def through(url, proxy):
-    """The server's URL with the proxy's port."""
-    parts = urllib.parse.urlsplit(url)
-    return parts._replace(netloc=re.sub(r":\d+$", f":{proxy.port}", parts.netloc)).geturl()
-
-
-@contextlib.contextmanager
-def behind(url):
-    """A proxy before the server of this URL, and the URL that leads through it."""
-    parts = urllib.parse.urlsplit(url)
-    proxy = Proxy(parts.hostname, parts.port)
-    try:
-        yield proxy, through(url, proxy)
-    finally:
-        proxy.flow()
-        proxy.close()
-
-
-def stack(*words):
-    subprocess.run([f"{ROOT}/tools/stack", "--run", os.environ["ONBOARD_STACK_DIR"], *words],
-                   check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
-
-
-@contextlib.contextmanager
-def busy(url, queue):
-    """The quorum queue's leader has no time for anybody: whoever asks for its depth is told 0."""
-    vhost = urllib.parse.unquote(urllib.parse.urlsplit(url).path[1:])
-    find = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)), ' \
-           "{Name, _} = amqqueue:get_pid(Q)"
-
-    def tell(verb):
-        stack("exec", "rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", "onboard@localhost", "eval",
-              f"{find}, sys:{verb}(Name).")
-
-    tell("suspend")
-    try:
-        yield
-    finally:
-        tell("resume")

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: MIT
 """A TCP proxy in front of a server that can be cut, stalled, slowed and closed from a test."""
+import contextlib
+import re
 import socket
 import struct
 import threading
 import time
+import urllib.parse
 
 
 class Proxy:
@@ -109,3 +112,21 @@ class Proxy:
             except OSError:
                 pass
             s.close()
+
+
+def through(url, proxy):
+    """The server's URL with the proxy's port."""
+    parts = urllib.parse.urlsplit(url)
+    return parts._replace(netloc=re.sub(r":\d+$", f":{proxy.port}", parts.netloc)).geturl()
+
+
+@contextlib.contextmanager
+def behind(url):
+    """A proxy before the server of this URL, and the URL that leads through it."""
+    parts = urllib.parse.urlsplit(url)
+    proxy = Proxy(parts.hostname, parts.port)
+    try:
+        yield proxy, through(url, proxy)
+    finally:
+        proxy.flow()
+        proxy.close()

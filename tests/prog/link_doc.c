@@ -391,5 +391,5 @@ main(void)
 		cmocka_unit_test(indexes),
 	};
 
-	return run(tests, ARRAY_LEN(tests));
+	ON_SERVER_RUN("ONBOARD_MONGO_URL", given, tests, setup, teardown);
 }

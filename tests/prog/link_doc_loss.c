@@ -75,12 +75,12 @@ away_within(struct doc *c, int64_t least_ms, int64_t most_ms)
 	assert_null(strstr(e.text, "secret"));
 	assert_null(strstr(e.text, "127.0.0.1"));
 	assert_false(link_usable(doc_link(c)));
-	if (doc_due_ms(c) < 50)
-		return; /* a short one of its random waits */
+	while (doc_due_ms(c) < 20) /* a busy machine slept through it: the next wait is longer */
+		assert_int_equal(doc_ping(c, &e), -1);
 	from = clock_mono_ms();
 	assert_int_equal(doc_ping(c, &e), -1); /* while the backoff runs: at once */
 	assert_int_equal(e.kind, ERR_AWAY);
-	assert_in_range(clock_mono_ms() - from, 0, 40);
+	assert_in_range(clock_mono_ms() - from, 0, 20);
 }
 
 static void
@@ -367,5 +367,5 @@ main(void)
 		cmocka_unit_test(threads_at_once),
 	};
 
-	return run(tests, ARRAY_LEN(tests));
+	ON_SERVER_RUN("ONBOARD_MONGO_URL", given, tests, setup, teardown);
 }

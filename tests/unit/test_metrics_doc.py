@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """docs/metrics.md names every metric that the sources define, with its labels, and no other."""
-import os
 import re
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
+sys.path.insert(0, str(ROOT / "tests/lib"))
 import tap
 
 DEFINED = re.compile(r'\{\s*"(onboard_[a-z_]+)",\s*METRIC_[A-Z]+,\s*(?:"[^"]*"\s*)+,\s*\{([^}]*)\}')

@@ -299,10 +299,11 @@ static void
 worker_feed(struct consumer *c)
 {
 	struct bunch *b = c->ready;
-	int64_t now = clock_mono_ms();
+	int64_t now;
 
 	if (c->worker_busy || !b)
 		return;
+	now = clock_mono_ms();
 	if (!b->full && !b->next && !c->single && !atomic_load(&c->draining) &&
 		now < c->linger_until_ms)
 		return;

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""What a test does to the servers of the stack it runs on."""
+import contextlib
+import os
+import subprocess
+import urllib.parse
+
+from daemon import ROOT
+
+
+def stack(*words):
+    subprocess.run([f"{ROOT}/tools/stack", "--run", os.environ["ONBOARD_STACK_DIR"], *words],
+                   check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
+
+
+@contextlib.contextmanager
+def stopped(server):
+    stack("ctl", "stop", server)
+    try:
+        yield
+    finally:
+        stack("ctl", "start", server)
+
+
+@contextlib.contextmanager
+def busy(url, queue):
+    """The quorum queue's leader has no time for anybody: whoever asks for its depth is told 0."""
+    vhost = urllib.parse.unquote(urllib.parse.urlsplit(url).path[1:])
+    find = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)), ' \
+           "{Name, _} = amqqueue:get_pid(Q)"
+
+    def tell(verb):
+        stack("exec", "rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmqctl", "-q", "-n", "onboard@localhost", "eval",
+              f"{find}, sys:{verb}(Name).")
+
+    tell("suspend")
+    try:
+        yield
+    finally:
+        tell("resume")
