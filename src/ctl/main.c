@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "ctl.h"
 #include "run/topology.h"
@@ -257,7 +258,8 @@ main(int argc, char **argv)
 	log_init("onboardctl", LOG_LEVEL_ERROR, LOG_FORMAT_AUTO);
 	if (conf_load(conf_keys, file, overrides, &conf, &e) < 0)
 		return ctl_fail(&c, CTL_CONF, "%s", e.text);
-	if (topology_file_load(conf_string(conf, "topology", "file"), &e) < 0) {
+	if (fault_init(getenv("ONBOARD_FAULTS"), &e) < 0 ||
+		topology_file_load(conf_string(conf, "topology", "file"), &e) < 0) {
 		conf_free(conf);
 		return ctl_fail(&c, CTL_CONF, "%s", e.text);
 	}

@@ -30,6 +30,7 @@
 #define ARENA_MAX (4u << 20)
 #define OBJECTS_MAX 1200
 #define RETRIES_WAIT_MS 20000 /* the longest retry queue waits four seconds */
+#define GONE_MS 10000         /* until the broker has noticed that a connection is gone */
 #define AGAIN_MS 60000        /* so long a broker may be away in the middle */
 #define TRIES_MAX 200
 
@@ -121,19 +122,30 @@ owner(const char *queue)
 	return found;
 }
 
-/* Whoever consumes holds messages that are in no queue, and would lose them with it. */
+/*
+ * Whoever consumes holds messages that are in no queue, and would lose them with
+ * it. patience_ms: for a mend that was just killed, of which the broker knows late.
+ */
 static int
-alone(struct mend *m, const char *queue, struct err *e)
+alone(struct mend *m, const char *queue, int64_t patience_ms, struct err *e)
 {
+	int64_t until = clock_mono_ms() + patience_ms;
 	const struct topology_consumer *t = owner(queue);
 	const char *watched = t ? t->queue : queue;
 	struct err why = ERR_INIT;
 	uint32_t depth, consumers = 0;
 
-	if (look_depth_sure(m->b, watched, &depth, &consumers, &why) && why.kind != ERR_MISSING)
-		return err_set(e, why.kind, "%s", why.text);
-	if (consumers == 0 || m->force)
-		return 0;
+	for (;;) {
+		if (look_depth_sure(m->b, watched, &depth, &consumers, &why) &&
+			why.kind != ERR_MISSING)
+			return err_set(e, why.kind, "%s", why.text);
+		if (consumers == 0 || m->force)
+			return 0;
+		if (clock_mono_ms() >= until)
+			break;
+		if (broker_pump(m->b, 100, e) || broker_pump(m->lock.b, 0, e))
+			return -1;
+	}
 	if (t)
 		return err_set(e, ERR_CONFLICT,
 			"%" PRIu32 " consume from %s: `onboardctl pause %s` first, then mend, then "
@@ -195,7 +207,7 @@ clear_away(struct mend *m, const struct topology_object *o, const char *temporar
 
 	if (temporary_make(m, temporary, e) || bindings(m, o->name, temporary, true, e) ||
 		bindings(m, o->name, o->name, false, e) || retries_wait(m, o->name, e) ||
-		move(m, o->name, temporary, e) || alone(m, o->name, e) ||
+		move(m, o->name, temporary, e) || alone(m, o->name, GONE_MS, e) ||
 		broker_queue_delete(m->b, o->name, &lost, e))
 		return -1;
 	if (lost > 0)
@@ -251,14 +263,15 @@ mend_one(struct mend *m, const struct topology_object *o, struct err *e)
 	m->wanted++;
 	tell(m, o, why.text, leftover ? left + (differs ? depth : 0) : depth, leftover && !differs);
 	if (m->dry)
-		return alone(m, o->name, e);
+		return alone(m, o->name, 0, e);
 	if (m->audit.fd < 0 &&
 		audit_begin_on(m->c, &m->audit,
 			(const char *const[]){ "force", m->force ? "yes" : NULL, "first", o->name,
 				NULL },
 			e))
 		return -1;
-	if (differs && (alone(m, o->name, e) || clear_away(m, o, temporary, e)))
+	if (differs &&
+		(alone(m, o->name, leftover ? GONE_MS : 0, e) || clear_away(m, o, temporary, e)))
 		return -1;
 	if (put_back(m, o, temporary, e))
 		return -1;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/must.h"
 #include "link/broker.h"
 #include "ops.h"
@@ -62,7 +63,7 @@ on_confirmed(void *arg, uint64_t tag, bool nacked)
 {
 	struct mover *v = arg;
 
-	if (nacked || v->refused)
+	if (fault_hit(FAULT_move_confirmed) || nacked || v->refused)
 		v->refused = true;
 	else
 		v->done[v->delivery[tag % WINDOW] % WINDOW] = true;
@@ -173,12 +174,12 @@ int
 mover_run(struct mover *v, const char *from, const char *to, uint64_t *moved, struct progress *p,
 	struct err *e)
 {
-	uint32_t depth, consumers;
+	uint32_t depth;
 
 	v->to = to;
 	for (;;) {
 		/* whoever is told that it is empty deletes it */
-		if (look_depth_sure(v->b, from, &depth, &consumers, e))
+		if (look_depth_sure(v->b, from, &depth, NULL, e))
 			return -1;
 		if (depth == 0)
 			return 0;

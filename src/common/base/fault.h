@@ -24,7 +24,8 @@
 	X(signup_committed)    /* fail: it is not published, the sweeper has it */ \
 	X(publisher_confirmed) /* fail: the confirm is taken for a refusal */ \
 	X(outbox_forget)       /* fail: what is confirmed stays unpublished */ \
-	X(mailer_answered)     /* the mail server has answered; fail: the log is away */
+	X(mailer_answered)     /* the mail server has answered; fail: the log is away */ \
+	X(move_confirmed) /* onboardctl: a message is in both queues; fail: taken for a refusal */
 
 enum fault_point {
 #define X(name) FAULT_##name,
