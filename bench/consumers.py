@@ -9,7 +9,6 @@ import signal
 import subprocess
 import threading
 import time
-from urllib.parse import unquote, urlsplit
 
 from lib import bench as frame
 from lib import ours, procs
@@ -18,10 +17,10 @@ from lib.table import Row
 import servers  # tests/lib, which lib.bench puts on the path
 
 COUNT, COUNT_ONE = int(os.environ.get("EVENTS", 100_000)), int(os.environ.get("EVENTS_ONE", 20_000))
-ABOUT = {  # queue, what drain.py watches, the limit's words, its rate in events, goal, aim
-    "eventlog": ("user_data_queue", ["mongo", "--collection", "events"], ("mongo_limit", "insert", COUNT, 500), 1, 2.5, 3),
-    "cache": ("user_cache_queue", ["redis"], ("redis_limit", 2 * COUNT, 500, 2), 2, 6, 8),
-    "segments": ("user_segment_queue", ["mongo", "--collection", "users"], ("mongo_limit", "upsert", COUNT, 500), 1, 1.5, 1.75),
+ABOUT = {  # queue, what drain.py watches, the store's limit program, goal, aim
+    "eventlog": ("user_data_queue", ["mongo", "--collection", "events"], ("mongo_limit", "insert", COUNT, 256), 2.5, 3),
+    "cache": ("user_cache_queue", ["redis"], ("redis_limit", 2 * COUNT, 512, 2), 6, 8),
+    "segments": ("user_segment_queue", ["mongo", "--collection", "users"], ("mongo_limit", "upsert", COUNT, 256), 1.5, 1.75),
 }
 ALONE = {  # the peer has none: queue, what drain.py watches, goal in events/s, what is stored in the end
     "analytics": ("user_analytics_queue", ["queue"], 10_000, "SELECT coalesce(sum(count), 0) FROM event_counts"),
@@ -109,29 +108,15 @@ class Drain:
             time.sleep(0.2)
 
 
-def limit(bench, consumer):
-    """In events/s; the Redis of this run takes the limit program without a password meanwhile."""
-    words, per_event = ABOUT[consumer][2:4]
-    if not bench.limits:
-        return None
-    with servers.Redis(bench.stack.env["ONBOARD_REDIS_URL"]) as kv:
-        password = urlsplit(bench.stack.env["ONBOARD_REDIS_URL"]).password or ""
-        kv.ask("CONFIG", "SET", "requirepass", "")
-        try:
-            one = bench.limit(*words)
-        finally:
-            kv.ask("CONFIG", "SET", "requirepass", unquote(password))
-    return one and one.rate / per_event
-
-
 def drained(consumer):
     def part(bench, sides):
-        goal, aim = ABOUT[consumer][4:]
+        store, goal, aim = ABOUT[consumer][2:]
         limits = []
 
         def measure(side):
             if side is sides[0]:
-                limits.append(limit(bench, consumer))
+                with bench.open_redis():
+                    limits.append(bench.limit_together(COUNT, 1, store))
             return Drain(bench, side, consumer, COUNT)
 
         found = bench.interleave(sides, measure)

@@ -104,13 +104,22 @@ class Way:
         side.place.purge()
 
 
-def rows_of(title, found, goal, met, bounded):
+def limit(bench, names):
+    """All stages but HTTP, which do not wait for each other; what analytics and the mailer store is not in it."""
+    n = COUNT // 2
+    with bench.open_redis():
+        return bench.limit_together(n, len(names), ("amqp_limit", "publish", n, 4096, 256), ("pg_limit", n, 2, 64, 1),
+                                    ("mongo_limit", "insert", n, 256), ("mongo_limit", "upsert", n, 256),
+                                    ("redis_limit", 3 * n, 768, 3))
+
+
+def rows_of(title, found, limits, goal, met, bounded):
     value = lambda what: {side.name: [what(one) for one in ways] for side, ways in found.items()}
     trouble = sorted({error for ways in found.values() for one in ways for error in one.trouble})
     if trouble:
         trouble.append("the load's GET /health among them, which our API's port does not know")
     return [
-        Row(f"{title}, end to end", "/s", **value(lambda o: o.rate), goal=goal, met=met, note="; ".join(trouble)),
+        Row(f"{title}, end to end", "/s", **value(lambda o: o.rate), limit=limits, goal=goal, met=met, note="; ".join(trouble)),
         Row(f"{title}, posted", "/s", **value(lambda o: o.posts)),
         Row(f"{title}, CPU per 1,000 signups", "s", **value(lambda o: o.cpu), more=False,
             goal="<= 0.1" if bounded else "", met=(lambda row: row.ours <= 0.1) if bounded else None),
@@ -120,10 +129,21 @@ def rows_of(title, found, goal, met, bounded):
     ]
 
 
+def ways(bench, sides, names):
+    limits = []
+
+    def measure(side):
+        if side is sides[0]:
+            limits.append(limit(bench, names))
+        return Way(bench, side, names)
+
+    return bench.interleave(sides, measure), limits
+
+
 def three(bench, sides):
     """The API and three consumers, as the peer has them."""
-    found = bench.interleave(sides, lambda side: Way(bench, side, THREE))
-    return rows_of("three consumers", found, ">= 5.5x", lambda row: row.ratio >= 5.5, False)
+    found, limits = ways(bench, sides, THREE)
+    return rows_of("three consumers", found, limits, ">= 5.5x", lambda row: row.ratio >= 5.5, False)
 
 
 def five(bench, sides):
@@ -132,8 +152,8 @@ def five(bench, sides):
     if not mine:
         return []
     consumers(bench, mine[0], [name for name in FIVE if name not in THREE])
-    found = bench.interleave(mine, lambda side: Way(bench, side, FIVE))
-    return rows_of("five consumers", found, ">= 3,600/s", lambda row: row.ours >= 3600, True)
+    found, limits = ways(bench, mine, FIVE)
+    return rows_of("five consumers", found, limits, ">= 3,600/s", lambda row: row.ours >= 3600, True)
 
 
 PARTS = {"three": three, "five": five}

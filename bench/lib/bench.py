@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 import urllib.error
+from urllib.parse import unquote, urlsplit
 
 import amqp
 import servers
@@ -109,6 +110,32 @@ class Bench:
         with self.guard(f"limit: {program}"):
             return self.limits.run(program, *words)
         return None
+
+    def limit_together(self, count, queues, *programs):
+        """Events/s: the broker hands out COUNT events of so many queues, while these programs do what
+        else there is to do. None where there are no limit programs."""
+        if not self.limits:
+            return None
+        with self.guard("limit: all at once"):
+            self.limits.run("amqp_limit", "declare", "quorum", queues)
+            if not any(words[:2] == ("amqp_limit", "publish") for words in programs):
+                self.limits.run("amqp_limit", "publish", count, 4096, 256)
+            takers = [("amqp_limit", "consume", count, 1024, 256, n) for n in range(queues)]
+            results = self.limits.at_once(*takers, *programs)
+            self.limits.run("amqp_limit", "delete", queues)
+            return count / max(result.seconds for result in results)
+        return None
+
+    @contextlib.contextmanager
+    def open_redis(self):
+        """The Redis of this run takes the limit program without a password meanwhile."""
+        password = urlsplit(self.stack.env["ONBOARD_REDIS_URL"]).password or ""
+        with servers.Redis(self.stack.env["ONBOARD_REDIS_URL"]) as kv:
+            kv.ask("CONFIG", "SET", "requirepass", "")
+            try:
+                yield
+            finally:
+                kv.ask("CONFIG", "SET", "requirepass", unquote(password))
 
 
 def poll(what, seconds, every=0.005):

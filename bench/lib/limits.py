@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The limit programs: what a server alone can do, asked as cheaply as a client can."""
+import concurrent.futures
 import os
 import re
 import subprocess
@@ -57,6 +58,14 @@ class Limits:
         self.build(program)
         text = self._do([os.path.join(OUT, program), *map(str, words)], seconds)
         return Result(text) if " /s, " in text else None
+
+    def at_once(self, *programs, seconds=120):
+        """(program, words…) each, all at the same time: their results."""
+        for program, *_ in programs:
+            self.build(program)
+        with concurrent.futures.ThreadPoolExecutor(len(programs)) as pool:
+            texts = pool.map(lambda p: self._do([os.path.join(OUT, p[0]), *map(str, p[1:])], seconds), programs)
+            return [Result(text) for text in texts]
 
     def _do(self, words, seconds=120):
         try:

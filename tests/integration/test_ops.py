@@ -68,7 +68,7 @@ def delivery_counts(queue, count):
 
 
 def test_pause_under_load_stops_all_instances_and_gives_nothing_back():
-    # before a pause each window is let fill, for 2.5 s at most: both must be full by then, on a slow machine too
+    # before a pause each window is let fill, for 3.5 s at most: both must be full by then, on a slow machine too
     small = {"ONBOARD_CONSUMER_PREFETCH": "256"}
     with PIPE.daemon("onboard-eventlog", **small) as one, PIPE.daemon("onboard-eventlog", **small) as two:
         one.wait_ready()

@@ -12,7 +12,7 @@
 #define ARENA_LIMIT (512u << 20)
 #define HOLD_MAX_MS (25 * 60 * 1000) /* the broker's own patience is 30 minutes */
 #define DECLARE_AGAIN_MS 1000
-#define FILL_MS 2500  /* before a pause or the end: how long the window may take to fill */
+#define FILL_MS 3500  /* before a pause or the end: how long the window may take to fill */
 #define QUIET_MS 250  /* or so long nothing came */
 #define DRAIN_MS 6000 /* what is not begun by then is handed back */
 
