@@ -112,14 +112,8 @@ def drained(consumer):
     def part(bench, sides):
         store, goal, aim = ABOUT[consumer][2:]
         limits = []
-
-        def measure(side):
-            if side is sides[0]:
-                with bench.open_redis():
-                    limits.append(bench.limit_together(COUNT, 1, store))
-            return Drain(bench, side, consumer, COUNT)
-
-        found = bench.interleave(sides, measure)
+        found = bench.interleave(sides, lambda side: Drain(bench, side, consumer, COUNT),
+                                 limits=lambda: limits.append(bench.limit_together(COUNT, 1, store, filled=True)))
         of = {side.name: found[side] for side in sides}
         value = lambda what: {name: [what(one) for one in of.get(name, [])] for name in ("ours", "peer")}
         rows = [

@@ -107,10 +107,8 @@ class Way:
 def limit(bench, names):
     """All stages but HTTP, which do not wait for each other; what analytics and the mailer store is not in it."""
     n = COUNT // 2
-    with bench.open_redis():
-        return bench.limit_together(n, len(names), ("amqp_limit", "publish", n, 4096, 256), ("pg_limit", n, 2, 64, 1),
-                                    ("mongo_limit", "insert", n, 256), ("mongo_limit", "upsert", n, 256),
-                                    ("redis_limit", 3 * n, 768, 3))
+    return bench.limit_together(n, len(names), ("pg_limit", n, 2, 64, 1), ("mongo_limit", "insert", n, 256),
+                                ("mongo_limit", "upsert", n, 256), ("redis_limit", 3 * n, 768, 3))
 
 
 def rows_of(title, found, limits, goal, met, bounded):
@@ -131,13 +129,9 @@ def rows_of(title, found, limits, goal, met, bounded):
 
 def ways(bench, sides, names):
     limits = []
-
-    def measure(side):
-        if side is sides[0]:
-            limits.append(limit(bench, names))
-        return Way(bench, side, names)
-
-    return bench.interleave(sides, measure), limits
+    found = bench.interleave(sides, lambda side: Way(bench, side, names),
+                             limits=lambda: limits.append(limit(bench, names)))
+    return found, limits
 
 
 def three(bench, sides):

@@ -126,16 +126,17 @@ def busy(bench, group):
     """64 connections: signups/s, p99, memory, processor time, publishing."""
     postgres, broker = [], []
 
+    def limits():
+        postgres.append(bench.limit("pg_limit", LIMIT_ROWS, 2, 64, 1))
+        bench.limit("amqp_limit", "declare", "quorum", QUEUES)
+        broker.append(bench.limit("amqp_limit", "publish", LIMIT_ROWS, 256, 64))
+        bench.limit("amqp_limit", "delete", QUEUES)
+
     def measure(side):
-        if side is group.sides[0]:  # the limits take their turn in each round, too
-            postgres.append(bench.limit("pg_limit", LIMIT_ROWS, 2, 64, 1))
-            bench.limit("amqp_limit", "declare", "quorum", QUEUES)
-            broker.append(bench.limit("amqp_limit", "publish", LIMIT_ROWS, 256, 64))
-            bench.limit("amqp_limit", "delete", QUEUES)
         one = load(group, side, 64, bench.seconds(10))
         return one, procs.memory_mib(side.pids)
 
-    found = bench.interleave(group.sides, measure)
+    found = bench.interleave(group.sides, measure, limits=limits)
     mine, theirs = group.side("ours"), group.side("peer")
     # What the load came to, and the memory after the last of them.
     result = lambda value: {"ours": each(found, mine, lambda f: value(f[0])),
@@ -180,13 +181,8 @@ def sum_of(found, side):
 def one_at_a_time(bench, group):
     """One connection: p50 beside a bare commit."""
     bare = []
-
-    def measure(side):
-        if side is group.sides[0]:
-            bare.append(bench.limit("pg_limit", 4000, 1, 1, 0))
-        return load(group, side, 1, bench.seconds(5))
-
-    found = bench.interleave(group.sides, measure)
+    found = bench.interleave(group.sides, lambda side: load(group, side, 1, bench.seconds(5)),
+                             limits=lambda: bare.append(bench.limit("pg_limit", 4000, 1, 1, 0)))
     mine, theirs = group.side("ours"), group.side("peer")
     commits = [one.each_ms for one in bare if one]
     result = lambda value: {"ours": each(found, mine, value), "peer": each(found, theirs, value)}

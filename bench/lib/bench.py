@@ -94,10 +94,14 @@ class Bench:
             raise
         return one
 
-    def interleave(self, sides, measure, rounds=None):
-        """A B A B …: {side: [what measure(side) gave in each round]}."""
+    def interleave(self, sides, measure, rounds=None, limits=None):
+        """A B A B …: {side: [what measure(side) gave in each round]}. limits(): what takes its turn in
+        each round, too, before them."""
         found = {side: [] for side in sides}
         for number in range(1, (rounds or self.rounds) + 1):
+            if limits:
+                with self.guard(f"limits, round {number}"):
+                    limits()
             for side in sides:
                 with self.guard(f"{side.name}, round {number}"):
                     found[side].append(measure(side))
@@ -111,23 +115,27 @@ class Bench:
             return self.limits.run(program, *words)
         return None
 
-    def limit_together(self, count, queues, *programs):
+    def limit_together(self, count, queues, *programs, filled=False):
         """Events/s: the broker hands out COUNT events of so many queues, while these programs do what
-        else there is to do. None where there are no limit programs."""
+        else there is to do. filled: the events wait there; else they are published meanwhile.
+        None where there are no limit programs."""
         if not self.limits:
             return None
-        with self.guard("limit: all at once"):
+        publish = ("amqp_limit", "publish", count, 4096, 256)
+        takers = [("amqp_limit", "consume", count, 1024, 256, n) for n in range(queues)]
+        with self.guard("limit: all at once"), self._open_redis():
             self.limits.run("amqp_limit", "declare", "quorum", queues)
-            if not any(words[:2] == ("amqp_limit", "publish") for words in programs):
-                self.limits.run("amqp_limit", "publish", count, 4096, 256)
-            takers = [("amqp_limit", "consume", count, 1024, 256, n) for n in range(queues)]
+            if filled:
+                self.limits.run(*publish)
+            else:
+                takers.append(publish)
             results = self.limits.at_once(*takers, *programs)
             self.limits.run("amqp_limit", "delete", queues)
             return count / max(result.seconds for result in results)
         return None
 
     @contextlib.contextmanager
-    def open_redis(self):
+    def _open_redis(self):
         """The Redis of this run takes the limit program without a password meanwhile."""
         password = urlsplit(self.stack.env["ONBOARD_REDIS_URL"]).password or ""
         with servers.Redis(self.stack.env["ONBOARD_REDIS_URL"]) as kv:

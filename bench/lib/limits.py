@@ -61,11 +61,10 @@ class Limits:
 
     def at_once(self, *programs, seconds=120):
         """(program, words…) each, all at the same time: their results."""
-        for program, *_ in programs:
+        for program, *_ in programs:  # one after the other
             self.build(program)
         with concurrent.futures.ThreadPoolExecutor(len(programs)) as pool:
-            texts = pool.map(lambda p: self._do([os.path.join(OUT, p[0]), *map(str, p[1:])], seconds), programs)
-            return [Result(text) for text in texts]
+            return list(pool.map(lambda words: self.run(*words, seconds=seconds), programs))
 
     def _do(self, words, seconds=120):
         try:

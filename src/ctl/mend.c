@@ -122,6 +122,13 @@ owner(const char *queue)
 	return found;
 }
 
+/* What is waited for is looked at again then; the lock's connection lives on meanwhile. */
+static int
+wait_ms(struct mend *m, int ms, struct err *e)
+{
+	return broker_pump(m->b, ms, e) || broker_pump(m->lock.b, 0, e) ? -1 : 0;
+}
+
 /*
  * Whoever consumes holds messages that are in no queue, and would lose them with
  * it. patience_ms: for a mend that was just killed, of which the broker knows late.
@@ -133,9 +140,10 @@ alone(struct mend *m, const char *queue, int64_t patience_ms, struct err *e)
 	const struct topology_consumer *t = owner(queue);
 	const char *watched = t ? t->queue : queue;
 	struct err why = ERR_INIT;
-	uint32_t depth, consumers = 0;
+	uint32_t depth, consumers;
 
 	for (;;) {
+		consumers = 0; /* also of a queue that has gone meanwhile */
 		if (look_depth_sure(m->b, watched, &depth, &consumers, &why) &&
 			why.kind != ERR_MISSING)
 			return err_set(e, why.kind, "%s", why.text);
@@ -143,7 +151,7 @@ alone(struct mend *m, const char *queue, int64_t patience_ms, struct err *e)
 			return 0;
 		if (clock_mono_ms() >= until)
 			break;
-		if (broker_pump(m->b, 100, e) || broker_pump(m->lock.b, 0, e))
+		if (wait_ms(m, 100, e))
 			return -1;
 	}
 	if (t)
@@ -177,8 +185,7 @@ retries_wait(struct mend *m, const char *queue, struct err *e)
 				return err_set(e, ERR_CONFLICT,
 					"%s does not run empty: is it one of RabbitMQ's own making?",
 					name);
-			if (depth > 0 &&
-				(broker_pump(m->b, 200, e) || broker_pump(m->lock.b, 0, e)))
+			if (depth > 0 && wait_ms(m, 200, e))
 				return -1;
 		}
 	}

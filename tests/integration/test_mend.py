@@ -151,11 +151,11 @@ def killed_at(count):
 
 
 def settled():
-    """How many wait in the queue once it has back what a killed one held, but for a thousand at most:
-    so many may be in both queues. A broker that is busy says 0."""
+    """How many wait in either queue once the first has back what a killed one held, but for a thousand
+    at most: so many may be in both. A broker that is busy says 0."""
     def both():
         here, there = depth(QUEUE), depth(MEND)
-        return here if here and there and here + there >= COUNT else None
+        return (here, there) if here and there and here + there >= COUNT else None
     return wait_until(both, 30, "what it held is back")
 
 
@@ -164,8 +164,8 @@ def test_mend_killed_on_the_way_out_and_back():
     sent = fill(COUNT)
     killed_at(3000)
     killed_at(6000)  # begun while the broker may not have noticed that the other is gone
-    rest = settled()
-    assert arguments(QUEUE) == OTHER and rest <= COUNT - 5000, rest
+    rest, moved = settled()
+    assert arguments(QUEUE) == OTHER and rest <= COUNT - 5000 and moved >= 9000, (rest, moved)
     killed_at(rest + 5000)
     assert arguments(QUEUE) == RIGHT, "on the way back"
     wait_until(lambda: (depth(QUEUE) or 0) >= 2000, 30, "on the way back")
