@@ -6,7 +6,7 @@
 static int
 parses(const char *text, size_t length, char *why, size_t size)
 {
-	struct arena *mem = arena_new(256, 1 << 16);
+	struct arena *mem = arena_new(256, 32 << 20);
 	const struct json *v = NULL;
 	struct err e = ERR_INIT;
 	int rc = json_parse(mem, text, length, &v, &e);
@@ -27,7 +27,8 @@ accepts_what_the_standard_accepts(void **state)
 		"{\"a\":{\"b\":[1,[],{},\"\\u00e9\\ud83d\\ude00\\n\\/\"]}}", "9007199254740992",
 		"-9007199254740992", "\"\xf4\x8f\xbf\xbf\"", "\"\x7f\"",
 		"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
-		"{\"a\":1,\"b\":1}", "1.0", "123456789012345678.5" };
+		"{\"a\":1,\"b\":1}", "{\"ab\":1,\"Ac\":1,\"A\":1,\"aB_\":1}", "1.0",
+		"123456789012345678.5" };
 	char why[512] = "";
 
 	(void)state;
@@ -96,6 +97,8 @@ refuses_the_rest_and_says_why(void **state)
 		{ "{\"a\":1,\"a\":2}", 0, "\"a\" is given twice" },
 		{ "{\"email\":1,\"b\":2,\"Email\":3}", 0, "given twice" },
 		{ "[{\"x\":{\"a\":1,\"a\":1}}]", 0, "given twice" },
+		{ "{\"email\":1,\"b\":2,\"EMAIL\":3}", 0, "given twice" },
+		{ "{\"\":1,\"b\":2,\"\":3}", 0, "given twice" },
 		{ "{\"\\u0061\":1,\"a\":2}", 0, "given twice" },
 		{ "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]", 0,
 			"32 levels" },
@@ -192,6 +195,10 @@ many_names_are_not_slow(void **state)
 	buf_add_char(&b, '}');
 	assert_int_equal(parses(buf_text(&b), b.length, why, sizeof why), 0);
 	b.length--;
+	buf_add_text(&b, ",\"N77\":0}");
+	assert_int_equal(parses(buf_text(&b), b.length, why, sizeof why), -1);
+	assert_non_null(strstr(why, "given twice"));
+	b.length -= strlen(",\"N77\":0}");
 	for (int i = 90000; i < 110000; i++)
 		buf_printf(&b, ",\"n%d\":0", i);
 	buf_add_char(&b, '}');

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory that ends all at once: one arena for a request or a batch. What a
- * library gave (PGresult, redisReply, cJSON, bson) is tied to it by
- * arena_defer, so handlers free nothing.
+ * library gave (PGresult, redisReply, bson) is tied to it by arena_defer, so
+ * handlers free nothing.
  *
  * Bounded: past limit_bytes the arena answers NULL and the caller turns that
  * into ERR_LIMIT. Threads: one at a time. arena_reset keeps the first block,

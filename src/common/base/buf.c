@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "base/utf8.h"
 
 void
@@ -100,15 +101,9 @@ buf_add_char(struct buf *b, char c)
 void
 buf_add_i64(struct buf *b, int64_t n)
 {
-	char digits[20], *p = digits + sizeof digits;
-	uint64_t u = n < 0 ? -(uint64_t)n : (uint64_t)n;
+	char digits[TEXT_I64_SIZE];
 
-	do
-		*--p = (char)('0' + u % 10);
-	while (u /= 10);
-	if (n < 0)
-		*--p = '-';
-	buf_add(b, p, (size_t)(digits + sizeof digits - p));
+	buf_add(b, digits, text_i64(n, digits));
 }
 
 void

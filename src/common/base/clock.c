@@ -84,6 +84,16 @@ days_in(int year, int month)
 	return days[month - 1] + (month == 2 && leap);
 }
 
+/* n in so many digits, and what follows them; answers where that ends. */
+static char *
+digits_put(char *out, int n, int digits, char end)
+{
+	for (int i = digits - 1; i >= 0; i--, n /= 10)
+		out[i] = (char)('0' + n % 10);
+	out[digits] = end;
+	return out + digits + 1;
+}
+
 void
 clock_format_rfc3339(int64_t wall_us, char out[static CLOCK_RFC3339_SIZE])
 {
@@ -91,11 +101,13 @@ clock_format_rfc3339(int64_t wall_us, char out[static CLOCK_RFC3339_SIZE])
 	struct tm t;
 
 	must(wall_us >= 0 && gmtime_r(&s, &t) && t.tm_year < 8100);
-	/* unsigned and reduced, so that the compiler sees that it fits */
-	snprintf(out, CLOCK_RFC3339_SIZE, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ",
-		(unsigned)(t.tm_year + 1900) % 10000, (unsigned)(t.tm_mon + 1) % 100,
-		(unsigned)t.tm_mday % 100, (unsigned)t.tm_hour % 100, (unsigned)t.tm_min % 100,
-		(unsigned)t.tm_sec % 100, (unsigned)(wall_us % 1000000));
+	out = digits_put(out, t.tm_year + 1900, 4, '-');
+	out = digits_put(out, t.tm_mon + 1, 2, '-');
+	out = digits_put(out, t.tm_mday, 2, 'T');
+	out = digits_put(out, t.tm_hour, 2, ':');
+	out = digits_put(out, t.tm_min, 2, ':');
+	out = digits_put(out, t.tm_sec, 2, '.');
+	*digits_put(out, (int)(wall_us % 1000000), 6, 'Z') = '\0';
 }
 
 struct scan {

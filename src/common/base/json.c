@@ -3,6 +3,7 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,8 @@
 
 #include "base/json_scan.h"
 #include "base/utf8.h"
+
+#define NAMES_FEW 16
 
 /* struct json is cJSON under another name: nothing outside can see into it. */
 static const cJSON *
@@ -67,22 +70,42 @@ sorted(const cJSON *object, size_t *count, int (*order)(const void *, const void
 	return list;
 }
 
+/* The first of a few that has a name again; names whose first letters differ need no call. */
+static const char *
+twice_of_few(const cJSON *object)
+{
+	for (const cJSON *c = object->child; c; c = c->next)
+		for (const cJSON *d = object->child; d != c; d = d->next)
+			if (((c->string[0] ^ d->string[0]) & 0xdf) == 0 &&
+				strcasecmp(c->string, d->string) == 0)
+				return c->string;
+	return NULL;
+}
+
 /* Sorting keeps a hostile object of many names from costing its square. */
-static int
-names_check(const cJSON *object, struct err *e)
+static const char *
+twice_of_many(const cJSON *object)
 {
 	size_t count;
 	const cJSON **list = sorted(object, &count, by_name_any_case);
-	int rc = 0;
+	const char *found = NULL;
 
-	for (size_t i = 1; i < count && rc == 0; i++)
+	for (size_t i = 1; i < count && !found; i++)
 		if (strcasecmp(list[i - 1]->string, list[i]->string) == 0)
-			rc = err_set(e, ERR_INVALID,
-				"not valid JSON: the name \"%.*s\" is given twice",
-				(int)utf8_cut(list[i]->string, strlen(list[i]->string), 60),
-				list[i]->string);
+			found = list[i]->string;
 	free(list);
-	return rc;
+	return found;
+}
+
+static int
+names_check(const cJSON *object, struct err *e)
+{
+	const char *found =
+		children(object) <= NAMES_FEW ? twice_of_few(object) : twice_of_many(object);
+
+	return found ? err_set(e, ERR_INVALID, "not valid JSON: the name \"%.*s\" is given twice",
+			       (int)utf8_cut(found, strlen(found), 60), found)
+		     : 0;
 }
 
 /* Depth is bounded by the scan. */
@@ -97,32 +120,47 @@ tree_check(const cJSON *v, struct err *e)
 	return 0;
 }
 
-static void
-tree_free(void *p)
+/* Where cJSON's memory comes from: the arena of the parse that this thread is at. */
+static _Thread_local struct arena *parsing;
+
+static void *
+node_alloc(size_t size)
 {
-	cJSON_Delete(p);
+	return arena_alloc(parsing, size);
+}
+
+static void
+node_free(void *p)
+{
+	(void)p; /* the arena's */
+}
+
+static void
+hooks_set(void)
+{
+	cJSON_InitHooks(&(cJSON_Hooks){ .malloc_fn = node_alloc, .free_fn = node_free });
 }
 
 int
 json_parse(struct arena *mem, const char *text, size_t length, const struct json **out,
 	struct err *e)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	const char *end = NULL;
 	cJSON *tree;
 
+	must(pthread_once(&once, hooks_set) == 0);
 	if (json_scan(text, length, e) < 0)
 		return -1;
+	parsing = mem;
 	tree = cJSON_ParseWithLengthOpts(text, length, &end, false);
+	parsing = NULL;
 	if (!tree)
 		return err_set(e, ERR_LIMIT,
 			"no memory for the JSON value"); /* all else the scan refused */
 	must(cJSON_IsInvalid(tree) == 0 && end <= text + length);
-	if (tree_check(tree, e) < 0) {
-		cJSON_Delete(tree);
+	if (tree_check(tree, e) < 0)
 		return -1;
-	}
-	if (!arena_defer(mem, tree_free, tree))
-		return err_set(e, ERR_LIMIT, "no room for the JSON value");
 	*out = value(tree);
 	return 0;
 }

@@ -7,7 +7,7 @@
  * JSON_NODES_MAX values, control bytes in strings, an empty input. Names are
  * compared exactly.
  *
- * Ownership: a parsed tree is tied to the arena it was parsed with. Errors are
+ * Ownership: a parsed tree lies in the arena that it was parsed with. Errors are
  * ERR_INVALID with the byte's position.
  */
 #pragma once

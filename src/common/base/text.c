@@ -60,6 +60,24 @@ text_file_read(const char *path, size_t max, struct arena *mem, const char **out
 	return rc;
 }
 
+size_t
+text_i64(int64_t n, char out[static TEXT_I64_SIZE])
+{
+	char digits[TEXT_I64_SIZE], *p = digits + sizeof digits;
+	uint64_t u = n < 0 ? -(uint64_t)n : (uint64_t)n;
+	size_t length;
+
+	do
+		*--p = (char)('0' + u % 10);
+	while (u /= 10);
+	if (n < 0)
+		*--p = '-';
+	length = (size_t)(digits + sizeof digits - p);
+	memcpy(out, p, length);
+	out[length] = '\0';
+	return length;
+}
+
 int
 text_hex_digit(char c)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Text as it comes: whole files within a bound, hex digits. */
+/* Text as it comes: whole files within a bound, hex digits, whole numbers. */
 #pragma once
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/arena.h"
 #include "base/err.h"
@@ -16,3 +17,7 @@ int text_file_read(const char *path, size_t max, struct arena *mem, const char *
 	MUST_CHECK;
 
 int text_hex_digit(char c); /* 0 to 15; -1: none */
+
+#define TEXT_I64_SIZE 21
+/* In decimal digits, NUL-ended; answers their number. printf takes ten times as long. */
+size_t text_i64(int64_t n, char out[static TEXT_I64_SIZE]);

@@ -2,14 +2,12 @@
 #include "base/utf8.h"
 
 size_t
-utf8_length(const char *text, size_t left)
+utf8_length_long(const char *text, size_t left)
 {
 	const unsigned char *p = (const unsigned char *)text;
 	unsigned char low = 0x80, high = 0xbf; /* of the second byte */
 	size_t n;
 
-	if (p[0] < 0x80)
-		return 1;
 	if (p[0] < 0xc2 || p[0] > 0xf4)
 		return 0;
 	n = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;

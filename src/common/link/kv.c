@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/text.h"
 #include "base/url.h"
 
 #if HIREDIS_MAJOR >= 1
@@ -101,11 +102,10 @@ void
 kv_encode_tail(struct buf *b, size_t keys, size_t argc, const char *const *argv,
 	const size_t *lengths)
 {
-	char digits[24];
+	char digits[TEXT_I64_SIZE];
 
 	must(keys <= argc);
-	snprintf(digits, sizeof digits, "%zu", keys);
-	encode_bytes(b, digits, strlen(digits));
+	encode_bytes(b, digits, text_i64((int64_t)keys, digits));
 	for (size_t i = 0; i < argc; i++)
 		encode_bytes(b, argv[i], lengths ? lengths[i] : strlen(argv[i]));
 }

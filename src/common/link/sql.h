@@ -28,6 +28,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/text.h"
 #include "link/link.h"
 
 struct event_base;
@@ -63,7 +64,8 @@ enum sql_fate {
 struct sql_params {
 	size_t count;
 	const char *value[SQL_PARAMS_MAX];
-	char digits[SQL_PARAMS_MAX][24]; /* value points into it: never copy the struct */
+	char digits[SQL_PARAMS_MAX]
+		   [TEXT_I64_SIZE]; /* value points into it: never copy the struct */
 };
 
 void sql_params_init(struct sql_params *p);

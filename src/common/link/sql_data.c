@@ -25,7 +25,7 @@ void
 sql_add_i64(struct sql_params *p, int64_t n)
 {
 	must(p->count < SQL_PARAMS_MAX);
-	snprintf(p->digits[p->count], sizeof p->digits[0], "%" PRId64, n);
+	(void)text_i64(n, p->digits[p->count]);
 	sql_add_text(p, p->digits[p->count]);
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/profile.h"
 
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,16 +28,28 @@ profile_script(void)
 	return &script;
 }
 
-void
-profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+static size_t
+user_key(int64_t user_id, const char *end, char out[static PROFILE_KEY_SIZE])
 {
-	snprintf(out, PROFILE_KEY_SIZE, "user:%" PRId64 ":profile", user_id);
+	static const char begin[] = "user:";
+	size_t n = sizeof begin - 1, length = strlen(end);
+
+	memcpy(out, begin, n);
+	n += text_i64(user_id, out + n);
+	memcpy(out + n, end, length + 1);
+	return n + length;
 }
 
-void
+size_t
+profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+{
+	return user_key(user_id, ":profile", out);
+}
+
+size_t
 profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
 {
-	snprintf(out, PROFILE_KEY_SIZE, "user:%" PRId64 ":version", user_id);
+	return user_key(user_id, ":version", out);
 }
 
 void
@@ -53,14 +64,10 @@ profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, co
 {
 	const char *const argv[PROFILE_WORDS] = { w->profile, w->guard, w->version, text, w->ttl,
 		w->guard_ttl };
+	const size_t lengths[PROFILE_WORDS] = { profile_key(user_id, w->profile),
+		profile_version_key(user_id, w->guard), text_i64(version, w->version), length,
+		text_i64(ttl_s, w->ttl), text_i64(PROFILE_VERSION_TTL_S, w->guard_ttl) };
 
-	profile_key(user_id, w->profile);
-	profile_version_key(user_id, w->guard);
-	snprintf(w->version, sizeof w->version, "%" PRId64, version);
-	snprintf(w->ttl, sizeof w->ttl, "%" PRId64, ttl_s);
-	snprintf(w->guard_ttl, sizeof w->guard_ttl, "%d", PROFILE_VERSION_TTL_S);
-	for (size_t i = 0; i < PROFILE_WORDS; i++) {
-		w->argv[i] = argv[i];
-		w->lengths[i] = argv[i] == text ? length : strlen(argv[i]);
-	}
+	memcpy(w->argv, argv, sizeof w->argv);
+	memcpy(w->lengths, lengths, sizeof w->lengths);
 }

@@ -8,15 +8,16 @@
 
 #include <stdint.h>
 
+#include "base/text.h"
 #include "link/kv.h"
 
 #define PROFILE_KEY_SIZE 48
 #define PROFILE_VERSION_TTL_S (7 * 24 * 3600)
 #define CACHE_INVALIDATE "cache:invalidate" /* channel; message: the key whose copies must go */
 
-void profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE]); /* user:{id}:profile */
-void profile_version_key(int64_t user_id,
-	char out[static PROFILE_KEY_SIZE]); /* user:{id}:version */
+/* user:{id}:profile and user:{id}:version; both answer the key's length */
+size_t profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE]);
+size_t profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE]);
 void profile_country_key(const char *code,
 	char out[static PROFILE_KEY_SIZE]); /* users:country:{code} */
 
@@ -31,8 +32,8 @@ const struct kv_script *profile_script(void);
 struct profile_write {
 	const char *argv[PROFILE_WORDS];
 	size_t lengths[PROFILE_WORDS];
-	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], version[24], ttl[24],
-		guard_ttl[16];
+	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], version[TEXT_I64_SIZE],
+		ttl[TEXT_I64_SIZE], guard_ttl[TEXT_I64_SIZE];
 };
 void profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
 	size_t length, int64_t ttl_s);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "run/user_json.h"
 
-#include <inttypes.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -19,13 +18,22 @@ user_json_text(struct buf *out, const char *name, const struct sql_result *r, si
 		buf_add_json_string(out, sql_text(r, row, column), sql_length(r, row, column));
 }
 
+static void
+name_add(struct buf *out, const char *name)
+{
+	buf_add(out, ",\"", 2);
+	buf_add_text(out, name);
+	buf_add(out, "\":", 2);
+}
+
 /* A number as PostgreSQL writes it; what is none in JSON (NaN, Infinity) is null. */
 static void
 number(struct buf *out, const char *name, const struct sql_result *r, size_t row, size_t column)
 {
 	const char *text = sql_text(r, row, column);
 
-	buf_printf(out, ",\"%s\":%s", name, text && strpbrk(text, "NaIi") ? "null" : text);
+	name_add(out, name);
+	buf_add_text(out, text && !strpbrk(text, "NaIi") ? text : "null");
 }
 
 void
@@ -66,7 +74,7 @@ user_json(struct buf *out, const struct sql_result *r, size_t row)
 static void
 member(struct buf *out, const char *name, const char *text)
 {
-	buf_printf(out, ",\"%s\":", name);
+	name_add(out, name);
 	if (text)
 		buf_add_json_string(out, text, strlen(text));
 	else
@@ -79,12 +87,13 @@ user_json_of_event(struct buf *out, const struct event *ev)
 	char when[CLOCK_RFC3339_SIZE];
 
 	clock_format_rfc3339(ev->time_us, when);
-	buf_printf(out, "{\"id\":%" PRId64, ev->user_id);
+	buf_add_text(out, "{\"id\":");
+	buf_add_i64(out, ev->user_id);
 	member(out, "username", ev->username);
 	member(out, "email", ev->email);
 	member(out, "name", ev->display_name);
-	buf_printf(out, ",\"profile_score\":0,\"is_verified\":false,\"version\":%" PRId64,
-		ev->version);
+	buf_add_text(out, ",\"profile_score\":0,\"is_verified\":false,\"version\":");
+	buf_add_i64(out, ev->version);
 	member(out, "created_at", when);
 	member(out, "updated_at", when);
 	if (!ev->country && !ev->city) {
