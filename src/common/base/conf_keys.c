@@ -92,7 +92,7 @@ const struct conf_key conf_keys[] = {
 		.help = "Days that published events stay in the archive." },
 	{ "consumer", "batch", CONF_INT, "512", 1, 1000,
 		.help = "Events that a handler gets at once, at most." },
-	{ "consumer", "prefetch", CONF_INT, "1024", 1, 10000,
+	{ "consumer", "prefetch", CONF_INT, "1536", 1, 10000,
 		.help = "Deliveries that a consumer holds without an ack, at most." },
 	{ "consumer", "linger", CONF_DURATION_MS, "100ms", 0, 10000,
 		.help = "How long after the last batch one that is not full waits for more." },

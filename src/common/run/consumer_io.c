@@ -12,9 +12,10 @@
 #define ARENA_LIMIT (512u << 20)
 #define HOLD_MAX_MS (25 * 60 * 1000) /* the broker's own patience is 30 minutes */
 #define DECLARE_AGAIN_MS 1000
-#define FILL_MS 3500  /* before a pause or the end: how long the window may take to fill */
+#define FILL_MS 5000 /* before a pause or the end: how long the window may take to fill */
+#define GATHER_MS 2
 #define QUIET_MS 250  /* or so long nothing came */
-#define DRAIN_MS 6000 /* what is not begun by then is handed back */
+#define DRAIN_MS 7000 /* what is not begun by then is handed back */
 
 /* ---- bunches ---- */
 
@@ -127,7 +128,7 @@ on_deliver(void *arg, const struct broker_message *m)
 	struct bunch *b = forming(c, again);
 	struct held *h = &b->list[b->count];
 
-	c->came_ms = clock_mono_ms();
+	c->came = true;
 	*h = (struct held){ .m = broker_message_copy(m, b->mem) };
 	must(h->m); /* the arena takes the largest message there is, and is full long before */
 	if (m->delivery_count >= POISON_AFTER) {
@@ -419,7 +420,11 @@ poll_wait(struct consumer *c, struct thread *t)
 		(atomic_load(&c->draining) ||
 			(atomic_load(&c->stopped) && atomic_load(&c->consuming))))
 		wait = QUIET_MS / 5;
-	(void)poll(fds, ARRAY_LEN(fds), wait > 0 ? (int)wait : 0);
+	/* while the worker is at a batch, what is coming gathers: one wake-up for many deliveries */
+	if (c->worker_busy && c->came && wait > 0)
+		(void)poll(fds, 1, GATHER_MS);
+	else
+		(void)poll(fds, ARRAY_LEN(fds), wait > 0 ? (int)wait : 0);
 	if (fds[0].revents)
 		thread_wake_clear(t);
 }
@@ -434,6 +439,7 @@ turn(struct consumer *c, struct thread *t, struct err *e)
 	stale_drop(c, &c->settling);
 	worker_feed(c);
 	poll_wait(c, t);
+	c->came = false;
 	if (broker_pump(c->broker, 0, e))
 		return -1;
 	stale_drop(c, &c->settling);
@@ -441,6 +447,8 @@ turn(struct consumer *c, struct thread *t, struct err *e)
 	if (settle_all(c, e) || give_back_old(c, e) || broker_flush(c->broker, e))
 		return -1;
 	worker_feed(c);
+	if (c->came)
+		c->came_ms = clock_mono_ms();
 	metric_set(c->cells[CM_HELD], (int64_t)held_count(c));
 	if (atomic_load(&c->draining) && !atomic_load(&c->consuming) && !c->ready &&
 		!c->worker_busy && !c->settling)

@@ -104,6 +104,7 @@ struct consumer {
 	char tag[32];      /* the consumer's name */
 	unsigned consumed; /* times, for the next name */
 	int64_t declare_ms, again_ms;
+	bool came;                 /* a delivery, in the last turn */
 	int64_t came_ms, drain_ms; /* the last delivery; draining began (0: it has not) */
 	int64_t leave_ms;          /* it began to take no more, for good or for a pause */
 	int64_t pause_look_ms;
