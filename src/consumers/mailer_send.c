@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "mailer.h"
 
+#define GATHER_MS 100 /* so long the rate may let a group grow */
 #define GROUP_MS 2000 /* so long one group takes at most, and then the mail that is under way */
 #define BUSY_MS 8000  /* longer than a group of another mailer's */
 #define BUSY_LOOK_MS 100
@@ -182,28 +183,41 @@ group_handle(struct mailer *m, struct consumer *c, struct batch *b, struct mail_
 	return rc;
 }
 
+/* So many at least are worth a claim and a commit: a full group, but no more than GATHER_MS bring. */
+static int64_t
+group_least(const struct mailer *m, size_t open)
+{
+	int64_t least = open < GROUP_MAX ? (int64_t)open : GROUP_MAX;
+	int64_t brought = m->bucket.rate * GATHER_MS / 1000;
+
+	if (m->bucket.rate > 0 && brought < least)
+		least = brought > 1 ? brought : 1;
+	return least;
+}
+
 /* Those that are still open, as many as the rate lets; 0 and n 0: none is. -1: the end. */
 static int
 group_take(struct mailer *m, struct consumer *c, struct mail_item *items, size_t count,
 	struct mail_item **group, size_t *n, struct err *e)
 {
-	size_t open = 0, room;
-	bool free = false; /* one that no other mailer is at */
+	size_t open = 0, free = 0; /* free: of the open ones those that no other mailer is at */
+	int64_t least, room;
 
 	for (size_t i = 0; i < count; i++) {
 		open += items[i].d->out == OUT_UNSET;
-		free |= items[i].d->out == OUT_UNSET && !items[i].busy;
+		free += items[i].d->out == OUT_UNSET && !items[i].busy;
 	}
 	*n = 0;
 	if (open == 0)
 		return 0;
 	if (!goes_on(m, c, free ? 0 : BUSY_LOOK_MS))
 		return err_set(e, ERR_AWAY, "the mailer ends");
-	while ((room = (size_t)bucket_room(&m->bucket, GROUP_MAX, clock_mono_us())) == 0)
-		if (!goes_on(m, c, bucket_wait_us(&m->bucket, clock_mono_us()) / 1000 + 1))
+	least = group_least(m, free ? free : open);
+	while ((room = bucket_room(&m->bucket, GROUP_MAX, clock_mono_us())) < least)
+		if (!goes_on(m, c, bucket_wait_us(&m->bucket, least, clock_mono_us()) / 1000 + 1))
 			return err_set(e, ERR_AWAY, "the mailer ends");
-	for (size_t i = 0; i < count && *n < room; i++)
-		if (items[i].d->out == OUT_UNSET && items[i].busy != free)
+	for (size_t i = 0; i < count && *n < (size_t)room; i++)
+		if (items[i].d->out == OUT_UNSET && items[i].busy != (free > 0))
 			group[(*n)++] = &items[i];
 	return 0;
 }

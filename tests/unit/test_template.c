@@ -89,23 +89,25 @@ buckets(void **state)
 	(void)state;
 	assert_int_equal(bucket_room(&none, 8, now), 8);
 	bucket_take(&none, 8, now);
-	assert_int_equal(bucket_wait_us(&none, now), 0);
+	assert_int_equal(bucket_wait_us(&none, 8, now), 0);
 	/* a second's worth at once, then one every 100 ms */
 	assert_int_equal(bucket_room(&b, 100, now), 10);
 	bucket_take(&b, 10, now);
 	assert_int_equal(bucket_room(&b, 1, now), 0);
-	assert_int_equal(bucket_wait_us(&b, now), 100000);
+	assert_int_equal(bucket_wait_us(&b, 1, now), 100000);
+	assert_int_equal(bucket_wait_us(&b, 4, now), 400000);
+	assert_int_equal(bucket_wait_us(&b, 40, now), 1000000);
 	assert_int_equal(bucket_room(&b, 5, now + 100000), 1);
 	assert_int_equal(bucket_room(&b, 5, now + 399999), 3);
 	assert_int_equal(bucket_room(&b, 100, now + 9000000), 10);
 	/* who waits as long as it says gets one; over ten seconds no more than the rate */
 	for (int64_t end = now + 10000000; now < end;) {
-		int64_t wait = bucket_wait_us(&slow, now);
+		int64_t n = 1 + sent % 3, wait = bucket_wait_us(&slow, n, now);
 
 		now += wait;
-		assert_true(bucket_room(&slow, 1, now) == 1);
-		bucket_take(&slow, 1, now);
-		sent++;
+		assert_int_equal(bucket_room(&slow, n, now), n);
+		bucket_take(&slow, n, now);
+		sent += n;
 	}
 	assert_in_range(sent, 30, 34);
 }

@@ -30,12 +30,13 @@ bucket_take(struct bucket *b, int64_t n, int64_t now_us)
 }
 
 int64_t
-bucket_wait_us(const struct bucket *b, int64_t now_us)
+bucket_wait_us(const struct bucket *b, int64_t n, int64_t now_us)
 {
 	int64_t wait;
 
 	if (b->rate == 0)
 		return 0;
-	wait = missing_us(b, now_us) + (SECOND_US + b->rate - 1) / b->rate - SECOND_US;
+	n = n < b->rate ? n : b->rate;
+	wait = missing_us(b, now_us) + (n * SECOND_US + b->rate - 1) / b->rate - SECOND_US;
 	return wait > 0 ? wait : 0;
 }

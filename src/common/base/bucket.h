@@ -15,5 +15,5 @@ struct bucket {
 /* How many may go now, at most want. */
 int64_t bucket_room(const struct bucket *b, int64_t want, int64_t now_us);
 void bucket_take(struct bucket *b, int64_t n, int64_t now_us);
-/* Until one may go; 0: now. */
-int64_t bucket_wait_us(const struct bucket *b, int64_t now_us);
+/* Until n may go, of a second's worth at most; 0: now. */
+int64_t bucket_wait_us(const struct bucket *b, int64_t n, int64_t now_us);
