@@ -21,13 +21,13 @@ from . import sandbox
 from .layout import EX_UNAVAILABLE, StackError, disk_room
 
 SUITE = "forky"
-PACKAGES = ["postgresql-18-documentdb", "rabbitmq-server", "redis-server", "python3-aiosmtpd"]
+PACKAGES = ["postgresql-18-documentdb", "rabbitmq-server", "redis-server", "python3"]
 GO_PACKAGES = ["golang-1.26-go", "ca-certificates"]
 FERRETDB = "v2.7.0"
 RECIPE = 1  # raise it when the way of building changes
 FALLBACK_MIRROR = "http://deb.debian.org/debian"
 NEEDED = {"postgresql-18": "postgres", "postgresql-18-documentdb": "docstore",
-          "rabbitmq-server": "rabbitmq", "redis-server": "redis", "python3-aiosmtpd": "mail"}
+          "rabbitmq-server": "rabbitmq", "redis-server": "redis", "python3": "mail"}
 APT_SETTING = re.compile(r'^(Acquire::(?:Check-Valid-Until|Check-Date|Retries|ForceIPv[46]|'
                          r'https?::[A-Za-z:.-]+)) "(.+)";$')
 
