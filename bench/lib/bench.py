@@ -100,9 +100,11 @@ class Bench:
         found = {side: [] for side in sides}
         for number in range(1, (rounds or self.rounds) + 1):
             if limits:
+                os.sync()
                 with self.guard(f"limits, round {number}"):
                     limits()
             for side in sides:
+                os.sync()  # what the turn before left to be written is not for this one to wait for
                 with self.guard(f"{side.name}, round {number}"):
                     found[side].append(measure(side))
         return found

@@ -12,8 +12,8 @@
 #define ARENA_LIMIT (512u << 20)
 #define HOLD_MAX_MS (25 * 60 * 1000) /* the broker's own patience is 30 minutes */
 #define DECLARE_AGAIN_MS 1000
-#define FILL_MS 5000 /* before a pause or the end: how long the window may take to fill */
-#define GATHER_MS 2
+#define FILL_MS 5000  /* before a pause or the end: how long the window may take to fill */
+#define GATHER_MS 2   /* so long deliveries may come together while the worker is at a batch */
 #define QUIET_MS 250  /* or so long nothing came */
 #define DRAIN_MS 7000 /* what is not begun by then is handed back */
 
