@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -254,6 +256,45 @@ a_full_journal_loses_lines_and_counts_them(void **state)
 	journal_end(s);
 }
 
+static int full_journal;
+
+static void
+on_alarm(int number)
+{
+	char byte;
+
+	(void)number;
+	while (recv(full_journal, &byte, 1, MSG_DONTWAIT) > 0)
+		;
+}
+
+/* Where they are said, nobody reads; a moment later somebody does. */
+static void
+last_words_wait_for_room(void **state)
+{
+	const struct itimerval soon = { .it_value.tv_usec = 30000 };
+	char data[4096];
+	ssize_t n;
+
+	(void)state;
+	full_journal = journal_begin(true);
+	must(signal(SIGALRM, on_alarm) != SIG_ERR);
+	clock_test_set(1000000, AT);
+	for (int i = 0; i < 2000; i++) {
+		clock_test_advance_ms(1000);
+		log_info("into the journal");
+	}
+	clock_test_release();
+	log_last_words();
+	must(setitimer(ITIMER_REAL, &soon, NULL) == 0);
+	log_info("the last");
+	assert_string_equal(capture_end(), "");
+	n = recv(full_journal, data, sizeof data, MSG_DONTWAIT);
+	assert_true(n > 0 && memmem(data, (size_t)n, "the last", 8));
+	must(signal(SIGALRM, SIG_DFL) != SIG_ERR);
+	journal_end(full_journal);
+}
+
 static void
 without_its_socket_the_journal_gets_json(void **state)
 {
@@ -356,6 +397,7 @@ main(void)
 		cmocka_unit_test(repeats_are_counted_not_written),
 		cmocka_unit_test(the_journal_gets_datagrams),
 		cmocka_unit_test(a_full_journal_loses_lines_and_counts_them),
+		cmocka_unit_test(last_words_wait_for_room),
 		cmocka_unit_test(without_its_socket_the_journal_gets_json),
 		cmocka_unit_test(a_terminal_has_colour_unless_told),
 		cmocka_unit_test(threads_share_it),

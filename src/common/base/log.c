@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,12 +17,15 @@
 
 #define BURST 10 /* of one message in a second */
 #define REPEATS_KEPT 64
+#define LAST_WORDS_TRIES 20
+#define LAST_WORDS_WAIT_MS 10
 
 static struct {
 	pthread_mutex_t lock;
 	const char *program;
 	enum log_format format;
 	bool colour;
+	bool last_words;
 	int journal; /* socket, -1: none */
 	/* Messages are constants, so their addresses tell them apart. */
 	struct repeat {
@@ -149,6 +153,29 @@ may_speak(const char *message, uint64_t *repeated)
 	return r;
 }
 
+void
+log_last_words(void)
+{
+	must(pthread_mutex_lock(&now.lock) == 0);
+	now.last_words = true;
+	must(pthread_mutex_unlock(&now.lock) == 0);
+}
+
+/* Its socket takes few datagrams at once where systemd could not raise net.unix.max_dgram_qlen. */
+static bool
+journal_send(const struct buf *out)
+{
+	struct pollfd p = { .fd = now.journal, .events = POLLOUT };
+
+	for (int tries = now.last_words ? LAST_WORDS_TRIES : 0;; tries--) {
+		if (send(now.journal, out->data, out->length, MSG_NOSIGNAL) >= 0)
+			return true;
+		if (errno != EAGAIN || tries == 0)
+			return false;
+		(void)poll(&p, 1, LAST_WORDS_WAIT_MS);
+	}
+}
+
 /* false: the journal had no room and the line is lost. */
 static bool
 emit(const struct log_line *line, struct buf *out)
@@ -157,8 +184,7 @@ emit(const struct log_line *line, struct buf *out)
 
 	if (now.format == LOG_FORMAT_JOURNAL) {
 		log_format_journal(line, out);
-		if (!buf_failed(out) &&
-			send(now.journal, out->data, out->length, MSG_NOSIGNAL) >= 0)
+		if (!buf_failed(out) && journal_send(out))
 			return true;
 		/* not to stderr then: that is the journal's too, and a daemon must not wait for it */
 		if (!buf_failed(out) && (errno == EAGAIN || errno == ENOBUFS))

@@ -10,7 +10,8 @@
  * Repeats: the same message more than 10 times in a second is counted, and the
  * count is said with the next one ("repeated": 1234).
  *
- * Threads: any; one line is one write(2). Never blocks on the journal.
+ * Threads: any; one line is one write(2). Never blocks on the journal, but for
+ * the last words of a process that ends.
  */
 #pragma once
 
@@ -48,6 +49,8 @@ struct log_field {
 /* name: the daemon's, in each line. May be called again (SIGHUP changes the level). */
 void log_init(const char *name, enum log_level level, enum log_format format);
 void log_level_set(enum log_level level);
+/* Nothing is kept waiting any more: from now on a line waits for room in the journal, 200 ms at most. */
+void log_last_words(void);
 int log_level_parse(const char *text, enum log_level *out, struct err *e) MUST_CHECK;
 int log_format_parse(const char *text, enum log_format *out, struct err *e) MUST_CHECK;
 extern enum log_level log_level_now;

@@ -277,6 +277,7 @@ serve(struct daemon *d, struct err *e)
 	log_info("started", LOG_I("instance", d->args.instance),
 		LOG_S("config", conf_path(d->conf)));
 	loop_run(d->loop);
+	log_last_words();
 	if (d->drained)
 		log_info("drained");
 	return 0;
