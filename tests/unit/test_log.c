@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cm.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <math.h>
 #include <pthread.h>
@@ -261,11 +262,13 @@ static int full_journal;
 static void
 on_alarm(int number)
 {
+	int saved = errno;
 	char byte;
 
 	(void)number;
 	while (recv(full_journal, &byte, 1, MSG_DONTWAIT) > 0)
 		;
+	errno = saved;
 }
 
 /* Where they are said, nobody reads; a moment later somebody does. */
