@@ -4,8 +4,8 @@
 Usage: mailsink.py PORT DIR. Runs inside the stack's root file system.
 
 Each message is DIR/<nanoseconds>-<n>.eml: the envelope as X-Envelope headers, then the message as it
-came. Sixty lines of SMTP rather than a library, since the load of a benchmark goes through here: what
-reads a message line by line takes five times as long over it."""
+came. SMTP by hand rather than by a library, since the load of a benchmark goes through here: one that
+reads a message line by line takes several times as long over it."""
 import asyncio
 import os
 import re
