@@ -3,6 +3,7 @@
 """The local stack's mail sink: what it keeps, and what it refuses."""
 import glob
 import os
+import resource
 import smtplib
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
 sys.dont_write_bytecode = True
+import daemon
 import tap
 
 HELLO = b"EHLO x\r\n"
@@ -21,9 +23,7 @@ ENVELOPE = b"MAIL FROM:<a@b.c>\r\nRCPT TO:<d@e.f>\r\n"
 class Sink:
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = daemon.free_port()
         self.process = subprocess.Popen([sys.executable, os.path.join(ROOT, "tools/stacklib/mailsink.py"), str(self.port),
                                          self.folder.name], stdout=subprocess.PIPE, text=True)
         assert "listening" in self.process.stdout.readline()
@@ -106,6 +106,14 @@ def test_no_room_is_said_and_leaves_the_next_one_its_turn():
         os.mkdir(sink.folder.name)
         sink.talk(HELLO + ENVELOPE + b"DATA\r\nA: b\r\n.\r\n" + b"QUIT\r\n")
         assert len(sink.kept()) == 1
+
+
+def test_a_message_that_fits_in_part_is_not_kept():
+    with Sink() as sink:
+        resource.prlimit(sink.process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+        said = sink.talk(HELLO + ENVELOPE + b"DATA\r\n" + 5000 * b"x" + b"\r\n.\r\nQUIT\r\n")
+        assert [line[:9] for line in said[-3:-1]] == ["451 4.3.0", "221 2.0.0"], said
+        assert not glob.glob(os.path.join(sink.folder.name, "*.eml"))
 
 
 sys.exit(tap.run(globals()))

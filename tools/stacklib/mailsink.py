@@ -122,8 +122,9 @@ class Client:
         head = f"X-Envelope-From: <{self.sender}>\r\n" + "".join(
             f"X-Envelope-To: <{one}>\r\n" for one in self.recipients)
         part = os.path.join(self.folder, f".{name}.part")
-        with open(part, "wb", buffering=0) as out:
+        with open(part, "wb") as out:
             out.write(head.encode("utf-8", "surrogateescape") + message)
+            out.flush()
             os.fsync(out.fileno())
         os.rename(part, os.path.join(self.folder, name))
         return name
