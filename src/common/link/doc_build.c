@@ -5,8 +5,9 @@
  */
 #include "link/doc_own.h"
 
-#include <stdio.h>
 #include <string.h>
+
+#include "base/text.h"
 
 struct level {
 	size_t start;  /* where its length goes */
@@ -80,7 +81,7 @@ static char *
 member(struct doc_body *b, int type, const char *name, size_t size)
 {
 	struct level *l;
-	char digits[16], *p;
+	char digits[TEXT_I64_SIZE], *p;
 	size_t n;
 
 	if (b == &no_room)
@@ -88,7 +89,7 @@ member(struct doc_body *b, int type, const char *name, size_t size)
 	l = &b->levels[b->depth];
 	must(l->is_array == !name);
 	if (l->is_array) {
-		snprintf(digits, sizeof digits, "%u", l->next++);
+		(void)text_i64(l->next++, digits);
 		name = digits;
 	}
 	n = strlen(name) + 1;

@@ -3,8 +3,6 @@
 #include "link/sql_own.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

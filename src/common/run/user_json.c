@@ -5,25 +5,23 @@
 
 #include "base/clock.h"
 
+static void
+name_add(struct buf *out, const char *name)
+{
+	buf_add_char(out, '"');
+	buf_add_text(out, name);
+	buf_add(out, "\":", 2);
+}
+
 void
 user_json_text(struct buf *out, const char *name, const struct sql_result *r, size_t row,
 	size_t column)
 {
-	buf_add_char(out, '"');
-	buf_add_text(out, name);
-	buf_add_text(out, "\":");
+	name_add(out, name);
 	if (sql_null(r, row, column))
 		buf_add_text(out, "null");
 	else
 		buf_add_json_string(out, sql_text(r, row, column), sql_length(r, row, column));
-}
-
-static void
-name_add(struct buf *out, const char *name)
-{
-	buf_add(out, ",\"", 2);
-	buf_add_text(out, name);
-	buf_add(out, "\":", 2);
 }
 
 /* A number as PostgreSQL writes it; what is none in JSON (NaN, Infinity) is null. */
@@ -32,6 +30,7 @@ number(struct buf *out, const char *name, const struct sql_result *r, size_t row
 {
 	const char *text = sql_text(r, row, column);
 
+	buf_add_char(out, ',');
 	name_add(out, name);
 	buf_add_text(out, text && !strpbrk(text, "NaIi") ? text : "null");
 }
@@ -74,6 +73,7 @@ user_json(struct buf *out, const struct sql_result *r, size_t row)
 static void
 member(struct buf *out, const char *name, const char *text)
 {
+	buf_add_char(out, ',');
 	name_add(out, name);
 	if (text)
 		buf_add_json_string(out, text, strlen(text));
