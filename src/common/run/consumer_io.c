@@ -15,6 +15,7 @@
 #define FILL_MS 5000  /* before a pause or the end: how long the window may take to fill */
 #define GATHER_MS 2   /* so long deliveries may come together while the worker is at a batch */
 #define QUIET_MS 250  /* or so long nothing came */
+#define PROMPT_MS 50  /* so soon a broker that does not hang answers */
 #define DRAIN_MS 7000 /* what is not begun by then is handed back */
 
 /* ---- bunches ---- */
@@ -142,7 +143,7 @@ on_deliver(void *arg, const struct broker_message *m)
 	if (again)
 		metric_add(c->cells[CM_REDELIVERED], 1);
 	else if (c->single)
-		c->widen = true; /* acks wait for it: see filling() */
+		c->widen = true; /* acks wait for it: see fill() */
 }
 
 static void
@@ -251,25 +252,55 @@ leaving(const struct consumer *c)
 }
 
 /*
+ * Nothing came for a while: because nothing was there, or because the broker hangs? A get goes
+ * through the queue's log as what is published does. Late, or with a message: it starts anew.
+ */
+static int
+look_if_empty(struct consumer *c, bool *empty, struct err *e)
+{
+	int64_t asked_ms = clock_mono_ms(), came_ms = c->came_ms;
+	struct arena *mem = arena_new(ARENA_FIRST, ARENA_LIMIT);
+	struct broker_message *m;
+	int rc;
+
+	c->came = false;
+	rc = broker_get(c->broker, c->place->queue, mem, &m, e);
+	if (m)
+		on_deliver(c, m);
+	arena_free(mem);
+	if (rc)
+		return -1;
+	*empty = !c->came && clock_mono_ms() - asked_ms <= PROMPT_MS;
+	c->came_ms = *empty ? came_ms : clock_mono_ms();
+	return 0;
+}
+
+/*
  * What is on its way when a consumer is cancelled a quorum queue takes back as
  * delivered once. So before that the window is let fill, by acking nothing for a
  * moment: when it is full, or nothing comes, nothing is on its way.
  */
-static bool
-filling(const struct consumer *c)
+static int
+fill(struct consumer *c, bool *filling, struct err *e)
 {
 	int64_t now = clock_mono_ms();
+	bool empty = false;
 
-	return leaving(c) && atomic_load(&c->consuming) && !c->cancelled &&
-		!atomic_load(&c->paused) && held_count(c) < (c->single ? 1 : c->prefetch) &&
-		now - c->came_ms < QUIET_MS && now - c->leave_ms < FILL_MS;
+	*filling = false;
+	if (!leaving(c) || c->cancelled || atomic_load(&c->paused) ||
+		held_count(c) >= (c->single ? 1 : c->prefetch) || now - c->leave_ms >= FILL_MS)
+		return 0;
+	if (now - c->came_ms >= QUIET_MS && look_if_empty(c, &empty, e))
+		return -1;
+	*filling = !empty;
+	return 0;
 }
 
 static int
 consume_as_wanted(struct consumer *c, struct err *e)
 {
 	bool want = atomic_load(&c->started) && !atomic_load(&c->paused) && !leaving(c);
-	bool have = atomic_load(&c->consuming);
+	bool have = atomic_load(&c->consuming), filling;
 
 	if (!leaving(c))
 		c->leave_ms = 0;
@@ -281,7 +312,9 @@ consume_as_wanted(struct consumer *c, struct err *e)
 		have = false;
 	}
 	if (have && !want) {
-		if (filling(c))
+		if (fill(c, &filling, e))
+			return -1;
+		if (filling)
 			return 0;
 		c->widen = false;
 		atomic_store(&c->consuming, false);
@@ -347,7 +380,7 @@ settle_all(struct consumer *c, struct err *e)
 {
 	struct bunch **at = &c->settling, *b;
 
-	/* before a cancel the window stays full: see filling() */
+	/* before a cancel the window stays full: see fill() */
 	if (atomic_load(&c->consuming) && !c->cancelled && !atomic_load(&c->paused) &&
 		(c->widen || leaving(c)))
 		return 0;
