@@ -59,6 +59,7 @@ class Bench:
 
     def open(self):
         self.stack.start()
+        self.stack.work_in()
         if self.peer_source:
             with self.guard("the peer"):
                 self.venv = peer.venv(self.peer_source, say)

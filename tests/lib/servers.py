@@ -42,6 +42,20 @@ class Stack:
         return subprocess.run([os.path.join(ROOT, "tools/stack"), "--run", self.folder, *words],
                               stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
 
+    def work_in(self):
+        """As after days of work: PostgreSQL has old WAL files, as many as it keeps, to use again.
+        Until then commits wait for the making of each 16 MiB."""
+        with open(os.path.join(self.folder, "ports"), encoding="ascii") as f:
+            ports = json.load(f)["ports"]
+        bounds = "pg_size_bytes(current_setting('min_wal_size')) / pg_size_bytes(current_setting('wal_segment_size'))"
+        switch = "SELECT count(pg_logical_emit_message(false, 'bench', '')), count(pg_switch_wal()) " \
+                 f"FROM generate_series(1, {bounds})"
+        for server in ("postgres", "docstore"):
+            if self._do("exec", server, "/usr/lib/postgresql/18/bin/psql", "-XqtA", "-o", "/dev/null", "-h", "/run/data",
+                        "-p", str(ports[server]), "-U", "postgres", "-d", "postgres", "-c", switch,
+                        "-c", "CHECKPOINT").returncode != 0:
+                raise ServerError(f"{server}: no WAL files could be made in advance")
+
     def place(self, name, number):
         return Place(self.env, name, number)
 

@@ -187,7 +187,7 @@ class Docstore(Postgres):
     settings = {"shared_preload_libraries": "'pg_cron,pg_documentdb_core,pg_documentdb'",
                 "cron.database_name": "'docstore'", "cron.use_background_workers": "on",
                 "max_worker_processes": 24, "max_connections": 200, "shared_buffers": "'256MB'",
-                "max_wal_size": "'1GB'"}
+                "max_wal_size": "'1GB'", "min_wal_size": "'1GB'"}
 
     def prepare(self):
         super().prepare()
