@@ -21,11 +21,13 @@ from . import limits, ours, peer, table, wrk
 
 FAILURES = (amqp.AmqpError, limits.LimitError, ours.OursError, peer.PeerError, servers.ServerError, wrk.WrkError,
             OSError, urllib.error.URLError, subprocess.SubprocessError, ValueError)
+BEGAN = time.monotonic()
 LOGS = os.path.join(servers.ROOT, "build/bench/log")
 
 
 def say(text):
-    print(f"bench: {text}", file=sys.stderr, flush=True)
+    minutes, seconds = divmod(int(time.monotonic() - BEGAN), 60)
+    print(f"bench: {minutes:2}:{seconds:02} {text}", file=sys.stderr, flush=True)
 
 
 class Bench:
