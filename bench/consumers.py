@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Consumers, each alone, drained from a filled queue, ours and the peer's in turn.
 
-Both sides by the peer's own drain.py, which fills the queue, starts the consumer, and counts in its store from the first
-event to the last; so there is nothing to measure without a peer."""
+Both sides by lib/drain.py, which fills the queue, starts the consumer, and counts in its store from the first event to the
+last. It runs in the peer's Python, for that has pymongo; so there is nothing to measure without a peer."""
 import json
 import os
 import signal
@@ -17,13 +17,13 @@ from lib.table import Row
 import servers  # tests/lib, which lib.bench puts on the path
 
 COUNT, COUNT_ONE = int(os.environ.get("EVENTS", 100_000)), int(os.environ.get("EVENTS_ONE", 20_000))
-ABOUT = {  # queue, what drain.py watches, the store's limit program, goal, aim
-    "eventlog": ("user_data_queue", ["mongo", "--collection", "events"], ("mongo_limit", "insert", COUNT, 256), 2.5, 3),
-    "cache": ("user_cache_queue", ["redis"], ("redis_limit", 2 * COUNT, 512, 2), 6, 8),
-    "segments": ("user_segment_queue", ["mongo", "--collection", "users"], ("mongo_limit", "upsert", COUNT, 256), 1.5, 1.75),
+ABOUT = {  # queue, what is watched, the store's limit program, goal, aim
+    "eventlog": ("user_data_queue", "events", ("mongo_limit", "insert", COUNT, 256), 2.5, 3),
+    "cache": ("user_cache_queue", "redis", ("redis_limit", 2 * COUNT, 512, 2), 6, 8),
+    "segments": ("user_segment_queue", "users", ("mongo_limit", "upsert", COUNT, 256), 1.5, 1.75),
 }
-ALONE = {  # the peer has none: queue, what drain.py watches, goal in events/s, what is stored in the end
-    "analytics": ("user_analytics_queue", ["queue"], 10_000, "SELECT coalesce(sum(count), 0) FROM event_counts"),
+ALONE = {  # the peer has none: queue, what is watched, goal in events/s, what is stored in the end
+    "analytics": ("user_analytics_queue", "queue", 10_000, "SELECT coalesce(sum(count), 0) FROM event_counts"),
 }
 MEMORY_GOAL = 6
 DROP = "import sys, pymongo; pymongo.MongoClient(sys.argv[1]).drop_database(sys.argv[2])"
@@ -51,7 +51,7 @@ class Side:
 
 def start(bench):
     if not bench.venv:
-        raise servers.ServerError("consumers are drained by the peer's drain.py: PEER=DIR names the peer")
+        raise servers.ServerError("consumers are drained beside the peer, in its Python: PEER=DIR names it")
     sides = []
     if bench.with_ours:
         place = bench.place("drain_ours")
@@ -74,12 +74,11 @@ class Drain:
         side.place.purge()
         with servers.Redis(side.place.redis) as kv:
             kv.ask("FLUSHDB")
-        # what drain.py counts at the end takes longer the more rounds there were
+        # what is counted at the end takes longer the more rounds there were
         subprocess.run([os.path.join(bench.venv, "bin/python"), "-c", DROP, side.place.mongo_server, side.place.name],
                        stdin=subprocess.DEVNULL, check=True, timeout=60)
-        words = [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "drain.py"), "--queue", queue,
-                 "--watch", *watch, "-n", str(count), "--first-id", str(time.time_ns() // 1000 % 10**15), "--",
-                 *side.command(bench, consumer)]
+        words = [os.path.join(bench.venv, "bin/python"), os.path.join(servers.ROOT, "bench/lib/drain.py"), queue, str(count),
+                 str(time.time_ns() // 1000 % 10**15), watch, *side.command(bench, consumer)]
         with open(os.path.join(frame.LOGS, f"drain-{side.name}-{consumer}.log"), "ab") as log:
             self.process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, text=True,
                                             stdout=subprocess.PIPE, stderr=log, env=side.env() | (env or {}))
@@ -97,7 +96,7 @@ class Drain:
         if self.process.returncode != 0 or not lines:
             raise servers.ServerError(f"drain.py of {side.name}, {consumer}: exit {self.process.returncode}")
         found = json.loads(lines[-1])
-        self.rate, self.cpu = found["events_per_s"], found["cpu_s_per_1000"]["consumer"]
+        self.rate, self.cpu = found["events_per_s"], found["cpu_s_per_1000"]
         frame.say(f"  {side.name}, {consumer}: {self.rate}/s, {self.private:.1f} MiB private dirty")
 
     def _watch(self):

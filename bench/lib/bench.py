@@ -175,6 +175,19 @@ def machine():
             "load_before": os.getloadavg()[0]}
 
 
+def processor_time():
+    """(what the host has spent elsewhere while we would have had use for it, all), in ticks."""
+    with open("/proc/stat", encoding="ascii") as f:
+        times = [int(word) for word in f.readline().split()[1:9]]
+    return times[7], sum(times)
+
+
+def stolen(before):
+    """The share of the processors' time that the host has spent elsewhere since."""
+    spent, total = (now - then for now, then in zip(processor_time(), before))
+    return round(spent / max(total, 1), 3)
+
+
 def commit():
     done = subprocess.run(["git", "-C", servers.ROOT, "describe", "--always", "--dirty"], text=True, check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
@@ -185,7 +198,8 @@ def report(head, rows, failures):
     """Everything a person reads at the end."""
     lines = [f"onboard {head['version']} {head['commit']}".rstrip() + f", {head['date']}: "
              f"{head['machine']['processors']} x {head['machine']['processor'] or 'processor'}, "
-             f"medians of {head['rounds']} rounds, {head['seconds'] / 60:.1f} min"]
+             f"medians of {head['rounds']} rounds, {head['seconds'] / 60:.1f} min, "
+             f"{head['stolen']:.0%} of the processors' time taken by the host"]
     if not head["peer"]:
         lines.append("No peer in this run (PEER=DIR names one): ours alone.")
     if not head["limits"]:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """As much AMQP 0-9-1 as tests and benchmark need: how many messages a queue holds, by a passive
-declare (the management API's figures are up to five seconds old), and a consumer of one queue."""
+declare (the management API's figures are up to five seconds old), a consumer of one queue, and many
+messages for one."""
 import socket
 import struct
 from urllib.parse import unquote, urlsplit
@@ -69,6 +70,24 @@ class Broker:
         self._expect(BASIC, 11)
         self._send(1, BASIC, 20, b"\0\0" + short(queue) + short("") + b"\0" + struct.pack(">I", 0))
         self._expect(BASIC, 21)
+
+    def publish(self, queue, messages):
+        """(body, id, type, seconds) each, persistent, in this order; none is confirmed."""
+        method = struct.pack(">HHH", BASIC, 40, 0) + short("") + short(queue) + b"\0"
+        retried = short("x-retry-count") + b"I" + struct.pack(">i", 0)
+        fixed = short("application/json") + struct.pack(">I", len(retried)) + retried + b"\x02"
+        frames, length = [], 0
+        for body, number, kind, seconds in messages:
+            # content type, headers, delivery mode, message id, timestamp, type
+            head = struct.pack(">HHQH", BASIC, 0, len(body), 0xb0e0) + fixed + short(number) \
+                + struct.pack(">Q", seconds) + short(kind)
+            for form, payload in ((1, method), (2, head), (3, body)):
+                frames.append(struct.pack(">BHI", form, 1, len(payload)) + payload + b"\xce")
+            length += len(body)
+            if length > 1 << 16:
+                self.sock.sendall(b"".join(frames))
+                frames, length = [], 0
+        self.sock.sendall(b"".join(frames))
 
     def deliver(self):
         """The next message: its tag, whether it comes again, its body."""
