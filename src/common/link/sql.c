@@ -69,10 +69,11 @@ sql_settings_init(struct sql_settings *s, const struct sql_options *o, struct er
 	for (PQconninfoOption *p = parts; p->keyword; p++)
 		if (strcmp(p->keyword, "options") == 0 && p->val)
 			own = p->val;
-	size = strlen(own) + 96;
+	size = strlen(own) + 160;
 	s->server_options = must_malloc(size);
-	snprintf(s->server_options, size, "-c statement_timeout=%" PRId64 "%s %s",
-		s->query_ms * 9 / 10, o->lazy_commit ? " -c synchronous_commit=off" : "", own);
+	snprintf(s->server_options, size, "-c statement_timeout=%" PRId64 "%s%s %s",
+		s->query_ms * 9 / 10, o->lazy_commit ? " -c synchronous_commit=off" : "",
+		o->plan_anew ? " -c plan_cache_mode=force_custom_plan" : "", own);
 	PQconninfoFree(parts);
 	s->url = must_strdup(o->url);
 	s->application = must_strdup(o->application ? o->application : "onboard");

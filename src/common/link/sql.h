@@ -43,6 +43,7 @@ struct sql_options {
 	int64_t query_ms;        /* 0: 2000; the server's statement_timeout is nine tenths of it */
 	int64_t ping_ms;         /* async: asks an idle server this often; 0: 2000, -1: never */
 	bool lazy_commit; /* a crash of the server may lose the last ones: for what is done again */
+	bool plan_anew; /* each time: a kept plan of when a table was small reads all of it later */
 	size_t queue_max; /* async: calls waiting behind the one under way; 0: 64 */
 };
 

@@ -102,7 +102,8 @@ stores_open(struct consumer *c, const struct conf *f, const char *name, struct e
 	}
 	if (c->handler->needs & NEED_SQL) {
 		c->sql = sql_open(&(struct sql_options){ .url = conf_string(f, "postgres", "url"),
-					  .application = name },
+					  .application = name,
+					  .plan_anew = true },
 			e);
 		if (!c->sql)
 			return -1;
