@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The local stack's mail sink: what it keeps, and what it refuses."""
+import contextlib
 import glob
 import os
 import resource
@@ -113,7 +114,23 @@ def test_a_message_that_fits_in_part_is_not_kept():
         resource.prlimit(sink.process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
         said = sink.talk(HELLO + ENVELOPE + b"DATA\r\n" + 5000 * b"x" + b"\r\n.\r\nQUIT\r\n")
         assert [line[:9] for line in said[-3:-1]] == ["451 4.3.0", "221 2.0.0"], said
-        assert not glob.glob(os.path.join(sink.folder.name, "*.eml"))
+        assert not sink.kept()
+
+
+def test_one_client_too_many_is_told_so():
+    with Sink() as sink, contextlib.ExitStack() as clients:
+        def connect():
+            client = clients.enter_context(socket.create_connection(("127.0.0.1", sink.port), 10))
+            return client, client.recv(100)
+
+        first, said = connect()
+        assert said.startswith(b"220"), said
+        assert all(connect()[1].startswith(b"220") for _ in range(199))
+        assert connect()[1].startswith(b"421")
+        first.sendall(b"QUIT\r\n")
+        first.recv(100)
+        assert first.recv(100) == b""
+        tap.wait_until(lambda: connect()[1].startswith(b"220"), 10, "a free place")
 
 
 sys.exit(tap.run(globals()))
