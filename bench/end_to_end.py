@@ -3,6 +3,7 @@
 
 By the peer's own e2e.py on both sides: 64 connections post, then it waits until the queues are empty
 and the stores have all. API and consumers share the processors with the servers and the load."""
+import contextlib
 import json
 import os
 import signal
@@ -24,47 +25,35 @@ DRAIN_SECONDS = 30
 
 
 class Side:
-    """An API with its consumers, all running."""
+    """Ours or the peer. Each round has stores of its own, empty, so that it pays for no round before it."""
 
-    def __init__(self, name, place):
-        self.name, self.place, self.runners, self.url = name, place, [], None
+    def __init__(self, bench, name):
+        self.bench, self.name, self.redis, self.rounds = bench, name, next(bench.numbers), 0
 
-    def pids(self):
-        return [pid for runner in self.runners for pid in runner.pids.values()]
-
-    def close(self):
-        for runner in reversed(self.runners):
-            runner.stop()
+    @contextlib.contextmanager
+    def running(self, names):
+        """The place, the API's URL and the processes of the API and its consumers."""
+        self.rounds += 1
+        place, runners = self.bench.place(f"e2e_{self.name}_{self.rounds}", self.redis), []
+        try:
+            if self.name == "ours":
+                ours.migrate(place)
+                runners.append(self.bench.start_ours("onboard-api", place, "api"))
+                for name in names:
+                    runners.append(self.bench.start_ours(f"onboard-{name}", place, env={
+                        "ONBOARD_SMTP_URL": self.bench.stack.env["ONBOARD_SMTP_URL"]}))
+            else:
+                runners.append(self.bench.start_peer(place, " ".join(names)))
+            yield place, runners[0].url, [pid for runner in runners for pid in runner.pids.values()]
+        finally:
+            for runner in reversed(runners):
+                runner.stop()
 
 
 def start(bench):
     if not bench.venv:
         raise servers.ServerError("the pipeline is loaded by the peer's e2e.py: PEER=DIR names the peer")
-    sides = []
-    try:
-        if bench.with_ours:
-            with bench.guard("ours"):
-                side = Side("ours", bench.place("e2e_ours"))
-                sides.append(side)
-                ours.migrate(side.place)
-                side.runners.append(bench.start_ours("onboard-api", side.place, "api"))
-                side.url = side.runners[0].url
-                consumers(bench, side, THREE)
-        with bench.guard("the peer"):
-            side = Side("peer", bench.place("e2e_peer"))
-            side.runners.append(bench.start_peer(side.place, " ".join(THREE)))
-            side.url = side.runners[0].url
-            sides.append(side)
-        yield sides
-    finally:
-        for side in sides:
-            side.close()
-
-
-def consumers(bench, side, names):
-    for name in names:
-        side.runners.append(bench.start_ours(f"onboard-{name}", side.place,
-                                             env={"ONBOARD_SMTP_URL": bench.stack.env["ONBOARD_SMTP_URL"]}))
+    yield [Side(bench, name) for name in (["ours"] if bench.with_ours else []) + ["peer"]]
 
 
 class Way:
@@ -72,36 +61,42 @@ class Way:
 
     def __init__(self, bench, side, names):
         waits = ",".join(QUEUES[name] for name in names if name in QUEUES)
-        words = [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "e2e.py"), "--url", side.url,
-                 "-n", str(COUNT), "-c", "64", "--queues", waits, "--keys-per-user", str(KEYS_PER_USER[side.name]),
-                 "--group", "daemons=" + ",".join(map(str, side.pids()))]
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))}
-        env |= {"RABBITMQ_URL": side.place.rabbitmq, "MONGO_URL": side.place.mongo_server, "MONGO_DB": side.place.name,
-                "REDIS_URL": side.place.redis, "PYTHONDONTWRITEBYTECODE": "1"}
-        with open(os.path.join(frame.LOGS, f"e2e-{side.name}.log"), "ab") as log:
-            process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, text=True,
-                                       stdout=subprocess.PIPE, stderr=log, env=env)
-        try:
-            out, _ = process.communicate(timeout=400)
-        except BaseException:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-            raise
-        lines = [line for line in out.splitlines() if line.startswith("{")]
-        if process.returncode != 0 or not lines:
-            raise servers.ServerError(f"e2e.py of {side.name}: exit {process.returncode}")
-        found = json.loads(lines[-1])
+        with side.running(names) as (place, url, pids):
+            os.sync()
+            found = load(bench, side, place, "--url", url, "-n", str(COUNT), "-c", "64", "--queues", waits,
+                         "--keys-per-user", str(KEYS_PER_USER[side.name]), "--group", "daemons=" + ",".join(map(str, pids)))
+            self.private, self.resident = procs.memory_mib(procs.family(pids))
+            if side.name == "ours":
+                with servers.Sql(place.postgres) as sql:
+                    frame.poll(lambda: sql.number(UNPUBLISHED) == 0, DRAIN_SECONDS)
+            place.purge()
         if min(found["in_mongo"], found["in_redis"]) < COUNT:
             raise servers.ServerError(f"{side.name}: {found['in_mongo']} in MongoDB and {found['in_redis']} in Redis "
                                       f"of {COUNT} signups")
         self.rate, self.posts, self.trouble = found["e2e_per_s"], found["posts_per_s"], found["errors"]
         self.cpu = found["cpu_s_per_1000"]["daemons"]
-        self.private, self.resident = procs.memory_mib(procs.family(side.pids()))
         frame.say(f"  {side.name}: {self.rate}/s end to end, {self.posts}/s posted")
-        if side.name == "ours":
-            with servers.Sql(side.place.postgres) as sql:
-                frame.poll(lambda: sql.number(UNPUBLISHED) == 0, DRAIN_SECONDS)
-        side.place.purge()
+
+
+def load(bench, side, place, *words):
+    """What e2e.py found."""
+    words = [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "e2e.py"), *words]
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))}
+    env |= {"RABBITMQ_URL": place.rabbitmq, "MONGO_URL": place.mongo_server, "MONGO_DB": place.name,
+            "REDIS_URL": place.redis, "PYTHONDONTWRITEBYTECODE": "1"}
+    with open(os.path.join(frame.LOGS, f"e2e-{side.name}.log"), "ab") as log:
+        process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, text=True,
+                                   stdout=subprocess.PIPE, stderr=log, env=env)
+    try:
+        out, _ = process.communicate(timeout=400)
+    except BaseException:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        raise
+    lines = [line for line in out.splitlines() if line.startswith("{")]
+    if process.returncode != 0 or not lines:
+        raise servers.ServerError(f"e2e.py of {side.name}: exit {process.returncode}")
+    return json.loads(lines[-1])
 
 
 def limit(bench, names):
@@ -145,7 +140,6 @@ def five(bench, sides):
     mine = [side for side in sides if side.name == "ours"]
     if not mine:
         return []
-    consumers(bench, mine[0], [name for name in FIVE if name not in THREE])
     found, limits = ways(bench, mine, FIVE)
     return rows_of("five consumers", found, limits, ">= 3,600/s", lambda row: row.ours >= 3600, True)
 

@@ -72,8 +72,9 @@ class Bench:
     def close(self):
         self.stack.stop(keep=bool(os.environ.get("KEEP")))
 
-    def place(self, name):
-        return self.stack.place(name, next(self.numbers))
+    def place(self, name, number=None):
+        """number: of the Redis database, one of self.numbers; a free one if none is named."""
+        return self.stack.place(name, next(self.numbers) if number is None else number)
 
     def start_peer(self, place, consumers=""):
         """A running peer, or None where there is no peer."""
