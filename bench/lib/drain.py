@@ -45,7 +45,10 @@ def counter(watch):
 
 
 def wait_filled(broker, queue, count):
-    while broker.depth(queue) < count:
+    limit = time.monotonic() + SECONDS
+    while (there := broker.depth(queue)) < count:
+        if time.monotonic() > limit:
+            sys.exit(f"{queue}: {there} of {count} events are there")
         time.sleep(0.05)
     time.sleep(2)  # what the filling has left to do in the servers
 

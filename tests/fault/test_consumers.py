@@ -336,7 +336,7 @@ def ends_and_hands_nothing_back(kind, end):
     """Again and again under load; what one of them hands back comes again to the next."""
     log = ""
     with Load(kind.pipe, kind.make, RATE) as load:
-        for n in range(TERMS):
+        for _ in range(TERMS):
             # a window that fills in time on a slow machine too
             with start(kind, ONBOARD_CONSUMER_PREFETCH="256") as daemon:
                 daemon.wait_ready()
