@@ -265,8 +265,10 @@ look_if_empty(struct consumer *c, bool *empty, struct err *e)
 
 	c->came = false;
 	rc = broker_get(c->broker, c->place->queue, mem, &m, e);
-	if (m)
+	if (m) {
 		on_deliver(c, m);
+		c->got++;
+	}
 	arena_free(mem);
 	if (rc)
 		return -1;
@@ -288,7 +290,8 @@ fill(struct consumer *c, bool *filling, struct err *e)
 
 	*filling = false;
 	if (!leaving(c) || c->cancelled || atomic_load(&c->paused) ||
-		held_count(c) >= (c->single ? 1 : c->prefetch) || now - c->leave_ms >= FILL_MS)
+		held_count(c) >= (c->single ? 1 : c->prefetch) + c->got ||
+		now - c->leave_ms >= FILL_MS)
 		return 0;
 	if (now - c->came_ms >= QUIET_MS && look_if_empty(c, &empty, e))
 		return -1;
@@ -302,10 +305,12 @@ consume_as_wanted(struct consumer *c, struct err *e)
 	bool want = atomic_load(&c->started) && !atomic_load(&c->paused) && !leaving(c);
 	bool have = atomic_load(&c->consuming), filling;
 
-	if (!leaving(c))
+	if (!leaving(c)) {
 		c->leave_ms = 0;
-	else if (!c->leave_ms)
+	} else if (!c->leave_ms) {
 		c->leave_ms = clock_mono_ms();
+		c->got = 0;
+	}
 
 	if (c->cancelled) {
 		atomic_store(&c->consuming, false);

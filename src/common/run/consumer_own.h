@@ -107,6 +107,7 @@ struct consumer {
 	bool came;                 /* a delivery, in the last turn */
 	int64_t came_ms, drain_ms; /* the last delivery; draining began (0: it has not) */
 	int64_t leave_ms;          /* it began to take no more, for good or for a pause */
+	uint32_t got;              /* since then, by look_if_empty(): outside the window */
 	int64_t pause_look_ms;
 	unsigned pause_misses; /* looks in a row that found no pause */
 };
