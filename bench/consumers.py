@@ -11,7 +11,7 @@ import threading
 import time
 
 from lib import bench as frame
-from lib import ours, procs
+from lib import ours, peer, procs
 from lib.table import Row
 
 import servers  # tests/lib, which lib.bench puts on the path
@@ -40,13 +40,10 @@ class Side:
 
     def env(self):
         """Of drain.py and, through it, of the consumer."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))}
-        return env | {
-            "POSTGRES_URL": self.place.postgres.replace("postgresql:", "postgresql+asyncpg:", 1),
-            "RABBITMQ_URL": self.place.rabbitmq, "MONGO_URL": self.place.mongo_server, "MONGO_DB": self.place.name,
-            "REDIS_URL": self.place.redis, "PYTHONDONTWRITEBYTECODE": "1", "ONBOARD_POSTGRES_URL": self.place.postgres,
-            "ONBOARD_RABBITMQ_URL": self.place.rabbitmq, "ONBOARD_MONGO_URL": self.place.mongo,
-            "ONBOARD_REDIS_URL": self.place.redis, "ONBOARD_LOG_LEVEL": "warn", "ONBOARD_ADMIN_LISTEN": "127.0.0.1:0"}
+        return peer.variables(self.place) | {
+            "ONBOARD_POSTGRES_URL": self.place.postgres, "ONBOARD_RABBITMQ_URL": self.place.rabbitmq,
+            "ONBOARD_MONGO_URL": self.place.mongo, "ONBOARD_REDIS_URL": self.place.redis,
+            "ONBOARD_LOG_LEVEL": "warn", "ONBOARD_ADMIN_LISTEN": "127.0.0.1:0"}
 
 
 def start(bench):

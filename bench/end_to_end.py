@@ -11,7 +11,7 @@ import subprocess
 
 import servers
 from lib import bench as frame
-from lib import ours, procs
+from lib import ours, peer, procs
 from lib.table import Row
 
 COUNT = int(os.environ.get("SIGNUPS", 50_000))
@@ -62,7 +62,7 @@ class Way:
     def __init__(self, bench, side, names):
         waits = ",".join(QUEUES[name] for name in names if name in QUEUES)
         with side.running(names) as (place, url, pids):
-            os.sync()
+            os.sync()  # the databases that were just made
             found = load(bench, side, place, "--url", url, "-n", str(COUNT), "-c", "64", "--queues", waits,
                          "--keys-per-user", str(KEYS_PER_USER[side.name]), "--group", "daemons=" + ",".join(map(str, pids)))
             self.private, self.resident = procs.memory_mib(procs.family(pids))
@@ -81,12 +81,9 @@ class Way:
 def load(bench, side, place, *words):
     """What e2e.py found."""
     words = [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "e2e.py"), *words]
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))}
-    env |= {"RABBITMQ_URL": place.rabbitmq, "MONGO_URL": place.mongo_server, "MONGO_DB": place.name,
-            "REDIS_URL": place.redis, "PYTHONDONTWRITEBYTECODE": "1"}
     with open(os.path.join(frame.LOGS, f"e2e-{side.name}.log"), "ab") as log:
         process = subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *words], stdin=subprocess.DEVNULL, text=True,
-                                   stdout=subprocess.PIPE, stderr=log, env=env)
+                                   stdout=subprocess.PIPE, stderr=log, env=peer.variables(place))
     try:
         out, _ = process.communicate(timeout=400)
     except BaseException:

@@ -51,16 +51,20 @@ def venv(peer, say):
     return path
 
 
+def variables(place):
+    """The environment of the peer's programs: the servers of a place, and nothing that is meant for ours."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))} | {
+        "POSTGRES_URL": place.postgres.replace("postgresql:", "postgresql+asyncpg:", 1), "RABBITMQ_URL": place.rabbitmq,
+        "MONGO_URL": place.mongo_server, "MONGO_DB": place.name, "REDIS_URL": place.redis, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 class Peer:
     """consumers: which of the peer's consumers run beside its API, e.g. "eventlog cache"."""
 
     def __init__(self, source, environment, place, port, log_path, consumers="", workers=2):
         self.url, self.pids, self.ready = f"http://127.0.0.1:{port}", {}, threading.Event()
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ONBOARD_", "PEER_"))}
-        env |= {"POSTGRES_URL": place.postgres.replace("postgresql:", "postgresql+asyncpg:", 1),
-                "RABBITMQ_URL": place.rabbitmq, "MONGO_URL": place.mongo_server, "MONGO_DB": place.name,
-                "REDIS_URL": place.redis, "PEER_PORT": str(port), "PEER_WORKERS": str(workers),
-                "PEER_VENV": environment, "PEER_CONSUMERS": consumers, "PYTHONDONTWRITEBYTECODE": "1"}
+        env = variables(place) | {"PEER_PORT": str(port), "PEER_WORKERS": str(workers), "PEER_VENV": environment,
+                                  "PEER_CONSUMERS": consumers}
         self.log = open(log_path, "wb")  # pylint: disable=consider-using-with
         # An own session: Ctrl-C is for the benchmark, which then ends the peer by its own signal.
         self.process = subprocess.Popen(
