@@ -7,14 +7,11 @@
  * what it adds commit together. Redis gets totals, never something to add.
  */
 #include "analytics_own.h"
-#include "base/clock.h"
 #include "base/log.h"
-
-#define KEEP_EVERY_MS 600000
-#define KEEP_AGAIN_MS 10000
+#include "run/days.h"
 
 struct analytics {
-	int64_t keep_ms; /* when the inbox' days are looked after next; monotonic */
+	struct days_due keep_due; /* when the inbox' partitions are looked after next */
 };
 
 static int
@@ -25,11 +22,10 @@ start(struct consumer *c, void *state, struct err *e)
 	int rc = analytics_keep(c, mem, e);
 
 	arena_free(mem);
-	a->keep_ms = clock_mono_ms() + KEEP_EVERY_MS;
-	if (rc)
-		err_wrap(e,
-			"looking after the inbox (is the schema up to date? onboardctl doctor)");
-	return rc;
+	days_kept(&a->keep_due, rc);
+	if (rc >= 0) /* whatever could not be done at once is done later */
+		return 0;
+	return err_wrap(e, "looking after the inbox (is the schema up to date? onboardctl doctor)");
 }
 
 /* What has no partition goes into the default one: that keeping failed stops nobody. */
@@ -37,14 +33,14 @@ static int
 keep(struct consumer *c, struct analytics *a, struct arena *mem, struct err *e)
 {
 	struct err why = ERR_INIT;
+	int rc;
 
-	if (clock_mono_ms() < a->keep_ms)
+	if (!days_due(&a->keep_due))
 		return 0;
-	if (analytics_keep(c, mem, &why) == 0) {
-		a->keep_ms = clock_mono_ms() + KEEP_EVERY_MS;
+	rc = analytics_keep(c, mem, &why);
+	days_kept(&a->keep_due, rc);
+	if (rc >= 0)
 		return 0;
-	}
-	a->keep_ms = clock_mono_ms() + KEEP_AGAIN_MS;
 	if (why.kind == ERR_AWAY)
 		return err_set(e, ERR_AWAY, "%s", why.text);
 	log_warn("looking after the inbox failed", LOG_E(&why));

@@ -32,7 +32,8 @@ static const struct sql_statement count = { "analytics_count",
 static const struct sql_statement forget = { "analytics_forget",
 	"DELETE FROM analytics_inbox_default WHERE ctid = ANY (ARRAY (SELECT ctid"
 	" FROM analytics_inbox_default"
-	" WHERE counted_on < (now() AT TIME ZONE 'UTC')::date - $1::integer LIMIT 10000))" };
+	" WHERE counted_on < (now() AT TIME ZONE 'UTC')::date - $1::integer LIMIT " DAYS_PAGE
+	"))" };
 
 /* The event's country where it is a code, in upper case. */
 static void
@@ -122,13 +123,7 @@ analytics_count(struct consumer *c, struct arena *mem, const struct counted *lis
 int
 analytics_keep(struct consumer *c, struct arena *mem, struct err *e)
 {
-	static const struct days_table inbox = { "analytics_inbox", INBOX_DAYS, NULL };
-	struct sql_params p;
-	struct sql_result r;
+	static const struct days_table inbox = { "analytics_inbox", INBOX_DAYS, NULL, &forget };
 
-	if (days_keep(consumer_sql(c), mem, &inbox, NULL, NULL, e) < 0)
-		return -1;
-	sql_params_init(&p);
-	sql_add_i64(&p, INBOX_DAYS);
-	return sql_run(consumer_sql(c), mem, &forget, &p, &r, e);
+	return days_keep(consumer_sql(c), mem, &inbox, NULL, NULL, e);
 }

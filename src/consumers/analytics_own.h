@@ -28,7 +28,7 @@ struct counted *analytics_list(struct batch *b, size_t *n);
 /* In the inbox and added to the counts, or nothing; what is in the inbox adds nothing. */
 int analytics_count(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
 	struct err *e) MUST_CHECK;
-/* Makes the inbox' days ahead, forgets what is past. */
+/* The inbox' partitions and retention. Answers as days_keep. */
 int analytics_keep(struct consumer *c, struct arena *mem, struct err *e) MUST_CHECK;
 /* After the commit: changes the list's order. Harmless twice. */
 int analytics_show(struct consumer *c, struct arena *mem, struct counted *list, size_t n,

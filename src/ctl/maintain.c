@@ -13,6 +13,7 @@
 #include "ctl.h"
 #include "link/link.h"
 #include "link/sql.h"
+#include "run/days.h"
 #include "run/outbox.h"
 #include "run/outbox_keep.h"
 #include "run/publisher.h"
@@ -116,10 +117,17 @@ sweep(struct maintain *m, int64_t *events, struct err *e)
 static int
 maintain(struct maintain *m, struct err *e)
 {
+	static const struct {
+		const char *json, *text;
+	} words[] = {
+		[DAYS_KEPT] = { "kept", "the partitions are kept" },
+		[DAYS_AGAIN] = { "busy", "another process is keeping the partitions" },
+		[DAYS_LATER] = { "in use", "sessions use the partitions: some are kept later" },
+	};
 	const struct conf *c = m->ctl->conf;
 	struct sql_result r;
 	int64_t events = 0;
-	int busy;
+	int kept;
 
 	m->sql = sql_open(&(struct sql_options){ .url = conf_string(c, "postgres", "url"),
 				  .application = "onboardctl" },
@@ -127,17 +135,14 @@ maintain(struct maintain *m, struct err *e)
 	if (!m->sql || sql_run(m->sql, m->mem, &server_now, NULL, &r, e))
 		return -1;
 	m->since = sql_text(&r, 0, 0);
-	busy = outbox_keep(m->sql, m->mem, conf_int(c, "outbox", "retention"), NULL, NULL, e);
-	if (busy < 0 || behind_count(m, &events, e) || (events > 0 && sweep(m, &events, e)))
+	kept = outbox_keep(m->sql, m->mem, conf_int(c, "outbox", "retention"), NULL, NULL, e);
+	if (kept < 0 || behind_count(m, &events, e) || (events > 0 && sweep(m, &events, e)))
 		return -1;
 	if (m->ctl->json)
-		printf("{\"partitions\":\"%s\",\"swept\":%" PRId64 "}\n", busy ? "busy" : "kept",
-			events);
+		printf("{\"partitions\":\"%s\",\"swept\":%" PRId64 "}\n", words[kept].json, events);
 	else
 		printf("%s; %" PRId64 " events that had stayed behind are published\n",
-			busy ? "another process is keeping the partitions"
-			     : "the partitions are kept",
-			events);
+			words[kept].text, events);
 	return 0;
 }
 

@@ -265,6 +265,22 @@ def test_partitions_are_made_ahead_and_dropped_after_90_days():
         assert daemon.terminate() == 0
 
 
+def test_a_reader_of_the_inbox_holds_up_nobody():
+    afresh()
+    mine = "analytics_inbox_" + day(0).replace("-", "")
+    SQL.ask(f"DROP TABLE IF EXISTS {mine}")
+    with Sql(PIPE.place.postgres) as other:
+        other.ask("BEGIN")
+        other.ask("SELECT count(*) FROM analytics_inbox")
+        with analytics() as daemon:
+            daemon.wait_ready()
+            PIPE.publish(*(event("login", {"user_id": FIRST_USER}, timestamp=at(0), id=uuid7(0)) for _ in range(20)))
+            settled(daemon, deliveries=20)
+            assert counts() == {(day(0), "user.login", "ZZ"): 20} and shown() == totals()
+            assert mine not in partitions() and inbox("analytics_inbox_default") == 20
+            assert daemon.terminate() == 0
+
+
 def test_a_schema_that_is_missing_is_said_and_waited_for():
     afresh()
     SQL.ask("ALTER TABLE analytics_inbox_default RENAME TO elsewhere")

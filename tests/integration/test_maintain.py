@@ -53,6 +53,17 @@ def test_it_makes_the_days_ahead_and_drops_the_old():
     assert maintain("more").returncode == 2
 
 
+def test_with_a_reader_it_says_so_and_does_the_rest():
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    world.sql(f"DROP TABLE outbox_{today:%Y%m%d}")
+    with world.reading("outbox"):
+        done = maintain()
+        assert done.returncode == 0 and json.loads(done.stdout)["partitions"] == "in use", done
+        assert f"outbox_{today:%Y%m%d}" not in days()
+    assert json.loads(maintain().stdout)["partitions"] == "kept"
+    assert f"outbox_{today:%Y%m%d}" in days()
+
+
 def test_it_publishes_what_stayed_behind():
     queue = world.queue("maintain")
     with stopped("rabbitmq"):

@@ -222,7 +222,7 @@ def test_doctor_on_pauses_outbox_days_and_redis():
         code, found = findings()
         bad = {f["subject"]: f for f in found if f["state"] == "bad"}
         assert code == 1 and "1 unpublished" in bad["outbox"]["text"] and "onboard-api" in bad["outbox"]["fix"], found
-        assert "outbox_default" in bad["days"]["text"], bad
+        assert any(f["state"] == "warn" and "outbox_default" in f["text"] for f in found), found
         sql.ask("DELETE FROM outbox_unpublished")
         sql.ask("DELETE FROM outbox")
         sql.ask("CREATE TABLE outbox_20230510 PARTITION OF outbox FOR VALUES FROM ('2023-05-10') TO ('2023-05-11')")

@@ -182,6 +182,14 @@ class World:
             yield
             connection.rollback()
 
+    @contextlib.contextmanager
+    def reading(self, table):
+        """A report that has read it and stays open, as pg_dump does for hours."""
+        with contextlib.closing(self.connect()) as connection:
+            connection.cursor().execute(f"SELECT count(*) FROM {table}")
+            yield
+            connection.rollback()
+
     def amqp(self):
         return pika.BlockingConnection(pika.URLParameters(self.env["ONBOARD_RABBITMQ_URL"]))
 

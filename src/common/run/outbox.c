@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/sql.h"
+#include "run/days.h"
 #include "run/outbox_keep.h"
 #include "run/publisher.h"
 #include "run/thread.h"
@@ -24,7 +25,6 @@
 #define SWEEP_WAIT_MS 5000
 #define SWEEP_EVERY_MS 1000
 #define LOOK_EVERY_MS 5000
-#define KEEP_EVERY_MS 600000
 #define LINGER_MS 50
 #define STALL_MS 30000
 #define ARENA_MAX (256u << 20)
@@ -68,7 +68,8 @@ struct outbox {
 	struct arena *mem;
 	struct uuid *taken;
 	size_t taken_count;
-	int64_t sweep_ms, look_ms, keep_ms;
+	int64_t sweep_ms, look_ms;
+	struct days_due keep_due;
 };
 
 void
@@ -306,14 +307,16 @@ on_tick(void *arg)
 	thread_tick(arg);
 }
 
-static int
-keep(struct outbox *o, struct err *e)
+/* Nothing waits for it: what it could not do now is done at a later turn. */
+static void
+keep(struct outbox *o)
 {
-	int rc = outbox_keep(o->sql, o->mem, o->retention_days, on_tick, o->self, e);
+	struct err e = ERR_INIT;
+	int rc = outbox_keep(o->sql, o->mem, o->retention_days, on_tick, o->self, &e);
 
-	if (rc == 0) /* else another process is just at it */
-		atomic_store(&o->ready, true);
-	return rc;
+	if (rc < 0 && e.kind != ERR_AWAY)
+		log_warn("keeping the outbox' days failed", LOG_E(&e));
+	days_kept(&o->keep_due, rc);
 }
 
 static int
@@ -325,12 +328,13 @@ turn(struct outbox *o, struct err *e)
 	done_take(o);
 	if (forget(o, e))
 		return -1;
-	if (now >= o->keep_ms) {
-		rc = keep(o, e);
-		if (rc < 0)
+	if (!atomic_load(&o->ready)) { /* the first answer of its tables: the schema is there */
+		if (look(o, e))
 			return -1;
-		o->keep_ms = now + (rc ? SWEEP_EVERY_MS : KEEP_EVERY_MS);
+		atomic_store(&o->ready, true);
 	}
+	if (days_due(&o->keep_due))
+		keep(o);
 	if (now >= o->sweep_ms) {
 		rc = sweep(o, e);
 		if (rc < 0)

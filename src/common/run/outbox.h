@@ -41,7 +41,7 @@ void outbox_done(void *arg, const struct uuid *batch_ids, size_t n);
 struct link *outbox_link(struct outbox *o);
 struct metrics *outbox_metrics(struct outbox *o);
 bool outbox_alive(const struct outbox *o);
-bool outbox_ready(const struct outbox *o); /* today has its partition */
+bool outbox_ready(const struct outbox *o); /* its tables have answered once: the schema is there */
 
 /* The day an event belongs to, "2026-11-20": of its id's own time. */
 #define OUTBOX_DAY_SIZE 11

@@ -14,6 +14,6 @@
 
 struct sql;
 
-/* tick, between steps, may be NULL. 1: another process is just at it. */
+/* tick, between steps, may be NULL. Answers as days_keep. */
 int outbox_keep(struct sql *sql, struct arena *mem, int64_t retention_days, void (*tick)(void *),
 	void *arg, struct err *e) MUST_CHECK;

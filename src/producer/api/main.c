@@ -172,7 +172,6 @@ start(struct daemon *d, void *state, struct err *e)
 	a->places = places_new(a);
 	a->loads = user_loads_new(a);
 	a->signups = signups_new(a);
-	/* an event of a day that has no partition yet would be in the way of making it */
 	a->http = http_new(&(struct http_options){ .gate = gate,
 				   .open = open_for_clients,
 				   .loop = a->loop,
