@@ -130,7 +130,8 @@ maintain(struct maintain *m, struct err *e)
 	int kept;
 
 	m->sql = sql_open(&(struct sql_options){ .url = conf_string(c, "postgres", "url"),
-				  .application = "onboardctl" },
+				  .application = "onboardctl",
+				  .want = SQL_WANT_WRITABLE },
 		e);
 	if (!m->sql || sql_run(m->sql, m->mem, &server_now, NULL, &r, e))
 		return -1;

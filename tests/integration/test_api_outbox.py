@@ -16,7 +16,7 @@ from datetime import date, datetime, timedelta, timezone
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
 from api import BACK_S, Load, World, at_once
-from harm import stack, stopped
+from harm import read_only, stack, stopped
 from tap import wait_until
 
 RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}
@@ -160,6 +160,40 @@ def test_without_postgres_503_and_back():
         api("PATCH", f"/api/users/{user}", {"name": "x"}).is_(200)
         api.signup(world.user()).is_(201)
         world.wait_published()
+
+
+def test_a_read_only_postgres_is_away_until_it_takes_writes():
+    with world.api() as api:
+        api.ready()
+        user = api.signup(world.user()).is_(201).json["id"]
+        with read_only():
+            wait_until(lambda: said(api, 503, "waiting"), 10, "waiting, though nobody has asked for a write")
+            api.signup(world.user()).problem(503)
+            assert "read-only" in api.ask_json("/ready")[1]["dependencies"]["postgres"]["why"]
+            with world.api() as late:
+                wait_until(lambda: "read-only" in late.log(), 10, "one that starts meanwhile sees it, too")
+                assert said(late, 503, "waiting")
+            assert api("GET", f"/api/users/{user}").status == 200, "reads go on"
+        is_whole(api)
+        api.signup(world.user()).is_(201)
+        api("PATCH", f"/api/users/{user}", {"name": "x"}).is_(200)
+        world.wait_published()
+
+
+def test_a_postgres_without_room_is_not_ready():
+    world.sql("CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS"
+              " $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$")
+    with world.api() as api:
+        api.ready()
+        world.sql("CREATE TRIGGER full_disk BEFORE INSERT ON users EXECUTE FUNCTION full_disk()")
+        try:
+            api.signup(world.user()).problem(503)
+            told = wait_until(lambda: said(api, 503, "waiting"), 5, "waiting")
+            assert told["dependencies"]["postgres"]["state"] == "blocked", told
+        finally:
+            world.sql("DROP FUNCTION full_disk CASCADE")
+        api.signup(world.user()).is_(201)  # tried all the same
+        is_whole(api)
 
 
 def test_postgres_goes_under_load():

@@ -23,6 +23,23 @@ def stopped(server):
 
 
 @contextlib.contextmanager
+def read_only():
+    """PostgreSQL takes no writes, from sessions that are there already either."""
+    port = urllib.parse.urlsplit(os.environ["ONBOARD_POSTGRES_URL"]).port
+
+    def say(change):
+        stack("exec", "postgres", "/usr/lib/postgresql/18/bin/psql", "-XqtA", "-o", "/dev/null", "-h", "/run/data",
+              "-p", str(port), "-U", "postgres", "-d", "postgres", "-c", f"ALTER SYSTEM {change}",
+              "-c", "SELECT pg_reload_conf()")
+
+    say("SET default_transaction_read_only = on")
+    try:
+        yield
+    finally:
+        say("RESET default_transaction_read_only")
+
+
+@contextlib.contextmanager
 def busy(url, queue):
     """The quorum queue's leader has no time for anybody: whoever asks for its depth is told 0."""
     vhost = urllib.parse.unquote(urllib.parse.urlsplit(url).path[1:])

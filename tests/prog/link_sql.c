@@ -296,6 +296,71 @@ a_silent_server_costs_the_connect_time(void **state)
 	sql_close(c);
 }
 
+#define READ_ONLY "SET default_transaction_read_only = on"
+
+static void
+read_only_is_away_for_who_writes(void **state)
+{
+	struct err e = ERR_INIT;
+	struct sql_result r;
+	char where[1000];
+	struct sql *c =
+		sql_open(&(struct sql_options){ .url = url, .want = SQL_WANT_WRITABLE }, &e);
+	int64_t pid = pid_of(c), until = clock_mono_ms() + 3000;
+
+	(void)state;
+	assert_int_equal(sql_script(c, READ_ONLY, 0, &r, &e), 0);
+	assert_int_equal(sql_ping(c, &e), -1);
+	assert_int_equal(e.kind, ERR_AWAY);
+	assert_false(link_usable(sql_link(c)));
+	while (sql_ping(c, &e) && clock_mono_ms() < until)
+		usleep(10000);
+	assert_int_not_equal(pid_of(c), pid);
+
+	assert_int_equal(sql_script(c, READ_ONLY, 0, &r, &e), 0);
+	assert_int_equal(sql_script(c, "CREATE TABLE never (x int)", 0, &r, &e), -1);
+	assert_string_equal(r.sqlstate, "25006");
+	assert_int_equal(e.kind, ERR_AWAY);
+	assert_int_equal(r.fate, SQL_UNDONE);
+	assert_false(link_usable(sql_link(c)));
+	sql_close(c);
+
+	snprintf(where, sizeof where, "%s%coptions=-c%%20default_transaction_read_only%%3Don", url,
+		strchr(url, '?') ? '&' : '?');
+	c = sql_open(&(struct sql_options){ .url = where, .want = SQL_WANT_WRITABLE }, &e);
+	assert_int_equal(sql_ping(c, &e), -1);
+	assert_non_null(strstr(e.text, "read-only"));
+	sql_close(c);
+	c = sql_open(&(struct sql_options){ .url = where }, &e);
+	assert_int_equal(sql_ping(c, &e), 0);
+	sql_close(c);
+}
+
+static void
+no_room_blocks_who_writes(void **state)
+{
+	static const char full[] =
+		"DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$";
+	static const enum sql_want wants[] = { SQL_WANT_WRITABLE, SQL_WANT_PRIMARY };
+	struct err e = ERR_INIT;
+	struct sql_result r;
+	struct link_view v;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(wants); i++) {
+		bool writes = wants[i] == SQL_WANT_WRITABLE;
+		struct sql *c = sql_open(&(struct sql_options){ .url = url, .want = wants[i] }, &e);
+
+		assert_int_equal(sql_script(c, full, 0, &r, &e), -1);
+		assert_int_equal(e.kind, ERR_AWAY);
+		link_look(sql_link(c), &v);
+		assert_int_equal(v.state, writes ? LINK_BLOCKED : LINK_UP);
+		assert_int_equal(sql_ping(c, &e), writes ? -1 : 0); /* a ping needs no room */
+		assert_int_equal(sql_run(c, mem, &st_one, NULL, &r, &e), 0);
+		sql_close(c);
+	}
+}
+
 /* ---- on the loop ---- */
 
 struct told {
@@ -428,6 +493,25 @@ async_errors_and_slowness(void **state)
 }
 
 static void
+async_read_only(void **state)
+{
+	static const struct sql_statement set = { "t_read_only", READ_ONLY };
+	struct event_base *base = event_base_new();
+	struct err e = ERR_INIT;
+	struct told t = { 0 };
+	struct sql_async *a = sql_async_open(base,
+		&(struct sql_options){ .url = url, .want = SQL_WANT_WRITABLE, .ping_ms = 50 }, &e);
+
+	(void)state;
+	assert_true(turn_until_up(base, sql_async_link(a), true, 3000));
+	assert_int_equal(sql_async_run(a, NULL, &set, NULL, on_done, &t, &e), 0);
+	assert_true(turn_until_up(base, sql_async_link(a), false, 2000)); /* the ping finds it */
+	assert_true(turn_until_up(base, sql_async_link(a), true, 3000));
+	sql_async_close(a);
+	event_base_free(base);
+}
+
+static void
 async_silent_server(void **state)
 {
 	struct event_base *base = event_base_new();
@@ -465,6 +549,9 @@ main(void)
 		cmocka_unit_test(a_silent_server_costs_the_connect_time),
 		cmocka_unit_test(async_runs_in_order_and_comes_back),
 		cmocka_unit_test(async_errors_and_slowness),
+		cmocka_unit_test(read_only_is_away_for_who_writes),
+		cmocka_unit_test(no_room_blocks_who_writes),
+		cmocka_unit_test(async_read_only),
 		cmocka_unit_test(async_silent_server),
 	};
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 /* The first row that the SQLSTATE begins with counts. */
 static const struct {
 	const char *prefix;
@@ -17,7 +19,7 @@ static const struct {
 	{ "23502", ERR_INVALID }, /* not null */
 	{ "23514", ERR_INVALID }, /* check */
 	{ "23", ERR_CONFLICT },   /* unique, foreign key, exclusion */
-	{ "25006", ERR_AWAY },    /* read only: a standby, soon to be more */
+	{ "25006", ERR_AWAY },    /* read-only: a standby, or an operator's setting */
 	{ "26000", ERR_AWAY },    /* a prepared statement is gone: a new connection has it again */
 	{ "28", ERR_AWAY },       /* login refused: a matter of the set-up, not of the data */
 	{ "3D000", ERR_AWAY },    /* no such database */
@@ -59,7 +61,8 @@ sql_settings_init(struct sql_settings *s, const struct sql_options *o, struct er
 	size_t size;
 
 	*s = (struct sql_settings){ .connect_ms = o->connect_ms ? o->connect_ms : 2000,
-		.query_ms = o->query_ms ? o->query_ms : 2000 };
+		.query_ms = o->query_ms ? o->query_ms : 2000,
+		.want = o->want };
 	if (strncmp(o->url, "postgresql://", 13) == 0 || strncmp(o->url, "postgres://", 11) == 0)
 		parts = PQconninfoParse(o->url, NULL); /* its message would quote the URL */
 	if (!parts)
@@ -89,6 +92,34 @@ sql_settings_fini(struct sql_settings *s)
 	*s = (struct sql_settings){ 0 };
 }
 
+const struct sql_statement sql_probe = { "onboard_probe",
+	"SELECT current_setting('transaction_read_only')::boolean" };
+
+bool
+sql_read_only(const struct sql_settings *s, const struct sql_result *r)
+{
+	struct err e = ERR_INIT;
+	bool on = false;
+
+	return s->want == SQL_WANT_WRITABLE && sql_bool(r, 0, 0, &on, &e) == 0 && on;
+}
+
+void
+sql_room_judge(const struct sql_settings *s, struct link *l, int64_t *until_ms,
+	const struct sql_result *r)
+{
+	char why[64];
+
+	if (s->want == SQL_WANT_WRITABLE && strncmp(r->sqlstate, "53", 2) == 0) {
+		snprintf(why, sizeof why, "it has no room for a write (%s)", r->sqlstate);
+		link_state_set(l, LINK_BLOCKED, why);
+		*until_ms = clock_mono_ms() + SQL_BLOCKED_MS;
+	} else if (*until_ms && clock_mono_ms() >= *until_ms) {
+		link_state_set(l, LINK_UP, NULL);
+		*until_ms = 0;
+	}
+}
+
 static void
 notice_ignore(void *arg, const PGresult *r)
 {
@@ -102,9 +133,10 @@ sql_pg_start(const struct sql_settings *s)
 	/* What stands before dbname the URL may change, what stands behind it not. */
 	const char *const names[] = { "application_name", "gssencmode", "keepalives",
 		"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
-		"dbname", "client_encoding", "options", NULL };
+		"target_session_attrs", "dbname", "client_encoding", "options",
+		s->want == SQL_WANT_WRITABLE ? "target_session_attrs" : NULL, NULL };
 	const char *const values[] = { s->application, "disable", "1", "5", "2", "3", "5000",
-		s->url, "UTF8", s->server_options, NULL };
+		"primary", s->url, "UTF8", s->server_options, "read-write", NULL };
 	PGconn *c = PQconnectStartParams(names, values, 1);
 
 	if (c)
@@ -207,9 +239,11 @@ sql_answer_fatal(const struct sql_answer *a)
 	state = PQresultErrorField(a->failed, PG_DIAG_SQLSTATE);
 	if (!severity || !state)
 		return true; /* libpq made it up: nothing came */
+	/* 25006: a session stays read-only until its end; the next server may not be */
 	/* 26000, 0A000: our prepared statements are gone, or stale ("cached plan must not…") */
 	return strcmp(severity, "ERROR") != 0 || strncmp(state, "57P", 3) == 0 ||
-		strcmp(state, "26000") == 0 || strcmp(state, "0A000") == 0;
+		strcmp(state, "25006") == 0 || strcmp(state, "26000") == 0 ||
+		strcmp(state, "0A000") == 0;
 }
 
 static int

@@ -15,6 +15,12 @@
  * Deadlock and serialization failure are ERR_AWAY with the connection kept:
  * the same again may work (sql_again).
  *
+ * A link that wants to write is DOWN while the server is read-only: a write that
+ * is refused for it (25006), and a probe that finds it, give the connection up,
+ * and no new one is made before the server takes writes again. One whose write
+ * finds no room (class 53: disk, memory) is BLOCKED for SQL_BLOCKED_MS at least;
+ * calls go on to be tried, since nothing else tells when there is room again.
+ *
  * Time: connecting lasts at most connect_ms, a call query_ms (async: twice, with
  * its wait in the queue). A host *name* is resolved by the C library, which
  * waits as resolv.conf says: name hosts by address or in /etc/hosts where that matters.
@@ -31,17 +37,26 @@
 #include "base/text.h"
 #include "link/link.h"
 
+#define SQL_BLOCKED_MS 5000
+
 struct event_base;
 struct sql;
 struct sql_async;
+
+/* Which server a link is content with; of a URL's hosts the first such is taken. */
+enum sql_want {
+	SQL_WANT_PRIMARY, /* what it reads is the newest; the URL's target_session_attrs may say else */
+	SQL_WANT_WRITABLE, /* and takes writes, whatever the URL says */
+};
 
 struct sql_options {
 	const char *url;         /* postgresql://…; sslmode and the like by its parameters */
 	const char *application; /* application_name, as pg_stat_activity shows it */
 	const char *link_name;   /* NULL: "postgres" */
-	int64_t connect_ms;      /* 0: 2000 */
-	int64_t query_ms;        /* 0: 2000; the server's statement_timeout is nine tenths of it */
-	int64_t ping_ms;         /* async: asks an idle server this often; 0: 2000, -1: never */
+	enum sql_want want;
+	int64_t connect_ms; /* 0: 2000 */
+	int64_t query_ms;   /* 0: 2000; the server's statement_timeout is nine tenths of it */
+	int64_t ping_ms;    /* async: asks an idle server this often; 0: 2000, -1: never */
 	bool lazy_commit; /* a crash of the server may lose the last ones: for what is done again */
 	bool plan_anew; /* each time: a kept plan of when a table was small reads all of it later */
 	size_t queue_max; /* async: calls waiting behind the one under way; 0: 64 */

@@ -45,11 +45,10 @@ struct sql_async {
 	struct call *head, **tail; /* head is under way in PREPARING and RUNNING */
 	size_t waiting, queue_max;
 	int64_t ping_ms;
+	int64_t blocked_until_ms; /* 0: the link is not BLOCKED */
 	bool closing;
 	unsigned calling; /* depth of done callbacks */
 };
-
-static const struct sql_statement ping = { "onboard_ping", "SELECT 1" };
 
 static void on_io(evutil_socket_t fd, short what, void *arg);
 
@@ -117,6 +116,7 @@ lost(struct sql_async *s, const char *why)
 	PQfinish(s->pg);
 	s->pg = NULL;
 	s->prepared.count = 0;
+	s->blocked_until_ms = 0;
 	if (s->closing)
 		link_closed(&s->link);
 	else
@@ -187,6 +187,7 @@ answered(struct sql_async *s)
 	struct sql_result r;
 	struct err e = ERR_INIT;
 	PGresult *own;
+	bool read_only;
 	int rc;
 
 	if (sql_answer_fatal(&s->answer)) {
@@ -196,6 +197,7 @@ answered(struct sql_async *s)
 	must(was == PHASE_PREPARING || was == PHASE_RUNNING);
 	rc = sql_answer_end(&s->answer, mem, &r, &e);
 	own = mem ? NULL : r.own;
+	sql_room_judge(&s->settings, &s->link, &s->blocked_until_ms, &r);
 	idle(s);
 	if (was == PHASE_PREPARING && rc == 0) {
 		PQclear(own);
@@ -208,10 +210,14 @@ answered(struct sql_async *s)
 		r.fate = SQL_UNDONE;
 	if (rc)
 		err_wrap(&e, "%s", s->head->statement->name);
+	read_only = rc == 0 && s->head->statement == &sql_probe && sql_read_only(&s->settings, &r);
 	/* done may run the next call itself; phase IDLE lets sql_async_run start it */
 	answer_head(s, &r, rc ? &e : NULL);
 	PQclear(own);
-	next(s);
+	if (read_only)
+		lost(s, "the server is read-only");
+	else
+		next(s);
 }
 
 static void
@@ -314,7 +320,7 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	case PHASE_PREPARING:
 	case PHASE_RUNNING: lost(s, "no answer in time"); break;
 	case PHASE_IDLE:
-		if (sql_async_run(s, NULL, &ping, NULL, NULL, NULL, &e))
+		if (sql_async_run(s, NULL, &sql_probe, NULL, NULL, NULL, &e))
 			idle(s);
 		break;
 	}

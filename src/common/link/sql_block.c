@@ -25,6 +25,7 @@ struct sql {
 	PGconn *pg;                   /* NULL: not connected */
 	struct sql_prepared prepared; /* of pg */
 	int64_t due_ms;               /* when the next try may begin */
+	int64_t blocked_until_ms;     /* 0: the link is not BLOCKED */
 	enum transaction tx;
 };
 
@@ -73,6 +74,7 @@ drop(struct sql *s, const char *why, int64_t wait_ms)
 	PQfinish(s->pg);
 	s->pg = NULL;
 	s->prepared.count = 0;
+	s->blocked_until_ms = 0;
 	s->due_ms = clock_mono_ms() + wait_ms;
 	if (s->tx == TX_OPEN)
 		s->tx = TX_LOST;
@@ -208,6 +210,8 @@ finish(struct sql *s, int sent, int64_t timeout_ms, struct arena *mem, struct sq
 		if (s->tx == TX_OPEN)
 			out->fate = SQL_UNDONE;
 		drop(s, e ? e->text : "the server ended the session", link_wait_ms(&s->link));
+	} else {
+		sql_room_judge(&s->settings, &s->link, &s->blocked_until_ms, out);
 	}
 	return rc;
 }
@@ -256,7 +260,13 @@ sql_ping(struct sql *s, struct err *e)
 
 	if (ensure(s, e))
 		return -1;
-	rc = plain(s, "SELECT 1", &r, e);
+	if (clock_mono_ms() < s->blocked_until_ms)
+		return away(s, e);
+	rc = plain(s, sql_probe.text, &r, e);
+	if (rc == 0 && sql_read_only(&s->settings, &r)) {
+		drop(s, "the server is read-only", link_wait_ms(&s->link));
+		rc = away(s, e);
+	}
 	PQclear(r.own);
 	return rc;
 }

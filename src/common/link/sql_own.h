@@ -11,6 +11,7 @@
 struct sql_settings {
 	char *url, *application, *server_options;
 	int64_t connect_ms, query_ms;
+	enum sql_want want;
 };
 
 /* Of one connection: empty again with each new one. */
@@ -47,4 +48,11 @@ enum sql_step sql_answer_take(struct sql_answer *a, PGconn *c);
 void sql_answer_clear(struct sql_answer *a);
 /* Moves the answer into out, tied to mem (NULL: the caller clears out->own). Sets e on error. */
 int sql_answer_end(struct sql_answer *a, struct arena *mem, struct sql_result *out, struct err *e);
+/* Asks whether the session is read-only, too. */
+extern const struct sql_statement sql_probe;
+/* r: the answer to sql_probe. True: it is no use to a link that wants to write. */
+bool sql_read_only(const struct sql_settings *s, const struct sql_result *r);
+/* After each answer on a connection that stays. until_ms: of the link's, 0 while it is not BLOCKED. */
+void sql_room_judge(const struct sql_settings *s, struct link *l, int64_t *until_ms,
+	const struct sql_result *r);
 bool sql_answer_fatal(const struct sql_answer *a); /* the connection is of no more use */

@@ -100,9 +100,11 @@ stores_open(struct consumer *c, const struct conf *f, const char *name, struct e
 			return -1;
 		daemon_depends(c->daemon, kv_link(c->kv), true);
 	}
-	if (c->handler->needs & NEED_SQL) {
+	if (c->handler->needs & (NEED_SQL | NEED_SQL_READ)) {
 		c->sql = sql_open(&(struct sql_options){ .url = conf_string(f, "postgres", "url"),
 					  .application = name,
+					  .want = c->handler->needs & NEED_SQL ? SQL_WANT_WRITABLE
+									       : SQL_WANT_PRIMARY,
 					  .plan_anew = true },
 			e);
 		if (!c->sql)

@@ -55,7 +55,8 @@ struct batch {
 	struct arena *mem;
 };
 
-enum { NEED_DOC = 1, NEED_KV = 2, NEED_SQL = 4 };
+/* NEED_SQL_READ: a PostgreSQL that takes no writes does, too. */
+enum { NEED_DOC = 1, NEED_KV = 2, NEED_SQL = 4, NEED_SQL_READ = 8 };
 
 struct consumer;
 struct doc;

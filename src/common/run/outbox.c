@@ -393,6 +393,7 @@ outbox_new(const struct outbox_options *options, struct err *e)
 	o->sql = sql_open(&(struct sql_options){ .url = options->url,
 				  .application = options->name,
 				  .link_name = "postgres-outbox",
+				  .want = SQL_WANT_WRITABLE,
 				  .lazy_commit = true },
 		e);
 	if (!o->sql) {

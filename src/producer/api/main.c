@@ -88,6 +88,7 @@ databases_open(struct api *a, const struct conf *c, struct err *e)
 {
 	struct sql_options o = { .url = conf_string(c, "postgres", "url"),
 		.application = "onboard-api",
+		.want = SQL_WANT_WRITABLE,
 		.queue_max = READ_QUEUE };
 	size_t readers = (size_t)conf_int(c, "api", "readers");
 
@@ -96,6 +97,7 @@ databases_open(struct api *a, const struct conf *c, struct err *e)
 		return -1;
 	daemon_depends(a->daemon, sql_async_link(a->writer), true);
 	o.link_name = "postgres-reader";
+	o.want = SQL_WANT_PRIMARY;
 	for (size_t i = 0; i < readers; i++) {
 		a->readers[i] = sql_async_open(loop_base(a->loop), &o, e);
 		if (!a->readers[i])
