@@ -113,9 +113,6 @@ analytics_count(struct consumer *c, struct arena *mem, const struct counted *lis
 			break;
 		rc = tries + 1 < AGAIN_MAX ? 0 : -1;
 	}
-	/* a lock that was not to be had in time says nothing against any event */
-	if (rc && e->kind == ERR_LIMIT && strcmp(r.sqlstate, "57014") == 0)
-		e->kind = ERR_AWAY;
 	sql_arrays_fini(a, ARRAY_LEN(a));
 	return rc;
 }

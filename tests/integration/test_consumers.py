@@ -298,6 +298,24 @@ def test_retries_after_1_2_4_seconds_then_exhausted():
         assert PIPE.depth(queue) == 0, queue
 
 
+def test_a_slow_postgres_spends_no_retry():
+    users = [next(numbers) for _ in range(20)]
+    with cache() as daemon, Sql(PIPE.place.postgres) as other:
+        daemon.wait_ready()
+        PIPE.publish(user_event("created", users[0]))  # its statement is prepared then
+        wait_until(lambda: KV.get(f"user:{users[0]}:profile"), SECONDS, "the first")
+        other.ask("BEGIN")
+        other.ask("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+        PIPE.publish(*(user_event("created", user) for user in users[1:]))
+        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1 and "(57014)" in daemon.log(), SECONDS, "paused")
+        other.ask("ROLLBACK")
+        wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == len(users), SECONDS, "done")
+        assert metric(daemon, "onboard_consumer_deliveries_total") == len(users), "none was retried or died"
+        assert all(KV.get(f"user:{user}:profile") for user in users)
+        assert PIPE.depth("user.dlq") == 0 and PIPE.depth("user_cache_queue.retry.1") == 0
+        assert daemon.terminate() == 0
+
+
 def test_the_count_is_seen_on_its_way():
     """The copies as they lie in the retry queues: read there before they are due."""
     PIPE.purge()

@@ -258,8 +258,9 @@ slow_statements_end(void **state)
 
 	(void)state;
 	assert_int_equal(sql_run(s, mem, &st_sleep, NULL, &r, &e), -1);
-	assert_int_equal(e.kind, ERR_LIMIT);
+	assert_int_equal(e.kind, ERR_AWAY);
 	assert_string_equal(r.sqlstate, "57014");
+	assert_true(sql_timed_out(&r) && link_usable(sql_link(s)));
 	assert_int_equal(r.fate, SQL_UNDONE);
 	assert_in_range(clock_mono_ms() - from, 1500, 2500);
 	assert_int_equal(sql_run(s, mem, &st_one, NULL, &r, &e), 0);
@@ -486,7 +487,7 @@ async_errors_and_slowness(void **state)
 	/* the server's own backstop is first; the one behind it still has its turn or its LIMIT */
 	assert_int_equal(sql_async_run(a, mem, &st_sleep, NULL, on_done, &t, &e), 0);
 	assert_true(turn_until(base, &t.bad, 3, 1000));
-	assert_int_equal(t.kind, ERR_LIMIT);
+	assert_int_equal(t.kind, ERR_AWAY);
 	assert_true(link_usable(sql_async_link(a)));
 	sql_async_close(a);
 	event_base_free(base);

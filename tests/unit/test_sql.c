@@ -114,7 +114,7 @@ sqlstates(void **state)
 		{ "40001", ERR_AWAY },
 		{ "40P01", ERR_AWAY },
 		{ "42P01", ERR_AWAY },
-		{ "57014", ERR_LIMIT },
+		{ "57014", ERR_AWAY },
 		{ "54000", ERR_LIMIT },
 		{ "22P02", ERR_INVALID },
 		{ "22001", ERR_INVALID },

@@ -29,10 +29,11 @@ static const struct {
 	{ "53", ERR_AWAY },    /* no room for more: connections, memory, disk */
 	{ "54", ERR_LIMIT },
 	{ "55006", ERR_CONFLICT },
-	{ "55P03", ERR_AWAY },  /* lock not to be had */
-	{ "57014", ERR_LIMIT }, /* statement_timeout */
-	{ "57P", ERR_AWAY },    /* shutting down, starting up, crashed */
-	{ "58", ERR_AWAY },     /* the server's own system */
+	{ "55P03", ERR_AWAY }, /* lock not to be had */
+	{ "57014",
+		ERR_AWAY },  /* statement_timeout, or a person's cancel: nothing against any row */
+	{ "57P", ERR_AWAY }, /* shutting down, starting up, crashed */
+	{ "58", ERR_AWAY },  /* the server's own system */
 	{ "P0002", ERR_MISSING },
 };
 
@@ -45,6 +46,12 @@ sql_kind(const char *sqlstate)
 		if (strncmp(sqlstate, kinds[i].prefix, strlen(kinds[i].prefix)) == 0)
 			return kinds[i].kind;
 	return ERR_INTERNAL;
+}
+
+bool
+sql_timed_out(const struct sql_result *r)
+{
+	return strcmp(r->sqlstate, "57014") == 0;
 }
 
 bool

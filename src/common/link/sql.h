@@ -129,6 +129,8 @@ int sql_bool(const struct sql_result *r, size_t row, size_t column, bool *out, s
 
 enum err_kind sql_kind(const char *sqlstate); /* the one table; "" is ERR_AWAY: no answer */
 bool sql_again(const struct sql_result *r); /* deadlock or serialization: repeat the transaction */
+/* ERR_AWAY with the connection kept: a lock, a slow server, or a statement too heavy for query_ms. */
+bool sql_timed_out(const struct sql_result *r);
 
 /* ---- blocking ---- */
 

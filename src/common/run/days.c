@@ -72,8 +72,7 @@ day_needed(struct sql *s, struct arena *mem, const struct days_table *t, const c
 static bool
 may_go_later(const struct sql_result *r)
 {
-	return strcmp(r->sqlstate, "55P03") == 0 || strcmp(r->sqlstate, "57014") == 0 ||
-		sql_again(r);
+	return strcmp(r->sqlstate, "55P03") == 0 || sql_timed_out(r) || sql_again(r);
 }
 
 /*

@@ -314,7 +314,7 @@ keep(struct outbox *o)
 	struct err e = ERR_INIT;
 	int rc = outbox_keep(o->sql, o->mem, o->retention_days, on_tick, o->self, &e);
 
-	if (rc < 0 && e.kind != ERR_AWAY)
+	if (rc < 0 && link_usable(sql_link(o->sql)))
 		log_warn("keeping the outbox' days failed", LOG_E(&e));
 	days_kept(&o->keep_due, rc);
 }
@@ -361,10 +361,12 @@ run(struct thread *t, void *arg)
 
 		thread_tick(t);
 		if (turn(o, &e)) {
+			bool there = link_usable(sql_link(o->sql));
+
 			/* away is said by the link; anything else is news */
-			if (e.kind != ERR_AWAY)
+			if (there)
 				log_warn("keeping the outbox failed", LOG_E(&e));
-			wait = e.kind != ERR_AWAY         ? SWEEP_EVERY_MS
+			wait = there                      ? SWEEP_EVERY_MS
 				: sql_due_ms(o->sql) > 50 ? sql_due_ms(o->sql)
 							  : 50;
 		} else if (o->sweep_ms <= clock_mono_ms()) {

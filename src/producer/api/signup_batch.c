@@ -329,7 +329,8 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 		verdicts_ask(b);
 		return;
 	}
-	if (e && (sql_again(r) || (e->kind != ERR_AWAY && b->count > 1))) {
+	/* one signup's lock must not cost the others their answer */
+	if (e && (sql_again(r) || ((e->kind != ERR_AWAY || sql_timed_out(r)) && b->count > 1))) {
 		requeue(b, !sql_again(r));
 		batch_end(b);
 		return;
