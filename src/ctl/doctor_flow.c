@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/uuid7.h"
 #include "ops.h"
 
 #define OUTBOX_LATE_S 60
@@ -58,24 +57,32 @@ doctor_queues(struct ctl *c, struct broker *b, struct arena *mem, bool *bad, str
 static int
 backlog(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *e)
 {
-	static const struct sql_statement st = { "doctor_outbox",
-		"SELECT coalesce(sum(cardinality(event_ids)), 0), min(batch_id::text)"
-		" FROM (SELECT * FROM outbox_unpublished ORDER BY batch_id LIMIT 10000) u" };
+	static const struct sql_statement st = {
+		"doctor_outbox",
+		"SELECT coalesce(sum(cardinality(event_ids)), 0),"
+		" coalesce(floor(extract(epoch FROM now() - min(written_at))), 0)::bigint"
+		" FROM (SELECT * FROM outbox_unpublished ORDER BY written_at, batch_id LIMIT 10000) u"
+	};
 	struct sql_result rows;
-	struct uuid oldest;
-	int64_t n, late_s = 0;
+	int64_t n, late_s;
 	char text[100], age[16];
+	bool late;
 
-	if (sql_run(s, mem, &st, NULL, &rows, e) || sql_i64(&rows, 0, 0, &n, e))
+	if (sql_run(s, mem, &st, NULL, &rows, e) || sql_i64(&rows, 0, 0, &n, e) ||
+		sql_i64(&rows, 0, 1, &late_s, e))
 		return -1;
-	if (n > 0 && uuid_parse(sql_text(&rows, 0, 1), sql_length(&rows, 0, 1), &oldest))
-		late_s = (clock_wall_us() / 1000 - uuid7_time_ms(&oldest)) / 1000;
-	ops_age(late_s, age);
+	ops_age(late_s < 0 ? -late_s : late_s, age);
 	snprintf(text, sizeof text,
-		n ? "%" PRId64 " unpublished, the oldest for %s" : "all published", n, age);
-	*bad |= late_s > OUTBOX_LATE_S;
-	ctl_finding(c, late_s > OUTBOX_LATE_S ? CTL_MARK_BAD : CTL_MARK_OK, "outbox", text,
-		late_s > OUTBOX_LATE_S ? "is onboard-api running, and RabbitMQ there?" : NULL);
+		n == 0               ? "all published"
+			: late_s < 0 ? "%" PRId64 " unpublished, the oldest from %s ahead"
+				     : "%" PRId64 " unpublished, the oldest for %s",
+		n, age);
+	late = late_s < -OUTBOX_LATE_S || late_s > OUTBOX_LATE_S;
+	*bad |= late;
+	ctl_finding(c, late ? CTL_MARK_BAD : CTL_MARK_OK, "outbox", text,
+		!late                ? NULL
+			: late_s < 0 ? "PostgreSQL's clock was set back: is it right now?"
+				     : "is onboard-api running, and RabbitMQ there?");
 	return 0;
 }
 

@@ -16,17 +16,13 @@
 #include "run/days.h"
 #include "run/outbox.h"
 #include "run/outbox_keep.h"
+#include "run/outbox_sweep.h"
 #include "run/publisher.h"
 
 #define ARENA_MAX (8 << 20)
 #define STUCK_MS 15000 /* without one event published: it is not going to get better */
 #define LOOK_MS 100
 
-/* Ids sort by time: those before $1 ms ago. */
-static const struct sql_statement behind = { "maintain_behind",
-	"SELECT count(*), coalesce(sum(cardinality(event_ids)), 0) FROM outbox_unpublished WHERE batch_id <"
-	" (lpad(to_hex((extract(epoch FROM $1::timestamptz) * 1000)::bigint - $2::bigint), 12, '0')"
-	" || repeat('0', 20))::uuid" };
 static const struct sql_statement server_now = { "maintain_now", "SELECT now()::text" };
 
 struct maintain {
@@ -34,21 +30,15 @@ struct maintain {
 	struct arena *mem;
 	struct sql *sql;
 	const char *since; /* what is older than this by outbox.sweep_after is left behind */
+	int owner;
 };
 
-/* Events left behind; what is younger is on its way. */
+/* Events left behind; what is younger, or another process', is on its way. */
 static int
 behind_count(struct maintain *m, int64_t *events, struct err *e)
 {
-	struct sql_params p;
-	struct sql_result r;
-
-	sql_params_init(&p);
-	sql_add_text(&p, m->since);
-	sql_add_i64(&p, conf_int(m->ctl->conf, "outbox", "sweep_after"));
-	if (sql_run(m->sql, m->mem, &behind, &p, &r, e))
-		return -1;
-	return sql_i64(&r, 0, 1, events, e);
+	return outbox_behind(m->sql, m->mem, m->owner, m->since,
+		conf_int(m->ctl->conf, "outbox", "sweep_after"), events, e);
 }
 
 static int
@@ -87,6 +77,7 @@ sweep(struct maintain *m, int64_t *events, struct err *e)
 	struct outbox *o =
 		outbox_new(&(struct outbox_options){ .url = conf_string(c, "postgres", "url"),
 				   .name = "onboardctl",
+				   .owner = m->owner,
 				   .sweep_after_ms = conf_int(c, "outbox", "sweep_after"),
 				   .retention_days = conf_int(c, "outbox", "retention") },
 			e);
@@ -136,6 +127,7 @@ maintain(struct maintain *m, struct err *e)
 	if (!m->sql || sql_run(m->sql, m->mem, &server_now, NULL, &r, e))
 		return -1;
 	m->since = sql_text(&r, 0, 0);
+	m->owner = outbox_owner_new();
 	kept = outbox_keep(m->sql, m->mem, conf_int(c, "outbox", "retention"), NULL, NULL, e);
 	if (kept < 0 || behind_count(m, &events, e) || (events > 0 && sweep(m, &events, e)))
 		return -1;

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/uuid7.h"
 #include "link/sql.h"
 #include "ops.h"
 #include "scrape.h"
@@ -67,19 +66,16 @@ static void
 outbox_look(struct top *t, struct second *s)
 {
 	static const struct sql_statement st = { "top_outbox",
-		"SELECT coalesce(sum(cardinality(event_ids)), 0), min(batch_id::text)"
+		"SELECT coalesce(sum(cardinality(event_ids)), 0),"
+		" coalesce(floor(extract(epoch FROM now() - min(written_at))), 0)::bigint"
 		" FROM outbox_unpublished" };
 	struct sql_result rows;
-	struct uuid oldest;
-	const char *text;
 
 	s->outbox_why = ERR_INIT;
 	s->oldest_s = 0;
 	s->outbox = sql_run(t->sql, s->mem, &st, NULL, &rows, &s->outbox_why) == 0 &&
-		sql_i64(&rows, 0, 0, &s->unpublished, &s->outbox_why) == 0;
-	text = s->outbox ? sql_text(&rows, 0, 1) : NULL;
-	if (text && uuid_parse(text, strlen(text), &oldest))
-		s->oldest_s = (clock_wall_us() / 1000 - uuid7_time_ms(&oldest)) / 1000;
+		sql_i64(&rows, 0, 0, &s->unpublished, &s->outbox_why) == 0 &&
+		sql_i64(&rows, 0, 1, &s->oldest_s, &s->outbox_why) == 0;
 }
 
 static void

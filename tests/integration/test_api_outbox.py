@@ -267,7 +267,7 @@ def test_SIGTERM_under_load_answers_what_was_sent():
 def test_SIGTERM_writes_down_what_is_confirmed_last():
     queue = world.queue("last")
     assert world.unpublished() == 0, "left by the test before"
-    with world.api() as api:
+    with world.api(ONBOARD_RABBITMQ_HEARTBEAT="10s") as api:  # the frozen broker is not given up
         api.ready()
         stack("ctl", "freeze", "rabbitmq")
         try:

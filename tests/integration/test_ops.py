@@ -216,13 +216,18 @@ def test_doctor_on_pauses_outbox_days_and_redis():
     assert any(f["subject"] == "outbox" and f["text"] == "all published" for f in found), found
     assert ctl("resume", "mailer")[0] == 0
     with Sql(PIPE.place.postgres) as sql:
-        sql.ask("INSERT INTO outbox_unpublished VALUES ('0187ffff-0000-7000-8000-000000000000', '2023-05-10', '2023-05-10', "
-                "ARRAY['0187ffff-0000-7000-8000-000000000000'::uuid])")
+        sql.ask("INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids, written_at) VALUES"
+                " ('0187ffff-0000-7000-8000-000000000000', '2023-05-10', '2023-05-10',"
+                " ARRAY['0187ffff-0000-7000-8000-000000000000'::uuid], '2023-05-10')")
         sql.ask("INSERT INTO outbox VALUES ('2023-05-10', '0187ffff-0000-7000-8000-000000000000', 'user.created', 1, '{}')")
         code, found = findings()
         bad = {f["subject"]: f for f in found if f["state"] == "bad"}
         assert code == 1 and "1 unpublished" in bad["outbox"]["text"] and "onboard-api" in bad["outbox"]["fix"], found
         assert any(f["state"] == "warn" and "outbox_default" in f["text"] for f in found), found
+        sql.ask("UPDATE outbox_unpublished SET written_at = now() + interval '1 hour'")
+        code, found = findings()
+        bad = {f["subject"]: f for f in found if f["state"] == "bad"}
+        assert code == 1 and "ahead" in bad["outbox"]["text"] and "clock" in bad["outbox"]["fix"], found
         sql.ask("DELETE FROM outbox_unpublished")
         sql.ask("DELETE FROM outbox")
         sql.ask("CREATE TABLE outbox_20230510 PARTITION OF outbox FOR VALUES FROM ('2023-05-10') TO ('2023-05-11')")

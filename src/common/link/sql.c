@@ -60,11 +60,15 @@ sql_again(const struct sql_result *r)
 	return strcmp(r->sqlstate, "40P01") == 0 || strcmp(r->sqlstate, "40001") == 0;
 }
 
+/* So that the server, too, soon knows that we are gone: a session's advisory locks tell who lives. */
+#define SERVER_KEEPALIVE \
+	" -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
+
 int
 sql_settings_init(struct sql_settings *s, const struct sql_options *o, struct err *e)
 {
 	PQconninfoOption *parts = NULL;
-	const char *own = "";
+	const char *own = "", *settings;
 	size_t size;
 
 	*s = (struct sql_settings){ .connect_ms = o->connect_ms ? o->connect_ms : 2000,
@@ -79,11 +83,13 @@ sql_settings_init(struct sql_settings *s, const struct sql_options *o, struct er
 	for (PQconninfoOption *p = parts; p->keyword; p++)
 		if (strcmp(p->keyword, "options") == 0 && p->val)
 			own = p->val;
-	size = strlen(own) + 160;
+	settings = o->settings ? o->settings : "";
+	size = strlen(settings) + strlen(own) + 320;
 	s->server_options = must_malloc(size);
-	snprintf(s->server_options, size, "-c statement_timeout=%" PRId64 "%s%s %s",
-		s->query_ms * 9 / 10, o->lazy_commit ? " -c synchronous_commit=off" : "",
-		o->plan_anew ? " -c plan_cache_mode=force_custom_plan" : "", own);
+	snprintf(s->server_options, size,
+		"-c statement_timeout=%" PRId64 SERVER_KEEPALIVE "%s%s %s %s", s->query_ms * 9 / 10,
+		o->lazy_commit ? " -c synchronous_commit=off" : "",
+		o->plan_anew ? " -c plan_cache_mode=force_custom_plan" : "", settings, own);
 	PQconninfoFree(parts);
 	s->url = must_strdup(o->url);
 	s->application = must_strdup(o->application ? o->application : "onboard");

@@ -59,7 +59,8 @@ struct sql_options {
 	int64_t ping_ms;    /* async: asks an idle server this often; 0: 2000, -1: never */
 	bool lazy_commit; /* a crash of the server may lose the last ones: for what is done again */
 	bool plan_anew; /* each time: a kept plan of when a table was small reads all of it later */
-	size_t queue_max; /* async: calls waiting behind the one under way; 0: 64 */
+	const char *settings; /* more for the server's session: "-c name=value"; NULL: none */
+	size_t queue_max;     /* async: calls waiting behind the one under way; 0: 64 */
 };
 
 /* Prepared when a connection first runs it. A constant: known by its address. */

@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -16,47 +15,46 @@
 #include "link/sql.h"
 #include "run/days.h"
 #include "run/outbox_keep.h"
+#include "run/outbox_sweep.h"
 #include "run/publisher.h"
 #include "run/thread.h"
 
 #define DONE_MAX 200000 /* remembered while the database is away; the rest is published again */
 #define FORGET_MAX 2000 /* in one statement */
-#define SWEEP_MAX 500   /* in one transaction */
-#define SWEEP_WAIT_MS 5000
 #define SWEEP_EVERY_MS 1000
-#define LOOK_EVERY_MS 5000
+#define LOOK_EVERY_MS 2000
+#define STUCK_MS 5000 /* the same event is the oldest, beyond outbox.sweep_after */
 #define LINGER_MS 50
 #define STALL_MS 30000
 #define ARENA_MAX (256u << 20)
+#define STEPS 2
 
 enum { M_UNPUBLISHED, M_OLDEST, M_SWEPT };
 static const struct metric_def defs[] = {
 	[M_UNPUBLISHED] = { "onboard_outbox_unpublished", METRIC_GAUGE,
 		"Events that no broker has confirmed yet, of the 10000 oldest batches.", {} },
 	[M_OLDEST] = { "onboard_outbox_oldest_seconds", METRIC_GAUGE,
-		"Age of the oldest unpublished event.", {} },
+		"Age of the oldest unpublished event by PostgreSQL's clock; below 0: that was set back.",
+		{} },
 	[M_SWEPT] = { "onboard_outbox_swept_total", METRIC_COUNTER,
 		"Events that stayed behind and were published by the sweeper.", {} },
 };
 
 static const struct sql_statement forget_some = { "outbox_forget",
 	"DELETE FROM outbox_unpublished WHERE batch_id = ANY ($1::uuid[])" };
-static const struct sql_statement left_behind = { "outbox_left_behind",
-	"WITH u AS MATERIALIZED (SELECT * FROM outbox_unpublished WHERE batch_id < $1::uuid"
-	" ORDER BY batch_id LIMIT $2::integer FOR UPDATE SKIP LOCKED)"
-	" SELECT u.batch_id, o.event_id, o.type, o.body, o.traceparent FROM u"
-	" LEFT JOIN outbox o ON o.day BETWEEN u.first_day AND u.last_day"
-	" AND o.event_id = ANY (u.event_ids) ORDER BY u.batch_id, o.event_id" };
 static const struct sql_statement backlog = { "outbox_backlog",
-	"SELECT coalesce(sum(cardinality(event_ids)), 0), min(batch_id::text)"
-	" FROM (SELECT * FROM outbox_unpublished ORDER BY batch_id LIMIT 10000) u" };
+	"SELECT coalesce(sum(cardinality(event_ids)), 0), min(written_at),"
+	" floor(extract(epoch FROM now() - min(written_at)))::bigint"
+	" FROM (SELECT * FROM outbox_unpublished ORDER BY written_at, batch_id LIMIT 10000) u" };
+
 struct outbox {
 	struct sql *sql;
 	struct thread *thread;
 	struct publisher *publisher;
 	struct metrics *metrics;
-	int64_t sweep_after_ms, retention_days;
-	atomic_bool ready;
+	int64_t retention_days;
+	atomic_bool ready, stuck;
+	atomic_size_t swept; /* events published since it was last logged */
 
 	pthread_mutex_t lock; /* of awake and done */
 	bool awake;           /* the thread is there to be woken */
@@ -68,8 +66,11 @@ struct outbox {
 	struct arena *mem;
 	struct uuid *taken;
 	size_t taken_count;
-	int64_t sweep_ms, look_ms;
+	struct outbox_sweep sweep;
+	int64_t due_ms[STEPS];
 	struct days_due keep_due;
+	char oldest[40];  /* unpublished: when it was written */
+	int64_t moved_ms; /* when something else was the oldest, or nothing could be done */
 };
 
 void
@@ -82,11 +83,13 @@ outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE])
 }
 
 void
-outbox_done(void *arg, const struct uuid *ids, size_t n)
+outbox_done(void *arg, const struct uuid *ids, size_t n, size_t swept)
 {
 	struct outbox *o = arg;
 	size_t room;
 
+	atomic_fetch_add(&o->swept, swept);
+	metric_add(metrics_cell(o->metrics, M_SWEPT), swept);
 	must(pthread_mutex_lock(&o->lock) == 0);
 	room = DONE_MAX - o->done_count;
 	if (n > room)
@@ -153,151 +156,67 @@ forget(struct outbox *o, struct err *e)
 
 /* ---- what stayed behind ---- */
 
-/* An id that sorts before all made from this time on. */
-static void
-cutoff_format(int64_t ms, char out[static UUID_TEXT_SIZE])
+static bool
+confirmed(void *arg, const struct uuid *batch_id)
 {
-	struct uuid u = { 0 };
+	struct outbox *o = arg;
 
-	for (int i = 0; i < 6; i++)
-		u.bytes[i] = (uint8_t)(ms >> (40 - 8 * i));
-	uuid_format(&u, out);
+	done_take(o);
+	for (size_t i = 0; i < o->taken_count; i++)
+		if (memcmp(&o->taken[i], batch_id, sizeof *batch_id) == 0)
+			return true;
+	return false;
 }
 
-/* How many of the batches the publisher has confirmed by now. */
-static size_t
-confirmed_count(struct outbox *o, const struct uuid *ids, size_t n)
-{
-	size_t found = 0;
-
-	for (size_t i = 0; i < n; i++)
-		for (size_t k = 0; k < o->taken_count; k++)
-			if (memcmp(&ids[i], &o->taken[k], sizeof *ids) == 0) {
-				found++;
-				break;
-			}
-	return found;
-}
-
-static void
-swept_wait(struct outbox *o, const struct uuid *ids, size_t n)
-{
-	int64_t until = clock_mono_ms() + SWEEP_WAIT_MS;
-
-	while (confirmed_count(o, ids, n) < n && clock_mono_ms() < until &&
-		!thread_stopping(o->self)) {
-		thread_wait(o->self, until - clock_mono_ms());
-		done_take(o);
-	}
-}
-
-static struct publisher_batch *
-batch_pushed(struct outbox *o, struct publisher_batch *b, size_t *refused)
-{
-	if (b && !publisher_push(o->publisher, b))
-		++*refused; /* full: these are not the ones to hurry with */
-	return NULL;
-}
-
-/* Their rows stay locked until they are confirmed and gone, or given back. Answers how many events. */
-static int64_t
-sweep_rows(struct outbox *o, const struct sql_result *r)
-{
-	struct uuid ids[SWEEP_MAX], event;
-	struct publisher_batch *b = NULL;
-	size_t n = 0, refused = 0;
-	int64_t events = 0;
-
-	for (size_t i = 0; i < r->rows; i++) {
-		const char *id = sql_text(r, i, 0);
-
-		if (i == 0 || strcmp(id, sql_text(r, i - 1, 0)) != 0) {
-			b = batch_pushed(o, b, &refused);
-			must(n < SWEEP_MAX && uuid_parse(id, 36, &ids[n]));
-			b = publisher_batch_new(&ids[n++], 4096);
-		}
-		if (sql_null(r, i, 1)) {
-			log_error("an unpublished batch has lost its events",
-				LOG_S("batch_id", id));
-			publisher_batch_free(b);
-			b = NULL;
-			n--;
-			continue;
-		}
-		must(uuid_parse(sql_text(r, i, 1), 36, &event));
-		publisher_batch_add(b,
-			&(struct publisher_event){ .id = event,
-				.type = sql_text(r, i, 2),
-				.body = sql_text(r, i, 3),
-				.length = sql_length(r, i, 3),
-				.traceparent = sql_text(r, i, 4) });
-		events++;
-	}
-	(void)batch_pushed(o, b, &refused);
-	if (refused == 0)
-		swept_wait(o, ids, n);
-	metric_add(metrics_cell(o->metrics, M_SWEPT), (uint64_t)events);
-	return events;
-}
-
-/* 1: there may be more at once. */
 static int
 sweep(struct outbox *o, struct err *e)
 {
-	int64_t before = clock_wall_us() / 1000 - o->sweep_after_ms;
-	int64_t oldest = publisher_oldest_ms(o->publisher);
-	char cutoff[UUID_TEXT_SIZE];
-	struct sql_params p;
-	struct sql_result r;
-	enum sql_fate fate;
-	int64_t n;
-	size_t batches = 0;
+	size_t n = atomic_exchange(&o->swept, 0);
 
-	if (!link_usable(publisher_link(o->publisher)))
-		return 0;
-	/* what the publisher still has in memory is not left behind, however old it is */
-	if (oldest && oldest - o->sweep_after_ms < before)
-		before = oldest - o->sweep_after_ms;
-	cutoff_format(before, cutoff);
-	sql_params_init(&p);
-	sql_add_text(&p, cutoff);
-	sql_add_i64(&p, SWEEP_MAX);
-	if (sql_begin(o->sql, e))
-		return -1;
-	if (sql_run(o->sql, o->mem, &left_behind, &p, &r, e)) {
-		sql_rollback(o->sql);
-		return -1;
-	}
-	for (size_t i = 0; i < r.rows; i++)
-		batches += i == 0 || strcmp(sql_text(&r, i, 0), sql_text(&r, i - 1, 0)) != 0;
-	n = r.rows ? sweep_rows(o, &r) : 0;
-	/* deleted inside the transaction that holds the locks; else they would be swept again */
-	if (n > 0 && forget(o, e)) {
-		sql_rollback(o->sql);
-		return -1;
-	}
-	if (sql_commit(o->sql, &fate, e))
-		return -1;
 	if (n > 0)
-		log_info("events that had stayed behind are published", LOG_I("events", n));
-	return batches == SWEEP_MAX;
+		log_info("events that had stayed behind are published",
+			LOG_I("events", (int64_t)n));
+	if (outbox_owner_hold(&o->sweep, o->mem, e))
+		return -1;
+	return outbox_sweep(&o->sweep, o->mem, e);
 }
 
 /* ---- keeping ---- */
+
+/*
+ * The sweeper makes no progress when the same event stays the oldest although
+ * the broker is there, whatever the reason. While a server is away, its link says so.
+ */
+static void
+stuck_look(struct outbox *o, bool looked, const char *oldest, int64_t age_s)
+{
+	bool could = link_usable(publisher_link(o->publisher)) && link_usable(sql_link(o->sql));
+	bool old = !looked || (oldest && (age_s < 0 || age_s * 1000 > o->sweep.after_ms));
+	bool same = !looked || (oldest && strcmp(oldest, o->oldest) == 0);
+	int64_t now = clock_mono_ms();
+
+	if (!could || !old || !same)
+		o->moved_ms = now;
+	if (looked)
+		snprintf(o->oldest, sizeof o->oldest, "%s", oldest ? oldest : "");
+	atomic_store(&o->stuck, now - o->moved_ms > STUCK_MS);
+}
 
 static int
 look(struct outbox *o, struct err *e)
 {
 	struct sql_result r;
-	struct uuid oldest;
 	int64_t n, age = 0;
 
-	if (sql_run(o->sql, o->mem, &backlog, NULL, &r, e) || sql_i64(&r, 0, 0, &n, e))
+	if (sql_run(o->sql, o->mem, &backlog, NULL, &r, e) || sql_i64(&r, 0, 0, &n, e) ||
+		(!sql_null(&r, 0, 2) && sql_i64(&r, 0, 2, &age, e))) {
+		stuck_look(o, false, NULL, 0);
 		return -1;
-	if (!sql_null(&r, 0, 1) && uuid_parse(sql_text(&r, 0, 1), 36, &oldest))
-		age = clock_wall_us() / 1000000 - uuid7_time_ms(&oldest) / 1000;
+	}
 	metric_set(metrics_cell(o->metrics, M_UNPUBLISHED), n);
-	metric_set(metrics_cell(o->metrics, M_OLDEST), age > 0 ? age : 0);
+	metric_set(metrics_cell(o->metrics, M_OLDEST), age);
+	stuck_look(o, true, sql_text(&r, 0, 1), age);
+	atomic_store(&o->ready, true); /* its tables have answered: the schema is there */
 	return 0;
 }
 
@@ -319,34 +238,57 @@ keep(struct outbox *o)
 	days_kept(&o->keep_due, rc);
 }
 
-static int
-turn(struct outbox *o, struct err *e)
+/* Away is said by the link; anything else is news. Answers how long to wait at least. */
+static int64_t
+step_failed(const struct outbox *o, const char *step, const struct err *e)
 {
-	int64_t now = clock_mono_ms();
-	int rc = 0;
+	if (!link_usable(sql_link(o->sql)))
+		return sql_due_ms(o->sql) > 50 ? sql_due_ms(o->sql) : 50;
+	log_warn("keeping the outbox failed", LOG_S("step", step), LOG_E(e));
+	return SWEEP_EVERY_MS;
+}
+
+/* Each at its own time, and each whatever became of the others. */
+static const struct {
+	const char *name;
+	int (*run)(struct outbox *, struct err *);
+	int64_t every_ms, more_ms; /* more: it was not finished */
+} steps[STEPS] = {
+	{ "sweep", sweep, SWEEP_EVERY_MS, 0 },
+	{ "look", look, LOOK_EVERY_MS, 0 },
+};
+
+/* How long to wait for the next turn. */
+static int64_t
+turn(struct outbox *o)
+{
+	struct err e = ERR_INIT;
+	int64_t wait = SWEEP_EVERY_MS, left;
 
 	done_take(o);
-	if (forget(o, e))
-		return -1;
-	if (!atomic_load(&o->ready)) { /* the first answer of its tables: the schema is there */
-		if (look(o, e))
-			return -1;
-		atomic_store(&o->ready, true);
+	if (forget(o, &e))
+		wait = step_failed(o, "forget", &e);
+	for (size_t i = 0; i < STEPS; i++) {
+		if (clock_mono_ms() >= o->due_ms[i]) {
+			int rc;
+
+			e = ERR_INIT;
+			rc = steps[i].run(o, &e);
+			arena_reset(o->mem);
+			thread_tick(o->self);
+			o->due_ms[i] = clock_mono_ms() +
+				(rc < 0                  ? step_failed(o, steps[i].name, &e)
+						: rc > 0 ? steps[i].more_ms
+							 : steps[i].every_ms);
+		}
+		left = o->due_ms[i] - clock_mono_ms();
+		if (left < wait)
+			wait = left;
 	}
 	if (days_due(&o->keep_due))
 		keep(o);
-	if (now >= o->sweep_ms) {
-		rc = sweep(o, e);
-		if (rc < 0)
-			return -1;
-		o->sweep_ms = now + (rc ? 0 : SWEEP_EVERY_MS);
-	}
-	if (now >= o->look_ms) {
-		if (look(o, e))
-			return -1;
-		o->look_ms = now + LOOK_EVERY_MS;
-	}
-	return 0;
+	arena_reset(o->mem);
+	return wait;
 }
 
 static void
@@ -355,24 +297,12 @@ run(struct thread *t, void *arg)
 	struct outbox *o = arg;
 
 	o->self = t;
+	o->moved_ms = clock_mono_ms();
 	while (!thread_stopping(t)) {
-		struct err e = ERR_INIT;
-		int64_t wait = SWEEP_EVERY_MS;
+		int64_t wait;
 
 		thread_tick(t);
-		if (turn(o, &e)) {
-			bool there = link_usable(sql_link(o->sql));
-
-			/* away is said by the link; anything else is news */
-			if (there)
-				log_warn("keeping the outbox failed", LOG_E(&e));
-			wait = there                      ? SWEEP_EVERY_MS
-				: sql_due_ms(o->sql) > 50 ? sql_due_ms(o->sql)
-							  : 50;
-		} else if (o->sweep_ms <= clock_mono_ms()) {
-			wait = 0;
-		}
-		arena_reset(o->mem);
+		wait = turn(o);
 		thread_wait(t, wait);
 		/* confirms come in many small portions; a little later they are one statement */
 		if (!thread_stopping(t))
@@ -385,7 +315,10 @@ outbox_new(const struct outbox_options *options, struct err *e)
 {
 	struct outbox *o = must_calloc(1, sizeof *o);
 
-	o->sweep_after_ms = options->sweep_after_ms;
+	o->sweep = (struct outbox_sweep){ .owner = options->owner,
+		.after_ms = options->sweep_after_ms,
+		.confirmed = confirmed,
+		.arg = o };
 	o->retention_days = options->retention_days;
 	must(pthread_mutex_init(&o->lock, NULL) == 0);
 	o->metrics = metrics_new(defs, ARRAY_LEN(defs));
@@ -396,19 +329,21 @@ outbox_new(const struct outbox_options *options, struct err *e)
 				  .application = options->name,
 				  .link_name = "postgres-outbox",
 				  .want = SQL_WANT_WRITABLE,
-				  .lazy_commit = true },
+				  .lazy_commit = true,
+				  .plan_anew = true },
 		e);
 	if (!o->sql) {
 		outbox_stop(o, 0);
 		return NULL;
 	}
+	o->sweep.sql = o->sql;
 	return o;
 }
 
 void
 outbox_start(struct outbox *o, struct publisher *p)
 {
-	o->publisher = p;
+	o->publisher = o->sweep.publisher = p;
 	o->thread = thread_start("outbox", run, o);
 	must(pthread_mutex_lock(&o->lock) == 0);
 	o->awake = true;
@@ -473,4 +408,10 @@ bool
 outbox_ready(const struct outbox *o)
 {
 	return atomic_load(&o->ready);
+}
+
+bool
+outbox_stuck(const struct outbox *o)
+{
+	return atomic_load(&o->stuck);
 }

@@ -4,8 +4,8 @@
  * connection that
  *   - forgets as unpublished what the publisher has confirmed,
  *   - publishes what stayed behind (a crash, a broker away, a full queue),
- *     oldest first, each row locked meanwhile, so that two processes never
- *     publish the same one at the same time,
+ *     oldest first, by the rows' owners (run/outbox_sweep), so that no process
+ *     publishes what another one has in hand,
  *   - makes the days' partitions ahead and drops those past the retention that
  *     hold nothing unpublished, and forgets old Idempotency-Keys.
  *
@@ -27,6 +27,7 @@ struct publisher;
 
 struct outbox_options {
 	const char *url, *name; /* application_name */
+	int owner;              /* outbox_owner_new(): also of the connections that store events */
 	int64_t sweep_after_ms; /* younger rows are on their way */
 	int64_t retention_days;
 };
@@ -37,11 +38,13 @@ void outbox_halt(struct outbox *o); /* its thread uses the publisher no more */
 /* After the publisher: writes down what is confirmed, at most wait_ms long. NULL is fine. */
 void outbox_stop(struct outbox *o, int64_t wait_ms);
 /* For publisher_options.done; arg is the outbox. */
-void outbox_done(void *arg, const struct uuid *batch_ids, size_t n);
+void outbox_done(void *arg, const struct uuid *batch_ids, size_t n, size_t swept);
 struct link *outbox_link(struct outbox *o);
 struct metrics *outbox_metrics(struct outbox *o);
 bool outbox_alive(const struct outbox *o);
 bool outbox_ready(const struct outbox *o); /* its tables have answered once: the schema is there */
+/* Events stay unpublished although the broker is there. From any thread. */
+bool outbox_stuck(const struct outbox *o);
 
 /* The day an event belongs to, "2026-11-20": of its id's own time. */
 #define OUTBOX_DAY_SIZE 11

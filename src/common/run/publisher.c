@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
+#include <uthash.h>
 
 #include "base/arena.h"
 #include "base/clock.h"
@@ -55,6 +56,8 @@ struct publisher_batch {
 	struct uuid id;
 	struct items items;
 	size_t count; /* not done yet */
+	size_t swept; /* events, when the sweeper pushed it */
+	UT_hash_handle hh;
 };
 
 struct publisher {
@@ -65,10 +68,11 @@ struct publisher {
 	struct publisher_options o;
 	char *consumers;
 
-	pthread_mutex_t lock; /* of pushed */
+	pthread_mutex_t lock; /* of pushed and held */
 	struct items pushed;
+	struct publisher_batch *held; /* by id: from the push until done() has been told */
 	atomic_size_t queued;
-	_Atomic int64_t oldest_ms, behind_ms;
+	_Atomic int64_t behind_ms;
 	atomic_bool settled;
 
 	/* the thread's own */
@@ -81,7 +85,7 @@ struct publisher {
 	int64_t rate_ms; /* when rate was last taken */
 	uint64_t rate_count;
 	double rate; /* confirms a second, smoothed */
-	struct uuid done[DONE_MAX];
+	struct publisher_batch *done[DONE_MAX];
 	size_t done_count;
 };
 
@@ -119,15 +123,43 @@ publisher_batch_add(struct publisher_batch *b, const struct publisher_event *eve
 }
 
 void
+publisher_batch_swept(struct publisher_batch *b)
+{
+	b->swept = b->count;
+}
+
+void
 publisher_batch_free(struct publisher_batch *b)
 {
 	arena_free(b->mem);
+}
+
+/* With the lock. */
+static struct publisher_batch *
+held_find(struct publisher *p, const struct uuid *id)
+{
+	struct publisher_batch *b;
+
+	HASH_FIND(hh, p->held, id, sizeof *id, b);
+	return b;
+}
+
+bool
+publisher_holds(struct publisher *p, const struct uuid *batch_id)
+{
+	bool found;
+
+	must(pthread_mutex_lock(&p->lock) == 0);
+	found = held_find(p, batch_id) != NULL;
+	must(pthread_mutex_unlock(&p->lock) == 0);
+	return found;
 }
 
 bool
 publisher_push(struct publisher *p, struct publisher_batch *b)
 {
 	size_t n = b->count;
+	bool twice;
 
 	if (n == 0 || atomic_load(&p->queued) + n > QUEUE_MAX) {
 		metric_add(p->cells[M_REFUSED], n);
@@ -135,21 +167,42 @@ publisher_push(struct publisher *p, struct publisher_batch *b)
 		return false;
 	}
 	must(pthread_mutex_lock(&p->lock) == 0);
-	STAILQ_CONCAT(&p->pushed, &b->items);
+	twice = held_find(p, &b->id) != NULL;
+	if (!twice) {
+		HASH_ADD(hh, p->held, id, sizeof b->id, b);
+		STAILQ_CONCAT(&p->pushed, &b->items);
+		atomic_fetch_add(&p->queued, n);
+	}
 	must(pthread_mutex_unlock(&p->lock) == 0);
-	if (atomic_fetch_add(&p->queued, n) == 0)
-		atomic_store(&p->oldest_ms, clock_wall_us() / 1000);
-	thread_wake(p->thread);
+	if (twice)
+		publisher_batch_free(b);
+	else
+		thread_wake(p->thread);
 	return true;
 }
 
 /* ---- what became of an event ---- */
 
+/* Told first and let go then: whoever asks in between finds a batch here or there. */
 static void
 done_tell(struct publisher *p)
 {
-	if (p->done_count)
-		p->o.done(p->o.arg, p->done, p->done_count);
+	struct uuid ids[DONE_MAX];
+	size_t swept = 0;
+
+	if (p->done_count == 0)
+		return;
+	for (size_t n = 0; n < p->done_count; n++) {
+		ids[n] = p->done[n]->id;
+		swept += p->done[n]->swept;
+	}
+	p->o.done(p->o.arg, ids, p->done_count, swept);
+	must(pthread_mutex_lock(&p->lock) == 0);
+	for (size_t n = 0; n < p->done_count; n++)
+		HASH_DEL(p->held, p->done[n]);
+	must(pthread_mutex_unlock(&p->lock) == 0);
+	for (size_t n = 0; n < p->done_count; n++)
+		publisher_batch_free(p->done[n]);
 	p->done_count = 0;
 }
 
@@ -162,10 +215,9 @@ item_done(struct publisher *p, struct item *i)
 	atomic_fetch_sub(&p->queued, 1);
 	if (--b->count > 0)
 		return;
-	p->done[p->done_count++] = b->id;
+	p->done[p->done_count++] = b;
 	if (p->done_count == DONE_MAX)
 		done_tell(p);
-	publisher_batch_free(b);
 }
 
 static void
@@ -334,21 +386,6 @@ idle(struct publisher *p, struct thread *t)
 }
 
 static void
-oldest_set(struct publisher *p)
-{
-	const struct item *i = NULL;
-
-	for (size_t n = 0; n < WINDOW && p->sent_count && !i; n++)
-		i = p->sent[n];
-	if (!i)
-		i = STAILQ_FIRST(&p->later);
-	if (!i)
-		i = STAILQ_FIRST(&p->waiting);
-	/* what was sent lies in no order, but all of it is of about the same time */
-	atomic_store(&p->oldest_ms, i ? uuid7_time_ms(&i->event.id) : 0);
-}
-
-static void
 behind_set(struct publisher *p)
 {
 	int64_t now = clock_mono_ms(), passed = now - p->rate_ms;
@@ -382,7 +419,6 @@ turn(struct publisher *p, struct thread *t, struct err *e)
 		return -1;
 	done_tell(p);
 	metric_set(p->cells[M_QUEUED], (int64_t)atomic_load(&p->queued));
-	oldest_set(p);
 	if (v.state == LINK_UP)
 		behind_set(p);
 	else
@@ -483,6 +519,7 @@ publisher_stop(struct publisher *p)
 	if (!p)
 		return;
 	thread_join(p->thread);
+	HASH_CLEAR(hh, p->held);
 	items_free(&p->pushed);
 	items_free(&p->waiting);
 	items_free(&p->later);
@@ -527,10 +564,4 @@ int64_t
 publisher_behind_ms(const struct publisher *p)
 {
 	return atomic_load(&p->behind_ms);
-}
-
-int64_t
-publisher_oldest_ms(struct publisher *p)
-{
-	return publisher_queued(p) ? atomic_load(&p->oldest_ms) : 0;
 }

@@ -39,7 +39,8 @@ struct publisher_options {
 	unsigned heartbeat_s;
 	const char *consumers; /* topology.consumers */
 	int64_t check_every_ms;
-	void (*done)(void *arg, const struct uuid *batch_ids, size_t n);
+	/* swept: how many of the batches' events came from the sweeper */
+	void (*done)(void *arg, const struct uuid *batch_ids, size_t n, size_t swept);
 	void *arg;
 };
 
@@ -55,10 +56,13 @@ bool publisher_settled(const struct publisher *p);
 size_t publisher_queued(const struct publisher *p); /* events not confirmed yet */
 /* How long what is queued will take at the rate of late; 0 also while the broker is away. */
 int64_t publisher_behind_ms(const struct publisher *p);
-int64_t publisher_oldest_ms(struct publisher *p); /* of what is queued, by its id; 0: nothing is */
+/* It has the batch in memory: pushed, and not told to done() yet. */
+bool publisher_holds(struct publisher *p, const struct uuid *batch_id);
 
 /* Events of one transaction, by its row in outbox_unpublished. Copies all; bytes: room to begin with. */
 struct publisher_batch *publisher_batch_new(const struct uuid *id, size_t bytes);
 void publisher_batch_add(struct publisher_batch *b, const struct publisher_event *event);
-void publisher_batch_free(struct publisher_batch *b);                /* one that was not pushed */
-bool publisher_push(struct publisher *p, struct publisher_batch *b); /* takes b, also when false */
+void publisher_batch_swept(struct publisher_batch *b); /* the sweeper pushes it */
+void publisher_batch_free(struct publisher_batch *b);  /* one that was not pushed */
+/* Takes b, also when false. A batch that it holds already is not published a second time. */
+bool publisher_push(struct publisher *p, struct publisher_batch *b);

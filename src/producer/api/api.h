@@ -30,6 +30,7 @@
 #include "run/http.h"
 #include "run/loop.h"
 #include "run/outbox.h"
+#include "run/outbox_sweep.h"
 #include "run/publisher.h"
 
 #define API_READERS_MAX 16
@@ -63,6 +64,7 @@ struct api {
 	size_t reader_count;
 	struct publisher *publisher;
 	struct outbox *outbox;
+	int owner; /* this process' number in outbox_unpublished */
 	struct cache *cache;
 	struct places *places;
 	struct signups *signups;

@@ -86,12 +86,17 @@ descriptors_bound(int64_t connections)
 static int
 databases_open(struct api *a, const struct conf *c, struct err *e)
 {
+	char owner
+		[OUTBOX_OWNER_SETTING_SIZE]; /* both the writer's and the readers' rows are ours */
 	struct sql_options o = { .url = conf_string(c, "postgres", "url"),
 		.application = "onboard-api",
 		.want = SQL_WANT_WRITABLE,
+		.settings = owner,
 		.queue_max = READ_QUEUE };
 	size_t readers = (size_t)conf_int(c, "api", "readers");
 
+	a->owner = outbox_owner_new();
+	outbox_owner_setting(a->owner, owner);
 	a->writer = sql_async_open(loop_base(a->loop), &o, e);
 	if (!a->writer)
 		return -1;
@@ -112,6 +117,7 @@ publishing_start(struct api *a, const struct conf *c, struct err *e)
 {
 	a->outbox = outbox_new(&(struct outbox_options){ .url = conf_string(c, "postgres", "url"),
 				       .name = "onboard-api outbox",
+				       .owner = a->owner,
 				       .sweep_after_ms = conf_int(c, "outbox", "sweep_after"),
 				       .retention_days = conf_int(c, "outbox", "retention") },
 		e);
@@ -201,6 +207,16 @@ ready(void *state)
 	return readers && publisher_settled(a->publisher) && outbox_ready(a->outbox);
 }
 
+static const char *
+notice(void *state)
+{
+	struct api *a = state;
+
+	return outbox_stuck(a->outbox)
+		? "events stay unpublished although the broker is there (onboardctl doctor)"
+		: NULL;
+}
+
 static bool
 alive(void *state)
 {
@@ -272,6 +288,7 @@ main(int argc, char **argv)
 		.state_size = sizeof(struct api),
 		.start = start,
 		.ready = ready,
+		.notice = notice,
 		.alive = alive,
 		.reload = reload,
 		.drain = drain,
