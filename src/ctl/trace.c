@@ -120,25 +120,38 @@ static void
 published_tell(struct trace *t, struct traced *v)
 {
 	static const struct sql_statement st = { "trace_unpublished",
-		"SELECT batch_id FROM outbox_unpublished WHERE $1::uuid = ANY (event_ids)" };
+		"SELECT floor(extract(epoch FROM now() - written_at))::bigint,"
+		" abs(extract(epoch FROM now() - written_at)) * 1000 > $2::bigint"
+		" FROM outbox_unpublished WHERE $1::uuid = ANY (event_ids)" };
 	struct err e = ERR_INIT;
 	struct sql_result rows;
 	struct sql_params p;
 	char text[100], age[16];
+	bool late = false;
+	int64_t age_s = 0;
 
 	sql_params_init(&p);
 	sql_add_text(&p, v->id);
-	if (sql_run(t->sql, t->mem, &st, &p, &rows, &e)) {
+	sql_add_i64(&p, conf_int(t->c->conf, "outbox", "sweep_after"));
+	if (sql_run(t->sql, t->mem, &st, &p, &rows, &e) ||
+		(rows.rows &&
+			(sql_i64(&rows, 0, 0, &age_s, &e) || sql_bool(&rows, 0, 1, &late, &e)))) {
 		trace_unknown(t, v, "published", &e);
 		return;
 	}
-	v->unpublished = rows.rows > 0;
+	v->unpublished = late;
+	if (rows.rows > 0 && !late) {
+		trace_tell(t, v, "published", HOP_NOT, NULL,
+			"just stored: on its way, or published and not marked so yet",
+			"look again in a few seconds");
+		return;
+	}
 	if (!v->unpublished) {
 		trace_tell(t, v, "published", HOP_ARRIVED, NULL, "the broker has confirmed it",
 			NULL);
 		return;
 	}
-	ops_age((clock_wall_us() - v->made_us) / 1000000, age);
+	ops_age(age_s, age);
 	snprintf(text, sizeof text, "not yet, for %s", age);
 	trace_tell(t, v, "published", HOP_NOT, NULL, text,
 		"onboard-api publishes what stayed behind: is it running, is RabbitMQ there?");

@@ -5,12 +5,13 @@ stack's PostgreSQL, and on 15 with a large day."""
 import json
 import os
 import re
+import subprocess
 import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
-from api import BACK_S, World
+from api import BACK_S, BUILD, World
 from postgres15 import Postgres15
 from proxy import behind
 from tap import wait_until
@@ -118,6 +119,24 @@ def test_events_of_a_clock_that_was_ahead_are_seen_and_published():
             wait_until(lambda: gauge(api, "onboard_outbox_oldest_seconds") < -3000, 10, "a clock that was set back is seen")
             proxy.open()
             world.wait_published(20)
+
+
+def test_trace_right_after_a_signup_does_not_speak_of_what_stayed_behind():
+    with world.api(ONBOARD_FAULTS="outbox_forget=fail") as api:  # confirmed, and its row is still there
+        api.ready()
+        event = api.signup(world.user()).is_(201).json["event_id"]
+        wait_until(lambda: api.metric("onboard_publish_confirmed_total") == 1, 10, "confirmed")
+
+        def published(**env):
+            out = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "--json", "trace", event], text=True, timeout=60,
+                                 env=os.environ | world.env | env, check=False, stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE).stdout
+            return next(hop for hop in map(json.loads, out.splitlines()) if hop["hop"] == "published")
+
+        fresh, late = published(ONBOARD_OUTBOX_SWEEP_AFTER="1h"), published(ONBOARD_OUTBOX_SWEEP_AFTER="100ms")
+    assert "stayed behind" not in json.dumps(fresh) and "look again" in fresh["next"], fresh
+    assert "stayed behind" in json.dumps(late), late
+    world.sql("DELETE FROM outbox_unpublished")
 
 
 def test_a_large_day_on_postgresql_15():
