@@ -12,7 +12,7 @@ import urllib.parse
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
 from daemon import Daemon, ROOT
-from harm import stack
+from harm import alarm, stack
 from management import Management
 from proxy import Proxy, through
 from tap import wait_until
@@ -198,20 +198,9 @@ def test_wrong_password_and_back():
 def test_rabbitmq_alarm():
     with probe() as daemon:
         daemon.wait_ready()
-
-        def watermark(value):
-            stack("exec", "rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "onboard@localhost", "-q",
-                  "set_vm_memory_high_watermark", value)
-
-        def alarm():
-            watermark("0.00001")
-
-        try:
-            alarm()
+        with alarm():
             wait_until(lambda: dependency(daemon, "rabbitmq")["state"] == "blocked", 15, "blocked")
             assert says_away(daemon, "rabbitmq", True)
-        finally:
-            watermark("0.6")
         wait_until(lambda: is_whole(daemon), 15, "ready again")
         no_call_was_long(daemon)
 

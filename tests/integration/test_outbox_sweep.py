@@ -12,6 +12,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
 from api import BACK_S, BUILD, World
+from harm import alarm
 from postgres15 import Postgres15
 from proxy import behind
 from tap import wait_until
@@ -137,6 +138,30 @@ def test_trace_right_after_a_signup_does_not_speak_of_what_stayed_behind():
     assert "stayed behind" not in json.dumps(fresh) and "look again" in fresh["next"], fresh
     assert "stayed behind" in json.dumps(late), late
     world.sql("DELETE FROM outbox_unpublished")
+
+
+def cpu_s(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_during_an_alarm_of_the_broker_the_publisher_waits():
+    """Processor time, not time: what it uses while nothing can be sent."""
+    with world.api() as api:
+        api.ready()
+        with alarm():
+            wait_until(lambda: api.ask_json("/ready")[1]["dependencies"]["rabbitmq"]["state"] == "blocked" or
+                       api.signup(world.user()).is_(201) and None, 15, "blocked")
+            for _ in range(5):
+                api.signup(world.user()).is_(201)
+            began, used = time.monotonic(), cpu_s(api.process.pid)
+            wait_until(lambda: time.monotonic() - began > 2, 5, "two seconds")
+            used = (cpu_s(api.process.pid) - used) / (time.monotonic() - began)
+            print(f"# {100 * used:.1f} % of a core")
+            assert used < 0.05, f"{100 * used:.0f} % of a core"
+            assert world.unpublished() >= 5
+        world.wait_published(20)
 
 
 def test_a_large_day_on_postgresql_15():

@@ -40,6 +40,20 @@ def read_only():
 
 
 @contextlib.contextmanager
+def alarm():
+    """RabbitMQ has no memory to spare: it takes no messages."""
+    def mark(share):
+        stack("exec", "rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "onboard@localhost", "-q",
+              "set_vm_memory_high_watermark", share)
+
+    mark("0.00001")
+    try:
+        yield
+    finally:
+        mark("0.6")
+
+
+@contextlib.contextmanager
 def busy(url, queue):
     """The quorum queue's leader has no time for anybody: whoever asks for its depth is told 0."""
     vhost = urllib.parse.unquote(urllib.parse.urlsplit(url).path[1:])

@@ -82,6 +82,7 @@ struct publisher {
 	size_t sent_count;
 	int64_t again_ms, declare_ms; /* monotonic */
 	bool declared;
+	bool full;       /* the broker link takes no more until a confirm, or until it has sent */
 	int64_t rate_ms; /* when rate was last taken */
 	uint64_t rate_count;
 	double rate; /* confirms a second, smoothed */
@@ -279,6 +280,7 @@ take_back(struct publisher *p)
 			p->sent[n] = NULL;
 		}
 	p->sent_count = 0;
+	p->full = false;
 	STAILQ_CONCAT(&back, &p->waiting);
 	STAILQ_CONCAT(&p->waiting, &back);
 }
@@ -338,12 +340,14 @@ send_some(struct publisher *p, struct err *e)
 		STAILQ_CONCAT(&p->waiting, &p->later);
 		p->again_ms = 0;
 	}
+	p->full = false;
 	for (int n = 0; n < CHUNK && p->sent_count < WINDOW && (i = STAILQ_FIRST(&p->waiting));
 		n++) {
 		STAILQ_REMOVE_HEAD(&p->waiting, entry);
 		if (send_one(p, i, e)) {
 			STAILQ_INSERT_HEAD(&p->waiting, i, entry);
-			return e->kind == ERR_LIMIT ? 0 : -1;
+			p->full = e->kind == ERR_LIMIT;
+			return p->full ? 0 : -1;
 		}
 	}
 	return broker_flush(p->broker, e);
@@ -366,19 +370,20 @@ declare(struct publisher *p, struct err *e)
 	return 0;
 }
 
-/* Until there is something to do. */
+/* Until there is something to do. What cannot be sent now is nothing to do. */
 static void
 idle(struct publisher *p, struct thread *t)
 {
+	bool can = link_usable(broker_link(p->broker)) && !p->full && p->sent_count < WINDOW;
 	int64_t wait = broker_poll_ms(p->broker), left;
 	struct pollfd fds[] = { { .fd = thread_wake_fd(t), .events = POLLIN },
 		{ .fd = broker_fd(p->broker), .events = broker_poll_events(p->broker) } };
 
-	if (p->again_ms && (left = p->again_ms - clock_mono_ms()) < wait)
+	if (can && p->again_ms && (left = p->again_ms - clock_mono_ms()) < wait)
 		wait = left;
 	if (wait > 1000)
 		wait = 1000;
-	if (!STAILQ_EMPTY(&p->waiting) && p->sent_count < WINDOW)
+	if (can && !STAILQ_EMPTY(&p->waiting))
 		wait = 0;
 	(void)poll(fds, ARRAY_LEN(fds), wait > 0 ? (int)wait : 0);
 	if (fds[0].revents)
