@@ -264,9 +264,123 @@ def test_If_Match():
 def test_changes_at_once_are_all_done_one_after_another():
     api, user = world.shared(), made()
     got = at_once(24, lambda i: api("PATCH", path(user), {"name": f"n{i}"}).is_(200).json["version"])
-    assert max(got) == 25 and min(got) >= 2, got  # each answers what is in force then
+    assert sorted(got) == list(range(2, 26)), got  # each answers what it has made
     assert get(user).json["version"] == 25
     assert world.one("SELECT count(*) FROM outbox WHERE user_id = %s AND type = 'user.updated'", user) == 24
+
+
+TALLINN = {"street": "Pikk 1", "postal_code": "10123", "city": "Tallinn", "country": "EE"}
+VILNIUS = {"street": "Pilies 1", "postal_code": "01123", "city": "Vilnius", "region": "Vilnius", "country": "LT"}
+COUNTRY_NAMES = {"LV": "Latvia", "EE": "Estonia", "LT": "Lithuania"}
+
+
+def merged(state, change):
+    """What GET shows after this change of that state."""
+    after = {**state, **change, "version": state["version"] + 1}
+    if change.get("address"):
+        after["address"] = {"region": None, **change["address"], "country_name": COUNTRY_NAMES[change["address"]["country"]]}
+    return after
+
+
+def places(state):
+    address = state["address"] or {}
+    return address.get("country"), address.get("city")
+
+
+def events_of(user):
+    """Its user.updated and user.deleted payloads by version."""
+    bodies = world.sql("SELECT body FROM outbox WHERE user_id = %s AND type <> 'user.created'", user)
+    return sorted((json.loads(b)["payload"] for b, in bodies), key=lambda p: p["version"])
+
+
+def two_changes(clients, user, changes):
+    """Both at the same moment, on connections of their own."""
+    return at_once(2, lambda i: clients[i]("PATCH", path(user), changes[i]).is_(200))
+
+
+def follow(user, start, changes, answers):
+    """Each change was applied to what the change before it left; answers, events and GET tell the same story."""
+    state, events = start, events_of(user)
+    turns = sorted(zip(changes, answers), key=lambda t: t[1].json["version"])
+    assert [e["version"] for e in events] == [a.json["version"] for _, a in turns] == [2, 3]
+    for event, (change, answer) in zip(events, turns):
+        before, state = state, merged(state, change)
+        shown = answer.json
+        assert answer.headers["ETag"] == f'"{shown["version"]}"'
+        assert shown == {**state, "updated_at": shown["updated_at"]}, ("the answer", change, shown, state)
+        assert (event.get("country"), event.get("city"), event.get("name")) == (*places(state), state["name"]), ("the event", event, state)
+        assert event.get("previous_country") == places(before)[0], ("previous_country", event, before)
+    assert get(user).json == turns[-1][1].json, "an acknowledged change is not stored"
+
+
+def test_changes_of_one_user_at_once_are_each_stored_answered_and_told_as_made():
+    api = world.shared()
+    clients = [api.client() for _ in range(2)]
+    pairs = [({"address": RIGA}, {"address": TALLINN}),
+             ({"address": VILNIUS}, {"name": "Moved beside"}),
+             ({"address": None}, {"address": TALLINN}),
+             ({"address": TALLINN, "name": "One"}, {"name": None})]
+    try:
+        for start in (RIGA, None):
+            for changes in pairs:
+                for _ in range(15):
+                    user = made(name="Before", **({"address": start} if start else {}))
+                    before = get(user).json
+                    answers = two_changes(clients, user, changes)
+                    assert not [a for a in answers if isinstance(a, Exception)], answers
+                    follow(user, before, changes, answers)
+    finally:
+        for client in clients:
+            client.close()
+    assert orphans() == 0, "addresses that nobody has"
+
+
+def orphans():
+    return world.one("SELECT count(*) FROM addresses a WHERE NOT EXISTS (SELECT FROM users u WHERE u.address_id = a.id)")
+
+
+def test_a_move_beside_a_deletion():
+    api = world.shared()
+    for _ in range(20):
+        user = made(address=RIGA)
+        moved, gone = at_once(2, lambda i, u=user: api("PATCH", path(u), {"address": TALLINN}) if i else api("DELETE", path(u)))[::-1]
+        assert gone.status == 204 and moved.status in (200, 404), (gone.status, moved.status)
+        last = events_of(user)[-1]
+        assert last["country"] == ("EE" if moved.status == 200 else "LV"), (moved.status, last)
+    assert orphans() == 0
+
+
+def test_two_who_share_an_address_leave_it_at_once():
+    api = world.shared()
+    for kind in (TALLINN, None):
+        for _ in range(15):
+            one, other = made(address=RIGA), made()
+            world.sql("UPDATE users SET address_id = (SELECT address_id FROM users WHERE id = %s) WHERE id = %s", one, other)
+            for answer in at_once(2, lambda i, u=(one, other), k=kind: api("PATCH", path(u[i]), {"address": k})):
+                assert places(answer.is_(200).json) == places({"address": kind})
+            assert places(get(one).json) == places(get(other).json) == places({"address": kind})
+    assert orphans() == 0, "the address that two have left stands for nobody"
+
+
+def test_a_change_that_waits_too_long_changes_nothing_and_the_next_goes_through():
+    api, user = world.shared(), made(address=RIGA)
+    with contextlib.closing(world.connect()) as other:
+        other.cursor().execute("SELECT FROM users WHERE id = %s FOR UPDATE", (user,))
+        answer = api("PATCH", path(user), {"address": TALLINN}).problem(503)
+        assert "Retry-After" in answer.headers
+        other.rollback()
+    assert get(user).json["version"] == 1 and events_of(user) == []
+    assert places(api("PATCH", path(user), {"address": TALLINN}).is_(200).json) == ("EE", "Tallinn")
+
+
+def test_the_event_names_the_city_as_it_is_stored():
+    api = world.shared()
+    made(address={**RIGA, "city": "Jelgava"})
+    user = made(address={**RIGA, "city": "jELGAVA"})
+    assert get(user).json["address"]["city"] == "Jelgava"
+    assert json.loads(world.one("SELECT body FROM outbox WHERE user_id = %s", user))["payload"]["city"] == "Jelgava"
+    shown = api("PATCH", path(user), {"address": {**RIGA, "city": "JELGAVA"}}).is_(200).json
+    assert shown["address"]["city"] == events_of(user)[-1]["city"] == "Jelgava"
 
 
 def test_R1_events_of_changes():

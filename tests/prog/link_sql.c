@@ -493,6 +493,96 @@ async_errors_and_slowness(void **state)
 	event_base_free(base);
 }
 
+/* The parts of one call: one transaction, the last part's answer, an error undoes all. */
+static void
+async_parts_are_one_transaction(void **state)
+{
+	static const struct sql_statement create = { "t_create",
+		"CREATE TEMP TABLE IF NOT EXISTS parts_t (id bigint PRIMARY KEY)" };
+	static const struct sql_statement add = { "t_add",
+		"INSERT INTO parts_t VALUES ($1) RETURNING id" };
+	static const struct sql_statement count = { "t_parts", "SELECT count(*) FROM parts_t" };
+	struct event_base *base = event_base_new();
+	struct err e = ERR_INIT;
+	struct told t = { 0 };
+	struct sql_params one, two;
+	const struct sql_part all[] = { { &add, &one }, { &add, &two }, { &count, NULL } };
+	const struct sql_part twice[] = { { &add, &two }, { &add, &two }, { &count, NULL } };
+	struct sql_async *a = sql_async_open(base, &(struct sql_options){ .url = url }, &e);
+
+	(void)state;
+	sql_params_init(&one);
+	sql_add_i64(&one, 1);
+	sql_params_init(&two);
+	sql_add_i64(&two, 2);
+	assert_true(turn_until_up(base, sql_async_link(a), true, 3000));
+	assert_int_equal(sql_async_run(a, NULL, &create, NULL, on_done, &t, &e), 0);
+	assert_true(turn_until(base, &t.good, 1, 2000));
+	assert_int_equal(sql_async_transact(a, NULL, all, 3, on_done, &t, &e), 0);
+	assert_int_equal(sql_async_run(a, NULL, &count, NULL, on_done, &t, &e), 0);
+	assert_true(turn_until(base, &t.good, 3, 2000));
+	assert_int_equal(t.number, 2);
+
+	assert_int_equal(sql_async_transact(a, mem, twice, 3, on_done, &t, &e), 0);
+	assert_true(turn_until(base, &t.bad, 1, 2000));
+	assert_int_equal(t.kind, ERR_CONFLICT);
+	assert_true(link_usable(sql_async_link(a)));
+	assert_int_equal(sql_async_transact(a, mem, &all[2], 1, on_done, &t, &e), 0);
+	assert_true(turn_until(base, &t.good, 4, 2000));
+	assert_int_equal(t.number, 2);
+	sql_async_close(a);
+	event_base_free(base);
+}
+
+/* A part that waits for a lock is followed by one that sees what the lock's holder left. */
+static void
+async_a_part_behind_a_lock_sees_what_was_committed(void **state)
+{
+	static const struct sql_statement lock = { "t_lock",
+		"SELECT pg_advisory_xact_lock(77)::text" };
+	static const struct sql_statement look = { "t_look",
+		"SELECT count(*) FROM pg_class WHERE relname = 'link_sql_late'" };
+	struct event_base *base = event_base_new();
+	struct err e = ERR_INIT;
+	struct told t = { 0 };
+	struct sql_result r;
+	enum sql_fate fate;
+	const struct sql_part parts[] = { { &lock, NULL }, { &look, NULL } };
+	struct sql_async *a = sql_async_open(base, &(struct sql_options){ .url = url }, &e);
+
+	(void)state;
+	assert_true(turn_until_up(base, sql_async_link(a), true, 3000));
+	assert_int_equal(sql_begin(s, &e), 0);
+	assert_int_equal(sql_run(s, mem, &lock, NULL, &r, &e), 0);
+	assert_int_equal(sql_async_transact(a, NULL, parts, 2, on_done, &t, &e), 0);
+	turn_until(base, &t.good, 1, 200);
+	assert_int_equal(t.good, 0);
+	assert_int_equal(sql_script(s, "CREATE TABLE link_sql_late ()", 0, &r, &e), 0);
+	assert_int_equal(sql_commit(s, &fate, &e), 0);
+	assert_true(turn_until(base, &t.good, 1, 1500));
+	assert_int_equal(t.number, 1);
+	assert_int_equal(sql_script(s, "DROP TABLE link_sql_late", 0, &r, &e), 0);
+
+	/* cut while the second part runs: nobody knows; the next call waits for the new connection */
+	assert_int_equal(sql_async_run(a, NULL, &st_pid, NULL, on_done, &t, &e), 0);
+	assert_true(turn_until(base, &t.good, 2, 2000));
+	assert_int_equal(
+		sql_async_transact(a, NULL,
+			(const struct sql_part[]){ { &st_one, NULL }, { &st_sleep, NULL } }, 2,
+			on_done, &t, &e),
+		0);
+	turn_until(base, &t.bad, 1, 200);
+	terminate(t.number);
+	assert_true(turn_until(base, &t.bad, 1, 2000));
+	assert_int_equal(t.unsure, 1);
+	assert_int_equal(t.kind, ERR_AWAY);
+	assert_true(turn_until_up(base, sql_async_link(a), true, 2000));
+	assert_int_equal(sql_async_transact(a, NULL, parts, 2, on_done, &t, &e), 0);
+	assert_true(turn_until(base, &t.good, 3, 2000));
+	sql_async_close(a);
+	event_base_free(base);
+}
+
 static void
 async_read_only(void **state)
 {
@@ -553,6 +643,8 @@ main(void)
 		cmocka_unit_test(read_only_is_away_for_who_writes),
 		cmocka_unit_test(no_room_blocks_who_writes),
 		cmocka_unit_test(async_read_only),
+		cmocka_unit_test(async_parts_are_one_transaction),
+		cmocka_unit_test(async_a_part_behind_a_lock_sees_what_was_committed),
 		cmocka_unit_test(async_silent_server),
 	};
 

@@ -203,14 +203,21 @@ sql_prepared_add(struct sql_prepared *p, const struct sql_statement *st)
 enum sql_step
 sql_answer_take(struct sql_answer *a, PGconn *c)
 {
+	const bool piped = PQpipelineStatus(c) != PQ_PIPELINE_OFF;
 	PGresult *r;
 	ExecStatusType status;
 
 	while (!PQisBusy(c)) {
 		r = PQgetResult(c);
-		if (!r)
-			return PQstatus(c) == CONNECTION_OK ? SQL_STEP_END : SQL_STEP_LOST;
 		status = PQresultStatus(r);
+		if (PQstatus(c) == CONNECTION_OK && (r ? status == PGRES_PIPELINE_SYNC : !piped)) {
+			PQclear(r);
+			return SQL_STEP_END;
+		}
+		if (PQstatus(c) != CONNECTION_OK && !r)
+			return SQL_STEP_LOST;
+		if (!r)
+			continue; /* the next part's answer follows */
 		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
 			status == PGRES_COPY_BOTH) {
 			PQclear(r);
@@ -218,10 +225,8 @@ sql_answer_take(struct sql_answer *a, PGconn *c)
 		}
 		if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK ||
 			status == PGRES_EMPTY_QUERY) {
-			if (a->first)
-				PQclear(r);
-			else
-				a->first = r;
+			PQclear(a->good);
+			a->good = r;
 		} else if (a->failed) {
 			PQclear(r);
 		} else {
@@ -236,7 +241,7 @@ sql_answer_take(struct sql_answer *a, PGconn *c)
 void
 sql_answer_clear(struct sql_answer *a)
 {
-	PQclear(a->first);
+	PQclear(a->good);
 	PQclear(a->failed);
 	*a = (struct sql_answer){ 0 };
 }
@@ -293,21 +298,21 @@ sql_answer_end(struct sql_answer *a, struct arena *mem, struct sql_result *out, 
 	*out = (struct sql_result){ .fate = SQL_UNSURE };
 	if (a->failed) {
 		rc = answer_error(a->failed, out, e);
-	} else if (!a->first) {
+	} else if (!a->good) {
 		rc = err_set(e, ERR_AWAY, "the connection was lost");
-	} else if (mem && !arena_defer(mem, result_clear, a->first)) {
-		a->first = NULL; /* the arena released it */
+	} else if (mem && !arena_defer(mem, result_clear, a->good)) {
+		a->good = NULL; /* the arena released it */
 		out->fate = SQL_DONE;
 		rc = err_set(e, ERR_LIMIT, "no room for the result");
 	} else {
 		out->fate = SQL_DONE;
-		out->rows = (size_t)PQntuples(a->first);
-		out->columns = (size_t)PQnfields(a->first);
-		out->affected = strtoll(PQcmdTuples(a->first), NULL, 10);
-		if (strncmp(PQcmdStatus(a->first), "SELECT", 6) == 0)
+		out->rows = (size_t)PQntuples(a->good);
+		out->columns = (size_t)PQnfields(a->good);
+		out->affected = strtoll(PQcmdTuples(a->good), NULL, 10);
+		if (strncmp(PQcmdStatus(a->good), "SELECT", 6) == 0)
 			out->affected = 0;
-		out->own = a->first;
-		a->first = NULL;
+		out->own = a->good;
+		a->good = NULL;
 	}
 	sql_answer_clear(a);
 	return rc;

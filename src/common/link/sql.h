@@ -181,3 +181,16 @@ size_t sql_async_waiting(const struct sql_async *s); /* under way and queued */
  */
 int sql_async_run(struct sql_async *s, struct arena *mem, const struct sql_statement *st,
 	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
+/*
+ * The same for the parts of one transaction, sent in one round trip. Each part
+ * sees what others had committed when it began, so a part that locks rows comes
+ * before the part that reads what hangs on them. The answer is the last part's;
+ * an error in any of them undoes all. Each part has its own query_ms.
+ */
+#define SQL_PARTS_MAX 4
+struct sql_part {
+	const struct sql_statement *statement;
+	const struct sql_params *params; /* NULL: none */
+};
+int sql_async_transact(struct sql_async *s, struct arena *mem, const struct sql_part *parts,
+	size_t count, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <event2/event.h>
 
@@ -16,15 +17,15 @@ enum phase {
 	PHASE_WAITING, /* until the next try is due */
 	PHASE_CONNECTING,
 	PHASE_IDLE,
-	PHASE_PREPARING, /* the head's statement */
+	PHASE_PREPARING, /* the first of the head's statements that the server does not know */
 	PHASE_RUNNING,   /* the head */
 };
 
 struct call {
 	struct call *next;
 	struct arena *mem;
-	const struct sql_statement *statement;
-	const struct sql_params *params;
+	struct sql_part parts[SQL_PARTS_MAX];
+	size_t count;
 	sql_done_fn *done;
 	void *arg;
 	int64_t since_ms;
@@ -139,21 +140,50 @@ idle(struct sql_async *s)
 	phase_set(s, PHASE_IDLE, s->ping_ms);
 }
 
+/* NULL: the server knows all of them. */
+static const struct sql_statement *
+unknown_statement(const struct sql_async *s, const struct call *c)
+{
+	for (size_t i = 0; i < c->count; i++)
+		if (!sql_prepared_has(&s->prepared, c->parts[i].statement))
+			return c->parts[i].statement;
+	return NULL;
+}
+
+/*
+ * Several parts go out as a pipeline up to one Sync: the server runs them in
+ * one implicit transaction, and after an error skips the rest and rolls back.
+ */
+static bool
+send_parts(struct sql_async *s, const struct call *c)
+{
+	bool sent = c->count == 1 || PQenterPipelineMode(s->pg);
+
+	for (size_t i = 0; i < c->count && sent; i++) {
+		const struct sql_params *p = c->parts[i].params;
+
+		sent = PQsendQueryPrepared(s->pg, c->parts[i].statement->name,
+			p ? (int)p->count : 0, p ? p->value : NULL, NULL, NULL, 0);
+	}
+	return sent && (c->count == 1 || PQpipelineSync(s->pg));
+}
+
 /* Begins the head's call. False: the connection is lost, and the caller has to say so. */
 static bool
 start(struct sql_async *s)
 {
 	struct call *c = s->head;
-	const struct sql_params *p = c->params;
-	int sent, flush;
+	const struct sql_statement *unknown = unknown_statement(s, c);
+	bool sent;
+	int flush;
 
-	if (sql_prepared_has(&s->prepared, c->statement)) {
-		sent = PQsendQueryPrepared(s->pg, c->statement->name, p ? (int)p->count : 0,
-			p ? p->value : NULL, NULL, NULL, 0);
-		phase_set(s, PHASE_RUNNING, s->settings.query_ms);
-	} else {
-		sent = PQsendPrepare(s->pg, c->statement->name, c->statement->text, 0, NULL);
+	if (unknown) {
+		sent = PQsendPrepare(s->pg, unknown->name, unknown->text, 0, NULL);
 		phase_set(s, PHASE_PREPARING, s->settings.query_ms);
+	} else {
+		sent = send_parts(s, c);
+		/* the server counts each part's time by itself */
+		phase_set(s, PHASE_RUNNING, s->settings.query_ms * (int64_t)c->count);
 	}
 	flush = sent ? PQflush(s->pg) : -1;
 	if (flush >= 0)
@@ -190,7 +220,8 @@ answered(struct sql_async *s)
 	bool read_only;
 	int rc;
 
-	if (sql_answer_fatal(&s->answer)) {
+	/* out of the pipeline, if it was one: every answer up to its Sync has been taken */
+	if (sql_answer_fatal(&s->answer) || !PQexitPipelineMode(s->pg)) {
 		lost(s, "the server ended the session");
 		return;
 	}
@@ -201,7 +232,7 @@ answered(struct sql_async *s)
 	idle(s);
 	if (was == PHASE_PREPARING && rc == 0) {
 		PQclear(own);
-		sql_prepared_add(&s->prepared, s->head->statement);
+		sql_prepared_add(&s->prepared, unknown_statement(s, s->head));
 		if (!start(s))
 			lost(s, "the connection was lost");
 		return;
@@ -209,8 +240,9 @@ answered(struct sql_async *s)
 	if (was == PHASE_PREPARING)
 		r.fate = SQL_UNDONE;
 	if (rc)
-		err_wrap(&e, "%s", s->head->statement->name);
-	read_only = rc == 0 && s->head->statement == &sql_probe && sql_read_only(&s->settings, &r);
+		err_wrap(&e, "%s", s->head->parts[s->head->count - 1].statement->name);
+	read_only = rc == 0 && s->head->parts[0].statement == &sql_probe &&
+		sql_read_only(&s->settings, &r);
 	/* done may run the next call itself; phase IDLE lets sql_async_run start it */
 	answer_head(s, &r, rc ? &e : NULL);
 	PQclear(own);
@@ -380,9 +412,17 @@ int
 sql_async_run(struct sql_async *s, struct arena *mem, const struct sql_statement *st,
 	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e)
 {
+	return sql_async_transact(s, mem, &(struct sql_part){ st, p }, 1, done, arg, e);
+}
+
+int
+sql_async_transact(struct sql_async *s, struct arena *mem, const struct sql_part *parts,
+	size_t count, sql_done_fn *done, void *arg, struct err *e)
+{
 	struct call *c;
 	struct link_view v;
 
+	must(count > 0 && count <= SQL_PARTS_MAX);
 	if (s->phase == PHASE_WAITING || s->phase == PHASE_CONNECTING) {
 		link_look(&s->link, &v);
 		return err_set(e, ERR_AWAY, "%s is away: %s", v.name, v.why);
@@ -392,11 +432,11 @@ sql_async_run(struct sql_async *s, struct arena *mem, const struct sql_statement
 			s->link.name);
 	c = must_calloc(1, sizeof *c);
 	*c = (struct call){ .mem = mem,
-		.statement = st,
-		.params = p,
+		.count = count,
 		.done = done,
 		.arg = arg,
 		.since_ms = clock_mono_ms() };
+	memcpy(c->parts, parts, count * sizeof *parts);
 	*s->tail = c;
 	s->tail = &c->next;
 	s->waiting++;

@@ -38,7 +38,7 @@ void sql_prepared_add(struct sql_prepared *p, const struct sql_statement *st);
  * before the commit of an implicit transaction, so only then is it true.
  */
 struct sql_answer {
-	PGresult *first;  /* the first good one */
+	PGresult *good;   /* the last good one */
 	PGresult *failed; /* the first bad one */
 };
 enum sql_step { SQL_STEP_MORE, SQL_STEP_END, SQL_STEP_LOST };

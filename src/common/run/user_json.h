@@ -6,15 +6,17 @@
 #include "base/event.h"
 #include "link/sql.h"
 
+#define USER_TIME(column) \
+	"to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 /* SELECT ... FROM users and what hangs on them; a WHERE may follow. No N+1: one statement. */
 #define USER_SELECT \
 	"SELECT u.id, u.username, u.email, u.name, u.profile_score, u.is_verified, u.version," \
-	" to_char(u.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')," \
-	" to_char(u.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')," \
-	" a.street, a.postal_code, ci.name, ci.region, co.code, co.name FROM users u" \
-	" LEFT JOIN addresses a ON a.id = u.address_id LEFT JOIN cities ci ON ci.id = a.city_id" \
-	" LEFT JOIN countries co ON co.id = ci.country_id"
-enum { USER_ID = 0, USER_VERSION = 6, USER_COUNTRY = 13 };
+	" " USER_TIME("u.created_at") ", " USER_TIME( \
+		"u.updated_at") "," \
+				" a.street, a.postal_code, ci.name, ci.region, co.code, co.name FROM users u" \
+				" LEFT JOIN addresses a ON a.id = u.address_id LEFT JOIN cities ci ON ci.id = a.city_id" \
+				" LEFT JOIN countries co ON co.id = ci.country_id"
+enum { USER_ID = 0, USER_VERSION = 6, USER_COUNTRY = 13, USER_COLUMNS = 15 };
 
 void user_json(struct buf *out, const struct sql_result *r, size_t row);
 /* What an event alone tells of a user, in the same shape: for one that the database does not have. */

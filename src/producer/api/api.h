@@ -77,6 +77,10 @@ struct api {
 int api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
 	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
 
+/* The parts of one transaction, as sql_async_transact has them. */
+int api_change(struct api *a, struct arena *mem, const struct sql_part *parts, size_t count,
+	sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
+
 /* main.c's routes */
 http_handler_fn signup_post;
 http_handler_fn user_get, user_list, user_patch, user_delete;

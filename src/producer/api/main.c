@@ -49,9 +49,8 @@ static const struct http_route routes[] = {
 	{ 0 },
 };
 
-int
-api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
-	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e)
+static struct sql_async *
+least_busy(struct api *a)
 {
 	struct sql_async *best = NULL;
 
@@ -62,8 +61,23 @@ api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
 			(!best || sql_async_waiting(s) < sql_async_waiting(best)))
 			best = s;
 	}
+	return best ? best : a->readers[0];
+}
+
+int
+api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
+	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e)
+{
 	metric_add(a->cells[M_STATEMENTS], 1);
-	return sql_async_run(best ? best : a->readers[0], mem, st, p, done, arg, e);
+	return sql_async_run(least_busy(a), mem, st, p, done, arg, e);
+}
+
+int
+api_change(struct api *a, struct arena *mem, const struct sql_part *parts, size_t count,
+	sql_done_fn *done, void *arg, struct err *e)
+{
+	metric_add(a->cells[M_STATEMENTS], count);
+	return sql_async_transact(least_busy(a), mem, parts, count, done, arg, e);
 }
 
 /* The kernel's own bound of connections: past it they wait, and nothing here grows. */

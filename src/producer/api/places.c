@@ -16,7 +16,7 @@ static const struct sql_statement find = {
 	"place_find",
 	"WITH c AS (SELECT id, code FROM countries WHERE code = upper($1) OR lower(name) = lower($1)"
 	" ORDER BY code = upper($1) DESC LIMIT 1)"
-	" SELECT c.code, ci.id FROM c LEFT JOIN cities ci ON ci.country_id = c.id"
+	" SELECT c.code, ci.id, ci.name FROM c LEFT JOIN cities ci ON ci.country_id = c.id"
 	" AND lower(ci.name) = lower($2) AND coalesce(lower(ci.region), '') = coalesce(lower($3), '')"
 };
 static const struct sql_statement make = { "place_make",
@@ -25,7 +25,7 @@ static const struct sql_statement make = { "place_make",
 
 struct places {
 	struct api *api;
-	struct lru *known; /* "country\1city\1region" → "LV 123" */
+	struct lru *known; /* "country\1city\1region" → "LV 123 Riga" */
 };
 
 struct search {
@@ -95,7 +95,7 @@ on_found(void *arg, const struct sql_result *r, const struct err *e)
 	struct search *s = arg;
 	struct err why = ERR_INIT;
 	struct place p = { 0 };
-	char text[40];
+	char text[PLACE_CITY_SIZE + 40];
 	int n;
 
 	if (e) {
@@ -127,7 +127,8 @@ on_found(void *arg, const struct sql_result *r, const struct err *e)
 		end(s, NULL, &why);
 		return;
 	}
-	n = snprintf(text, sizeof text, "%s %lld", p.country, (long long)p.city_id);
+	snprintf(p.city, sizeof p.city, "%s", sql_text(r, 0, 2));
+	n = snprintf(text, sizeof text, "%s %lld %s", p.country, (long long)p.city_id, p.city);
 	lru_put(s->places->known, s->key, text, (size_t)n, 1);
 	end(s, &p, NULL);
 }
@@ -146,9 +147,11 @@ place_find(struct places *p, const struct address_input *in, struct place *out, 
 	known = lru_get(p->known, key, &length, &version);
 	if (known) {
 		const char *blank = strchr(known, ' ');
+		char *end;
 
 		snprintf(out->country, sizeof out->country, "%.*s", (int)(blank - known), known);
-		out->city_id = strtoll(blank, NULL, 10);
+		out->city_id = strtoll(blank, &end, 10);
+		snprintf(out->city, sizeof out->city, "%s", end + 1);
 		return 1;
 	}
 	s = must_calloc(1, sizeof *s);

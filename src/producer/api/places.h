@@ -15,9 +15,12 @@
 struct api;
 struct places;
 
+#define PLACE_CITY_SIZE (4 * 100 + 1)
+
 struct place {
 	int64_t city_id;
-	char country[4]; /* the code */
+	char country[4];            /* the code */
+	char city[PLACE_CITY_SIZE]; /* as it is stored: the client may write it in another case */
 };
 
 /* p NULL with e (ERR_INVALID: no such country); else e NULL. From the loop, never from in here. */

@@ -206,7 +206,7 @@ event_make(struct signup *s, struct err *e)
 	member(b, "name", s->in.name);
 	if (s->place.city_id) {
 		member(b, "country", s->place.country);
-		member(b, "city", s->in.address.city);
+		member(b, "city", s->place.city);
 	}
 	buf_add_text(b, "}}");
 	s->tail = arena_strndup(mem, buf_text(b), b->length);

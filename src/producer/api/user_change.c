@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PATCH, PUT (both merge) and DELETE /api/users/{id}: one statement changes the
- * row, raises its version and stores the event; then the caches hear of it, and
- * only then the client: a GET after the answer shows the change.
+ * PATCH, PUT (both merge) and DELETE /api/users/{id}. One transaction locks the
+ * user, changes the row, raises its version and stores the event. Then the
+ * caches hear of it, and only then the client: a GET after the answer shows the
+ * change. The answer is the state that the change itself returned.
+ *
+ * The lock is a statement of its own. After a wait, PostgreSQL reads only the
+ * locked row again; addresses and cities in the same statement would be those
+ * from before the wait.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,10 +25,18 @@
 #define ANSWER_MAX (64u << 10)
 #define TURNS_MAX 4
 
+static const struct sql_statement lock_user = { "user_lock",
+	"SELECT id FROM users WHERE id = $1 FOR UPDATE" };
+/* Two users may share an address: the second to leave it must see that the first has left. */
+static const struct sql_statement lock_address = {
+	"user_lock_address",
+	"SELECT id FROM addresses WHERE id = (SELECT address_id FROM users WHERE id = $1) FOR UPDATE"
+};
+
 #define OLD \
 	"WITH old AS MATERIALIZED (SELECT u.id, u.version, u.address_id, co.code FROM users u" \
 	" LEFT JOIN addresses a ON a.id = u.address_id LEFT JOIN cities ci ON ci.id = a.city_id" \
-	" LEFT JOIN countries co ON co.id = ci.country_id WHERE u.id = $1 FOR UPDATE OF u)," \
+	" LEFT JOIN countries co ON co.id = ci.country_id WHERE u.id = $1)," \
 	" go AS (SELECT old.*, EXISTS (SELECT FROM users o WHERE o.address_id = old.address_id" \
 	" AND o.id <> old.id) AS shared FROM old WHERE $2::bigint[] IS NULL OR version = ANY ($2))"
 #define EVENT(type, payload) \
@@ -36,10 +49,18 @@
 	" p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids)" \
 	" SELECT $3::uuid, $5::date, $5::date, ARRAY[$3::uuid] FROM e)"
 
-/* $7 username, $8 email, $9 has name, $10 name, $11 has address, $12 city, $13 street, $14 postal,
- * $15 country's code, $16 city's name */
-static const struct sql_statement update = {
-	"user_update",
+/* What both statements answer: the update behind USER_COLUMNS columns of the user as it is now. */
+enum { CHANGE_BODY, CHANGE_BEFORE, CHANGE_VERSION };
+
+#define TIMES USER_TIME("w.created_at") ", " USER_TIME("w.updated_at")
+#define CHANGED \
+	" SELECT w.id, w.username, w.email, w.name, w.profile_score, w.is_verified, w.version," \
+	" " TIMES ", w.street, w.postal_code, w.city, w.region, w.country, w.country_name," \
+	" e.body, old.code, w.version FROM old LEFT JOIN w ON true LEFT JOIN e ON true"
+#define DROPPED " SELECT e.body, old.code, old.version + 1 FROM old LEFT JOIN e ON true"
+
+/* $7 username, $8 email, $9 has name, $10 name, $11 has address, $12 city, $13 street, $14 postal */
+static const struct sql_statement update = { "user_update",
 	OLD
 	", an AS (SELECT nextval('addresses_id_seq') AS id FROM go"
 	" WHERE $11::boolean AND $12::bigint IS NOT NULL AND (address_id IS NULL OR shared)),"
@@ -53,20 +74,23 @@ static const struct sql_statement update = {
 	" address_id = CASE WHEN NOT $11::boolean THEN users.address_id"
 	" WHEN $12::bigint IS NULL THEN NULL"
 	" ELSE coalesce((SELECT id FROM an), users.address_id) END,"
-	" version = users.version + 1, updated_at = now() FROM go WHERE users.id = go.id"
-	" RETURNING users.id, users.username, users.email, users.name, users.version,"
-	" users.address_id),"
+	" version = users.version + 1, updated_at = clock_timestamp() FROM go"
+	" WHERE users.id = go.id RETURNING users.id, users.username, users.email, users.name,"
+	" users.profile_score, users.is_verified, users.version, users.created_at,"
+	" users.updated_at),"
 	" ad AS (DELETE FROM addresses a USING go JOIN u ON u.id = go.id WHERE $11::boolean"
 	" AND $12::bigint IS NULL AND a.id = go.address_id AND NOT go.shared),"
-	" w AS (SELECT u.*, CASE WHEN $11::boolean THEN $15::text ELSE go.code END AS country,"
-	" CASE WHEN $11::boolean THEN $16::text ELSE (SELECT ci.name FROM addresses a"
-	" JOIN cities ci ON ci.id = a.city_id WHERE a.id = go.address_id) END AS city,"
-	" go.code AS previous_country FROM u JOIN go ON go.id = u.id)," EVENT("user.updated",
+	/* the address as given, or as it stands; the city as it is stored, not as it was written */
+	" w AS (SELECT u.*, CASE WHEN $11::boolean THEN $13::text ELSE a.street END AS street,"
+	" CASE WHEN $11::boolean THEN $14::text ELSE a.postal_code END AS postal_code,"
+	" ci.name AS city, ci.region, co.code AS country, co.name AS country_name,"
+	" go.code AS previous_country FROM u JOIN go ON go.id = u.id"
+	" LEFT JOIN addresses a ON a.id = go.address_id AND NOT $11::boolean"
+	" LEFT JOIN cities ci ON ci.id = CASE WHEN $11::boolean THEN $12::bigint ELSE a.city_id END"
+	" LEFT JOIN countries co ON co.id = ci.country_id)," EVENT("user.updated",
 		"'user_id', id, 'username', username, 'email', email, 'version', version,"
 		" 'name', name, 'country', country, 'city', city,"
-		" 'previous_country', previous_country") "w)," STORE("user.updated") " SELECT old.version, w.version, e.body, old.code, w.country FROM old"
-										     " LEFT JOIN w ON true LEFT JOIN e ON true"
-};
+		" 'previous_country', previous_country") "w)," STORE("user.updated") CHANGED };
 
 static const struct sql_statement drop = {
 	"user_delete",
@@ -76,14 +100,13 @@ static const struct sql_statement drop = {
 		"user.deleted",
 		"'user_id', go.id, 'version', go.version + 1, 'country', go.code") "go JOIN u ON"
 										   " u.id = go.id)," STORE(
-											   "user.deleted") " SELECT old.version, old.version + 1, e.body, old.code, NULL FROM old LEFT JOIN e ON true"
+											   "user.deleted")
+											   DROPPED
 };
 
 static const struct sql_statement others = { "user_others",
 	"SELECT EXISTS (SELECT FROM users WHERE lower(username) = lower($2) AND id <> $1),"
 	" EXISTS (SELECT FROM users WHERE email = $3 AND id <> $1)" };
-
-static const struct sql_statement read_back = { "user_read_back", USER_SELECT " WHERE u.id = $1" };
 
 /* Lives in its request's arena. */
 struct change {
@@ -97,8 +120,9 @@ struct change {
 	bool taken_username;
 	struct uuid event;
 	char event_text[UUID_TEXT_SIZE], day[OUTBOX_DAY_SIZE], now[CLOCK_RFC3339_SIZE];
-	struct sql_params params;
+	struct sql_params id_params, params;
 	unsigned turns;
+	struct sql_result made; /* what the change returned; its rows live in the request's arena */
 	int64_t version;
 };
 
@@ -107,55 +131,44 @@ static void run(struct change *c);
 /* ---- after it is in force ---- */
 
 static void
-on_read_back(void *arg, const struct sql_result *r, const struct err *e)
+on_caches_told(void *arg)
 {
 	struct change *c = arg;
 	struct buf b;
 	char tag[32];
 
-	if (e) {
-		http_answer_error(c->request, e);
-		return;
-	}
-	if (r->rows == 0) { /* deleted by another since */
-		http_answer_problem(c->request, 404, "no such user", NULL, 0);
+	if (c->deleting) {
+		http_answer(c->request, 204, NULL, NULL, 0);
 		return;
 	}
 	buf_init(&b, ANSWER_MAX);
-	user_json(&b, r, 0);
-	snprintf(tag, sizeof tag, "\"%s\"", sql_text(r, 0, USER_VERSION));
+	user_json(&b, &c->made, 0);
+	snprintf(tag, sizeof tag, "\"%" PRId64 "\"", c->version);
 	http_answer_header(c->request, "ETag", tag);
 	http_answer_json(c->request, 200, &b);
 	buf_fini(&b);
 }
 
-static void
-on_caches_told(void *arg)
+static size_t
+column(const struct change *c, size_t which)
 {
-	struct change *c = arg;
-	struct err e = ERR_INIT;
-
-	if (c->deleting) {
-		http_answer(c->request, 204, NULL, NULL, 0);
-		return;
-	}
-	sql_params_init(&c->params);
-	sql_add_i64(&c->params, c->id);
-	if (api_read(c->api, NULL, &read_back, &c->params, on_read_back, c, &e))
-		http_answer_error(c->request, &e);
+	return which + (c->deleting ? 0 : USER_COLUMNS);
 }
 
 static void
 in_force(struct change *c, const struct sql_result *r)
 {
-	struct publisher_batch *out = publisher_batch_new(&c->event, sql_length(r, 0, 2) + 512);
-	const char *before = sql_text(r, 0, 3), *after = sql_text(r, 0, 4);
+	const size_t body = column(c, CHANGE_BODY), length = sql_length(r, 0, body);
+	struct publisher_batch *out = publisher_batch_new(&c->event, length + 512);
+	const char *before = sql_text(r, 0, column(c, CHANGE_BEFORE));
+	const char *after = c->deleting ? NULL : sql_text(r, 0, USER_COUNTRY);
 
+	c->made = *r;
 	publisher_batch_add(out,
 		&(struct publisher_event){ .id = c->event,
 			.type = c->deleting ? "user.deleted" : "user.updated",
-			.body = sql_text(r, 0, 2),
-			.length = sql_length(r, 0, 2),
+			.body = sql_text(r, 0, body),
+			.length = length,
 			.traceparent = http_trace(c->request)->parent });
 	(void)publisher_push(c->api->publisher, out);
 	cache_country_changed(c->api->cache, before);
@@ -234,10 +247,10 @@ on_changed(void *arg, const struct sql_result *r, const struct err *e)
 		http_answer_error(c->request, e);
 	} else if (r->rows == 0) {
 		http_answer_problem(c->request, 404, "no such user", NULL, 0);
-	} else if (sql_null(r, 0, 2)) {
+	} else if (sql_null(r, 0, column(c, CHANGE_BODY))) {
 		http_answer_problem(c->request, 412, "the user has changed since: read it again",
 			NULL, 0);
-	} else if (sql_i64(r, 0, 1, &c->version, &why)) {
+	} else if (sql_i64(r, 0, column(c, CHANGE_VERSION), &c->version, &why)) {
 		http_answer_error(c->request, &why);
 	} else {
 		in_force(c, r);
@@ -247,9 +260,17 @@ on_changed(void *arg, const struct sql_result *r, const struct err *e)
 static void
 run(struct change *c)
 {
+	const struct sql_part lock = { &lock_user, &c->id_params };
+	const struct sql_part lock_too = { &lock_address, &c->id_params };
+	const struct sql_part change = { c->deleting ? &drop : &update, &c->params };
+	const struct sql_part with_address[] = { lock, lock_too, change };
+	const struct sql_part alone[] = { lock, change };
+	const bool addressed = c->deleting || c->in.has_address;
 	struct err e = ERR_INIT;
 	struct sql_params *p = &c->params;
 
+	sql_params_init(&c->id_params);
+	sql_add_i64(&c->id_params, c->id);
 	sql_params_init(p);
 	sql_add_i64(p, c->id);
 	sql_add_text(p, c->if_match);
@@ -269,10 +290,9 @@ run(struct change *c)
 			sql_add_text(p, NULL);
 		sql_add_text(p, c->in.address.street);
 		sql_add_text(p, c->in.address.postal_code);
-		sql_add_text(p, c->place.city_id ? c->place.country : NULL);
-		sql_add_text(p, c->in.address.city);
 	}
-	if (api_read(c->api, NULL, c->deleting ? &drop : &update, p, on_changed, c, &e))
+	if (api_change(c->api, http_mem(c->request), addressed ? with_address : alone,
+		    addressed ? ARRAY_LEN(with_address) : ARRAY_LEN(alone), on_changed, c, &e))
 		http_answer_error(c->request, &e);
 }
 
