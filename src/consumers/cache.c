@@ -24,25 +24,20 @@ struct cache {
 	_Atomic int64_t ttl_s;
 };
 
-/* Whoever holds a copy of what this key held hears that it must go. */
-static int
-invalidate(struct consumer *c, const char *key, struct err *e)
-{
-	const char *const argv[3] = { "PUBLISH", CACHE_INVALIDATE, key };
-
-	return kv_add(consumer_kv(c), 3, argv, NULL, e);
-}
-
 static int
 country_forget(struct consumer *c, const char *code, struct err *e)
 {
 	char key[PROFILE_KEY_SIZE];
-	const char *const argv[2] = { "DEL", key };
+	const char *const forget[2] = { "DEL", key },
+			  *const tell[3] = { "PUBLISH", CACHE_INVALIDATE, key };
 
 	if (!code)
 		return 0;
 	profile_country_key(code, key);
-	return kv_add(consumer_kv(c), 2, argv, NULL, e) || invalidate(c, key, e) ? -1 : 0;
+	return kv_add(consumer_kv(c), 2, forget, NULL, e) ||
+			kv_add(consumer_kv(c), 3, tell, NULL, e)
+		? -1
+		: 0;
 }
 
 static int
@@ -61,11 +56,10 @@ user_write(struct consumer *c, const struct event *ev, const struct sql_result *
 	} else if (ev->kind != EVENT_DELETED) {
 		user_json_of_event(text, ev);
 	}
-	profile_write_make(&w, ev->user_id, version, buf_text(text), text->length, ttl_s);
-	if (kv_add_script(consumer_kv(c), profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e))
-		return -1;
 	/* of a user that is new nobody has a copy */
-	if (ev->kind != EVENT_CREATED && invalidate(c, w.profile, e))
+	profile_write_make(&w, ev->user_id, version, buf_text(text), text->length, ttl_s,
+		ev->kind != EVENT_CREATED);
+	if (kv_add_script(consumer_kv(c), profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e))
 		return -1;
 	return country_forget(c, ev->country, e) || country_forget(c, ev->previous_country, e) ? -1
 											       : 0;

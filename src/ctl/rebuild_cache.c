@@ -38,11 +38,8 @@ row_write(struct rebuild *r, const struct sql_result *rows, size_t row, struct b
 	user_json(text, rows, row);
 	if (sql_i64(rows, row, USER_ID, &id, e) || sql_i64(rows, row, USER_VERSION, &version, e))
 		return -1;
-	profile_write_make(&w, id, version, buf_text(text), text->length, ttl_s);
-	if (kv_add_script(r->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e))
-		return -1;
-	return kv_add(r->kv, 3, (const char *const[]){ "PUBLISH", CACHE_INVALIDATE, w.profile },
-		NULL, e);
+	profile_write_make(&w, id, version, buf_text(text), text->length, ttl_s, true);
+	return kv_add_script(r->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e);
 }
 
 static int
@@ -72,7 +69,7 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 	if (rc || kv_flush_all(r->kv, r->mem, &replies, e))
 		return -1;
 	for (size_t i = 0; i < rows.rows; i++)
-		*(replies[2 * i].number == 1 ? &r->written : &r->skipped) += 1;
+		*(replies[i].number == 1 ? &r->written : &r->skipped) += 1;
 	snprintf(r->cursor, sizeof r->cursor, "%s", sql_text(&rows, rows.rows - 1, USER_ID));
 	return 0;
 }

@@ -213,12 +213,18 @@ kv_error_kind(const char *text)
 		{ "NOSCRIPT", ERR_MISSING },
 		{ "BUSYKEY", ERR_CONFLICT },
 	};
+	/* the server's state too, but without a word of their own */
+	static const char *const refusals[] = { "ERR max number of clients",
+		"ERR ACL failure in script", "ERR The user executing the script can't" };
 	size_t n = strcspn(text, " ");
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (strlen(kinds[i].word) == n && strncmp(text, kinds[i].word, n) == 0)
 			return kinds[i].kind;
-	return strncmp(text, "ERR max number of clients", 25) == 0 ? ERR_AWAY : ERR_INTERNAL;
+	for (size_t i = 0; i < ARRAY_LEN(refusals); i++)
+		if (strncmp(text, refusals[i], strlen(refusals[i])) == 0)
+			return ERR_AWAY;
+	return ERR_INTERNAL;
 }
 
 int

@@ -144,6 +144,14 @@ script_again(struct call *call)
 }
 
 static void
+ready_set(struct kv_async *k)
+{
+	k->phase = PHASE_READY;
+	link_state_set(&k->link, LINK_UP, NULL);
+	timer_next(k);
+}
+
+static void
 on_message(redisAsyncContext *c, void *reply, void *arg)
 {
 	struct kv_async *k = arg;
@@ -157,9 +165,10 @@ on_message(redisAsyncContext *c, void *reply, void *arg)
 	type = kv_reply_at(&v, 0);
 	body = kv_reply_at(&v, 2);
 	k->calling++;
-	if (type.type == KV_TEXT && strcmp(type.text, "subscribe") == 0)
+	if (type.type == KV_TEXT && strcmp(type.text, "subscribe") == 0) {
 		k->message(k->message_arg, NULL);
-	else if (type.type == KV_TEXT && strcmp(type.text, "message") == 0)
+		ready_set(k);
+	} else if (type.type == KV_TEXT && strcmp(type.text, "message") == 0)
 		k->message(k->message_arg, &body);
 	k->calling--;
 }
@@ -175,15 +184,14 @@ hello_replied(struct kv_async *k, const struct kv_reply *v)
 	}
 	if (--k->hello_left > 0)
 		return;
-	k->phase = PHASE_READY;
-	link_state_set(&k->link, LINK_UP, NULL);
-	timer_next(k);
-	if (k->channel) {
+	if (k->channel) { /* usable once the server says that it has subscribed us */
 		const char *argv[] = { "SUBSCRIBE", k->channel };
 
 		if (redisAsyncCommandArgv(k->c, on_message, k, 2, argv, NULL) != REDIS_OK)
 			lost(k, "could not subscribe", true);
+		return;
 	}
+	ready_set(k);
 }
 
 static void

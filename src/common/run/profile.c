@@ -11,12 +11,15 @@ static void
 script_make(void)
 {
 	kv_script_init(&script,
-		"local have = tonumber(redis.call('GET', KEYS[2]) or '')\n"
-		"if have and have > tonumber(ARGV[1]) then return 0 end\n"
-		"redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[4])\n"
-		"if ARGV[2] == '' then redis.call('DEL', KEYS[1])\n"
-		"else redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3]) end\n"
-		"return 1\n");
+		"local have = redis.call('GET', KEYS[2])\n"
+		"local write = not have or (tonumber(have) or 0) <= tonumber(ARGV[1])\n"
+		"if write and ARGV[2] == '' then redis.call('DEL', KEYS[1]) end\n"
+		"if write then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[4]) end\n"
+		"if write and ARGV[2] ~= '' then\n"
+		" redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])\n"
+		"end\n"
+		"if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], KEYS[1]) end\n"
+		"return write and 1 or 0\n");
 }
 
 const struct kv_script *
@@ -60,13 +63,15 @@ profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE])
 
 void
 profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
-	size_t length, int64_t ttl_s)
+	size_t length, int64_t ttl_s, bool tell)
 {
+	const char *channel = tell ? CACHE_INVALIDATE : "";
 	const char *const argv[PROFILE_WORDS] = { w->profile, w->guard, w->version, text, w->ttl,
-		w->guard_ttl };
+		w->guard_ttl, channel };
 	const size_t lengths[PROFILE_WORDS] = { profile_key(user_id, w->profile),
 		profile_version_key(user_id, w->guard), text_i64(version, w->version), length,
-		text_i64(ttl_s, w->ttl), text_i64(PROFILE_VERSION_TTL_S, w->guard_ttl) };
+		text_i64(ttl_s, w->ttl), text_i64(PROFILE_VERSION_TTL_S, w->guard_ttl),
+		strlen(channel) };
 
 	memcpy(w->argv, argv, sizeof w->argv);
 	memcpy(w->lengths, lengths, sizeof w->lengths);

@@ -23,12 +23,17 @@ void profile_country_key(const char *code,
 
 /*
  * KEYS: profile, version. ARGV: version, text ("" deletes the profile), its TTL
- * in seconds, the version's. Answers 1 written, 0 what is there is newer.
+ * in seconds, the version's, the channel that tells of the profile's key ("":
+ * nobody). Answers 1 written, 0 a newer version is there.
+ *
+ * One script, so that a process that drops its copy reads no older one from
+ * Redis. A deletion deletes first: Redis whose memory is full refuses only a
+ * script's first write.
  */
 const struct kv_script *profile_script(void);
 
-/* The script's words: 2 keys, 6 in all. Points into itself and to text. */
-#define PROFILE_WORDS 6
+/* The script's words: 2 keys, 7 in all. Points into itself and to text. */
+#define PROFILE_WORDS 7
 struct profile_write {
 	const char *argv[PROFILE_WORDS];
 	size_t lengths[PROFILE_WORDS];
@@ -36,4 +41,4 @@ struct profile_write {
 		ttl[TEXT_I64_SIZE], guard_ttl[TEXT_I64_SIZE];
 };
 void profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
-	size_t length, int64_t ttl_s);
+	size_t length, int64_t ttl_s, bool tell);

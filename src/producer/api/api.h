@@ -14,6 +14,7 @@
  *	user_change.c  PATCH, PUT, DELETE
  *	countries.c    names and statistics
  *	cache.c        the tiers, and how a change reaches them
+ *	cache_owed.c   invalidations that Redis refused, and who may use copies then
  */
 #pragma once
 

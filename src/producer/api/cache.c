@@ -8,43 +8,40 @@
 #include "api.h"
 #include "base/clock.h"
 #include "base/lru.h"
+#include "cache_owed.h"
 #include "run/profile.h"
 #include "user_get.h"
 
-#define OWED_MAX 4096 /* past it Redis is not trusted until all it holds has aged out */
-#define OWED_EVERY_MS 500
-/* Others may still owe Redis what we read there: their links are back within 5 s, and a connect. */
-#define OTHERS_OWE_MS 8000
 #define JUST_MS 1000
 #define COUNTRY_KEY "users:country:"
-
-/* What Redis must still be told: it was away when it should have been. */
-struct owed {
-	int64_t user_id, version; /* user_id 0: a country */
-	char country[4];
-};
 
 struct cache {
 	struct api *api;
 	struct lru *lru;
 	struct kv_async *kv, *listener;
-	struct loop_timer *timer;
-	int64_t ttl_s;
 	struct owed *owed;
-	size_t owed_count;
-	int64_t distrust_until_ms;
-	bool heard; /* the channel has been listened to before */
+	int64_t ttl_s;
 	uint64_t list_changes;
 	int64_t list_put_ms;
 };
 
-static void
-distrust(struct cache *c, int64_t ms)
+/* Without the channel we would not hear of changes; while something is owed, others' are not told. */
+static bool
+copies_usable(const struct cache *c)
 {
-	int64_t until = clock_mono_ms() + ms;
+	return owed_none(c->owed) && link_usable(kv_async_link(c->listener)) &&
+		link_usable(kv_async_link(c->kv));
+}
 
-	if (until > c->distrust_until_ms)
-		c->distrust_until_ms = until;
+/* What is held, or being read, may be older than what was said meanwhile. */
+static void
+copies_renew(void *arg)
+{
+	struct cache *c = arg;
+
+	lru_clear(c->lru);
+	c->list_changes++;
+	user_loads_forget_all(c->api->loads);
 }
 
 /* ---- what other processes changed ---- */
@@ -54,7 +51,7 @@ on_sent(void *arg, const struct kv_reply *r, const struct err *e)
 {
 	(void)arg;
 	(void)r;
-	(void)e; /* it may be lost: who does not hear us loses his connection, too, and forgets all */
+	(void)e; /* only a copy that was not put */
 }
 
 /* A list that we wrote just before we heard may stand in Redis since after its deletion. */
@@ -74,11 +71,7 @@ on_invalidate(void *arg, const struct kv_reply *r)
 	struct cache *c = arg;
 
 	if (!r) { /* just begun to listen, perhaps again: who knows what was said meanwhile */
-		lru_clear(c->lru);
-		c->list_changes++;
-		if (c->heard)
-			distrust(c, OTHERS_OWE_MS);
-		c->heard = true;
+		copies_renew(c);
 		return;
 	}
 	if (r->type != KV_TEXT)
@@ -89,42 +82,90 @@ on_invalidate(void *arg, const struct kv_reply *r)
 	user_loads_forget(c->api->loads, r->text);
 }
 
-/* ---- what Redis is owed ---- */
+/* ---- telling others ---- */
 
-static void
-owe(struct cache *c, int64_t user_id, int64_t version, const char *country)
-{
-	struct owed *o;
-
-	if (c->owed_count == OWED_MAX) {
-		distrust(c, c->ttl_s * 1000);
-		return;
-	}
-	o = &c->owed[c->owed_count++];
-	*o = (struct owed){ user_id, version, "" };
-	if (country)
-		snprintf(o->country, sizeof o->country, "%s", country);
-	loop_timer_set(c->timer, OWED_EVERY_MS);
-}
-
-static bool
-trusted(const struct cache *c)
-{
-	return c->owed_count == 0 && link_usable(kv_async_link(c->listener)) &&
-		clock_mono_ms() >= c->distrust_until_ms;
-}
-
-/* ---- telling it ---- */
-
+/* One invalidation on its way to Redis. */
 struct telling {
 	struct cache *cache;
-	int64_t user_id, version;
-	char country[4];
-	void (*done)(void *);
+	struct owed_item item;
+	bool paying;        /* it stands in PostgreSQL already */
+	bool failed, plain; /* plain: without the script, which was refused */
+	bool asked;         /* whether the others have been written to */
+	unsigned left;      /* replies to come */
+	char why[128];
+	owed_done_fn *done;
 	void *arg;
 };
 
-static int publish(struct cache *c, const char *key);
+static void on_told(void *arg, const struct kv_reply *r, const struct err *e);
+
+static void
+telling_failed(struct telling *t, const char *why)
+{
+	if (!t->failed)
+		snprintf(t->why, sizeof t->why, "%.*s", (int)sizeof t->why - 1, why);
+	t->failed = true;
+}
+
+static void
+telling_ask(struct telling *t, size_t argc, const char *const *argv)
+{
+	struct err e = ERR_INIT;
+
+	if (kv_async_run(t->cache->kv, argc, argv, NULL, on_told, t, &e))
+		telling_failed(t, e.text);
+	else
+		t->left++;
+}
+
+static void
+telling_send_plain(struct telling *t, const char *key)
+{
+	telling_ask(t, 2, (const char *const[]){ "DEL", key });
+	telling_ask(t, 3, (const char *const[]){ "PUBLISH", CACHE_INVALIDATE, key });
+}
+
+static void
+telling_send(struct telling *t)
+{
+	struct cache *c = t->cache;
+	struct profile_write w;
+	struct err e = ERR_INIT;
+
+	t->failed = false;
+	if (t->item.user_id == 0) {
+		profile_country_key(t->item.country, w.profile);
+		telling_send_plain(t, w.profile);
+		return;
+	}
+	profile_write_make(&w, t->item.user_id, t->item.version, "", 0, 0, true);
+	if (t->plain) { /* the version first: then nobody puts an older profile back */
+		(void)!kv_async_run(c->kv, 5,
+			(const char *const[]){ "SET", w.guard, w.version, "EX", w.guard_ttl }, NULL,
+			on_sent, NULL, NULL);
+		telling_send_plain(t, w.profile);
+	} else if (kv_async_script(c->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths,
+			   on_told, t, &e)) {
+		telling_failed(t, e.text);
+	} else {
+		t->left++;
+	}
+}
+
+/* One that is not told to others yet may be of the same change: then its client waits for both. */
+static void
+telling_end(struct telling *t)
+{
+	struct owed *o = t->cache->owed;
+
+	if (t->paying)
+		owed_paid(o, &t->item, !t->failed);
+	else if (t->failed || (t->done && owed_pending(o)))
+		owed_add(o, &t->item, t->failed ? t->why : "one before it", t->done, t->arg);
+	else if (t->done)
+		t->done(t->arg, NULL);
+	free(t);
+}
 
 static void
 on_told(void *arg, const struct kv_reply *r, const struct err *e)
@@ -132,125 +173,81 @@ on_told(void *arg, const struct kv_reply *r, const struct err *e)
 	struct telling *t = arg;
 	struct err why = ERR_INIT;
 
-	if (e || kv_check(r, &why))
-		owe(t->cache, t->user_id, t->version, *t->country ? t->country : NULL);
-	if (t->done)
-		t->done(t->arg);
-	free(t);
+	if (e)
+		telling_failed(t, e->text);
+	else if (kv_check(r, &why))
+		telling_failed(t, why.text);
+	if (--t->left > 0)
+		return;
+	if (t->failed && !e && t->item.user_id && !t->plain) {
+		t->plain = true;
+		telling_send(t);
+	} else if (!t->failed && !t->asked && (t->done || t->paying)) {
+		/* Redis answers the clients of one round in any order, and then takes commands again */
+		t->asked = true;
+		telling_ask(t, 1, (const char *const[]){ "PING" });
+	}
+	if (t->left == 0)
+		telling_end(t);
 }
 
-static int
-send_user(struct cache *c, int64_t user_id, int64_t version, struct telling *t)
-{
-	struct profile_write w;
-
-	profile_write_make(&w, user_id, version, "", 0, 0);
-	if (kv_async_script(c->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, on_told,
-		    t, NULL))
-		return -1;
-	return publish(c, w.profile);
-}
-
-static int
-send_country(struct cache *c, const char *code, struct telling *t)
-{
-	char key[PROFILE_KEY_SIZE];
-	const char *argv[2] = { "DEL", key };
-
-	profile_country_key(code, key);
-	if (kv_async_run(c->kv, 2, argv, NULL, on_told, t, NULL))
-		return -1;
-	return publish(c, key);
-}
-
-static int
-publish(struct cache *c, const char *key)
-{
-	const char *argv[3] = { "PUBLISH", CACHE_INVALIDATE, key };
-
-	(void)!kv_async_run(c->kv, 3, argv, NULL, on_sent, NULL, NULL);
-	return 0;
-}
-
-static struct telling *
-telling_new(struct cache *c, int64_t user_id, int64_t version, const char *country)
+static void
+invalidate(struct cache *c, const struct owed_item *item, bool paying, owed_done_fn *done,
+	void *arg)
 {
 	struct telling *t = must_calloc(1, sizeof *t);
 
 	t->cache = c;
-	t->user_id = user_id;
-	t->version = version;
-	if (country)
-		snprintf(t->country, sizeof t->country, "%.3s", country);
-	return t;
-}
-
-static void
-tell(struct cache *c, int64_t user_id, int64_t version, const char *country, void (*done)(void *),
-	void *arg)
-{
-	struct telling *t = telling_new(c, user_id, version, country);
-	int rc;
-
+	t->item = *item;
+	t->paying = paying;
 	t->done = done;
 	t->arg = arg;
-	rc = user_id ? send_user(c, user_id, version, t) : send_country(c, country, t);
-	if (rc == 0)
-		return;
-	free(t);
-	owe(c, user_id, version, country);
-	if (done)
-		done(arg);
+	telling_send(t);
+	if (t->left == 0)
+		telling_end(t);
 }
 
-/* Pays all at once; what fails is owed again. */
-static void
-on_timer(void *arg)
+static bool
+can_pay(void *arg)
 {
 	struct cache *c = arg;
-	size_t n = c->owed_count;
-	struct owed *all;
 
-	if (n == 0)
-		return;
-	if (!link_usable(kv_async_link(c->kv))) {
-		loop_timer_set(c->timer, OWED_EVERY_MS);
-		return;
-	}
-	/* what is read from now on goes behind these on the same connection */
-	all = must_malloc(n * sizeof *all);
-	memcpy(all, c->owed, n * sizeof *all);
-	c->owed_count = 0;
+	return link_usable(kv_async_link(c->kv));
+}
+
+static void
+debts_pay(void *arg, const struct owed_item *items, size_t n)
+{
 	for (size_t i = 0; i < n; i++)
-		tell(c, all[i].user_id, all[i].version, *all[i].country ? all[i].country : NULL,
-			NULL, NULL);
-	free(all);
+		invalidate(arg, &items[i], true, NULL, NULL);
 }
 
 void
-cache_user_changed(struct cache *c, int64_t user_id, int64_t version, void (*done)(void *),
-	void *arg)
+cache_user_changed(struct cache *c, int64_t user_id, int64_t version, owed_done_fn *done, void *arg)
 {
+	const struct owed_item item = { .user_id = user_id, .version = version };
 	char key[PROFILE_KEY_SIZE];
 
 	profile_key(user_id, key);
 	lru_floor(c->lru, key, version);
 	user_loads_forget(c->api->loads, key);
-	tell(c, user_id, version, NULL, done, arg);
+	invalidate(c, &item, false, done, arg);
 }
 
 void
 cache_country_changed(struct cache *c, const char *code)
 {
+	struct owed_item item = { 0 };
 	char key[PROFILE_KEY_SIZE];
 
 	if (!code || !*code)
 		return;
+	snprintf(item.country, sizeof item.country, "%.3s", code);
 	profile_country_key(code, key);
 	c->list_changes++;
 	lru_drop(c->lru, key);
 	user_loads_forget(c->api->loads, key);
-	tell(c, 0, 0, code, NULL, NULL);
+	invalidate(c, &item, false, NULL, NULL);
 }
 
 /* ---- reading and filling ---- */
@@ -260,7 +257,7 @@ cache_memory_get(struct cache *c, const char *key, size_t *length, int64_t *vers
 {
 	const char *text = NULL;
 
-	if (link_usable(kv_async_link(c->listener)))
+	if (copies_usable(c))
 		text = lru_get(c->lru, key, length, version);
 	metric_add(c->api->cells[text ? M_MEMORY_HITS : M_MEMORY_MISSES], 1);
 	return text;
@@ -278,7 +275,7 @@ cache_redis_get(struct cache *c, const char *key, kv_done_fn *done, void *arg)
 {
 	const char *argv[2] = { "GET", key };
 
-	return trusted(c) ? kv_async_run(c->kv, 2, argv, NULL, done, arg, NULL) : -1;
+	return copies_usable(c) ? kv_async_run(c->kv, 2, argv, NULL, done, arg, NULL) : -1;
 }
 
 void
@@ -287,7 +284,9 @@ cache_profile_put(struct cache *c, int64_t user_id, int64_t version, const char 
 {
 	struct profile_write w;
 
-	profile_write_make(&w, user_id, version, text, length, c->ttl_s);
+	if (!copies_usable(c))
+		return;
+	profile_write_make(&w, user_id, version, text, length, c->ttl_s, false);
 	(void)!kv_async_script(c->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths,
 		on_sent, NULL, NULL);
 }
@@ -305,7 +304,7 @@ cache_list_put(struct cache *c, const char *key, const char *text, size_t length
 	const char *argv[5] = { "SET", key, text, "EX", ttl };
 	size_t lengths[5];
 
-	if (changes != c->list_changes)
+	if (changes != c->list_changes || !copies_usable(c))
 		return;
 	c->list_put_ms = clock_mono_ms();
 	cache_memory_put(c, key, text, length, 0);
@@ -326,10 +325,8 @@ cache_new(struct api *a, const struct conf *conf, struct err *e)
 	c->api = a;
 	c->list_put_ms = INT64_MIN / 2;
 	c->ttl_s = conf_int(conf, "api", "cache_ttl") / 1000;
-	c->owed = must_calloc(OWED_MAX, sizeof *c->owed);
 	c->lru = lru_new((size_t)conf_int(conf, "api", "lru_entries"),
 		(size_t)conf_int(conf, "api", "lru_bytes"), conf_int(conf, "api", "lru_ttl"));
-	c->timer = loop_timer_new(a->loop, on_timer, c);
 	c->kv = kv_async_open(loop_base(a->loop), &(struct kv_options){ .url = url }, e);
 	if (c->kv)
 		c->listener = kv_async_open(loop_base(a->loop),
@@ -340,6 +337,14 @@ cache_new(struct api *a, const struct conf *conf, struct err *e)
 				.message_arg = c },
 			e);
 	if (c->listener)
+		c->owed = owed_new(&(struct owed_options){ .loop = a->loop,
+					   .url = conf_string(conf, "postgres", "url"),
+					   .can_pay = can_pay,
+					   .pay = debts_pay,
+					   .renew = copies_renew,
+					   .arg = c },
+			e);
+	if (c->owed)
 		return c;
 	cache_free(c);
 	return NULL;
@@ -352,9 +357,8 @@ cache_free(struct cache *c)
 		return;
 	kv_async_close(c->listener);
 	kv_async_close(c->kv);
-	loop_timer_free(c->timer);
+	owed_free(c->owed);
 	lru_free(c->lru);
-	free(c->owed);
 	free(c);
 }
 
@@ -362,4 +366,16 @@ struct link *
 cache_link(struct cache *c)
 {
 	return kv_async_link(c->kv);
+}
+
+struct link *
+cache_writes_link(struct cache *c)
+{
+	return owed_link(c->owed);
+}
+
+bool
+cache_usable(const struct cache *c)
+{
+	return copies_usable(c);
 }

@@ -3,10 +3,9 @@
  * Three tiers: this process (lru), Redis, the database. A change reaches both
  * caches before it is answered, and by cache:invalidate every other process.
  *
- * The process' tier is used only while it hears that channel: else it would
- * not know of others' changes. Redis is trusted only while nothing that it
- * should have forgotten is left to tell it, and, after it was away, once the
- * other processes have had the time to tell it theirs.
+ * Copies are used, here and in Redis, only while this process hears that
+ * channel, and while no process owes an invalidation that Redis refused
+ * (cache_owed.h).
  *
  * Threads: the loop's.
  */
@@ -18,6 +17,7 @@
 
 #include "base/conf.h"
 #include "base/err.h"
+#include "cache_owed.h"
 #include "link/kv.h"
 
 struct api;
@@ -26,6 +26,9 @@ struct cache;
 struct cache *cache_new(struct api *a, const struct conf *c, struct err *e) MUST_CHECK;
 void cache_free(struct cache *c);
 struct link *cache_link(struct cache *c);
+struct link *cache_writes_link(struct cache *c); /* BLOCKED while Redis refuses invalidations */
+/* Copies may be used now. */
+bool cache_usable(const struct cache *c);
 
 const char *cache_memory_get(struct cache *c, const char *key, size_t *length, int64_t *version);
 void cache_memory_put(struct cache *c, const char *key, const char *text, size_t length,
@@ -39,8 +42,8 @@ uint64_t cache_list_changes(const struct cache *c);
 void cache_list_put(struct cache *c, const char *key, const char *text, size_t length,
 	uint64_t changes);
 
-/* Its profile is older than version everywhere, before done is called. */
-void cache_user_changed(struct cache *c, int64_t user_id, int64_t version, void (*done)(void *),
+/* Nobody shows a profile older than version once done was called without an error. */
+void cache_user_changed(struct cache *c, int64_t user_id, int64_t version, owed_done_fn *done,
 	void *arg);
 /* A country's list has changed; nobody waits for it. code may be NULL or "". */
 void cache_country_changed(struct cache *c, const char *code);

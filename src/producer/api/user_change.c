@@ -131,12 +131,16 @@ static void run(struct change *c);
 /* ---- after it is in force ---- */
 
 static void
-on_caches_told(void *arg)
+on_caches_told(void *arg, const struct err *why)
 {
 	struct change *c = arg;
 	struct buf b;
 	char tag[32];
 
+	if (why) {
+		http_answer_error(c->request, why);
+		return;
+	}
 	if (c->deleting) {
 		http_answer(c->request, 204, NULL, NULL, 0);
 		return;

@@ -8,19 +8,21 @@
 #include <uthash.h>
 
 #include "api.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "cache.h"
 #include "run/profile.h"
 #include "run/user_json.h"
 
 #define ANSWER_MAX (64u << 10)
+#define JOIN_MS 1000 /* less than a client waits whose change others are not told of */
 
 static const struct sql_statement by_id = { "user_by_id", USER_SELECT " WHERE u.id = $1" };
 
 struct load {
 	UT_hash_handle hh;
 	struct api *api;
-	int64_t user_id;
+	int64_t user_id, began_ms;
 	char key[PROFILE_KEY_SIZE];
 	bool forgotten; /* not in the table any more */
 	struct http_request **waiting;
@@ -50,6 +52,13 @@ user_loads_free(struct user_loads *l)
 	free(l);
 }
 
+static void
+load_forget(struct user_loads *l, struct load *one)
+{
+	HASH_DEL(l->by_key, one);
+	one->forgotten = true;
+}
+
 void
 user_loads_forget(struct user_loads *l, const char *key)
 {
@@ -58,10 +67,15 @@ user_loads_forget(struct user_loads *l, const char *key)
 	if (!l)
 		return;
 	HASH_FIND_STR(l->by_key, key, one);
-	if (!one)
-		return;
-	HASH_DEL(l->by_key, one);
-	one->forgotten = true;
+	if (one)
+		load_forget(l, one);
+}
+
+void
+user_loads_forget_all(struct user_loads *l)
+{
+	while (l && l->by_key)
+		load_forget(l, l->by_key);
 }
 
 static void
@@ -207,11 +221,17 @@ user_get(void *arg, struct http_request *r)
 		return;
 	}
 	HASH_FIND_STR(a->loads->by_key, key, l);
+	/* nobody tells us of changes now: what began long ago may have read the state before one */
+	if (l && clock_mono_ms() - l->began_ms >= JOIN_MS && !cache_usable(a->cache)) {
+		load_forget(a->loads, l);
+		l = NULL;
+	}
 	if (l) {
 		wait_for(l, r);
 		return;
 	}
 	l = must_calloc(1, sizeof *l);
+	l->began_ms = clock_mono_ms();
 	l->api = a;
 	l->user_id = id;
 	memcpy(l->key, key, sizeof key);
