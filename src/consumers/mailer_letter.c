@@ -94,8 +94,9 @@ unsubscribe_read(struct letters *l, const struct conf *c, struct err *e)
 {
 	const char *text = conf_string(c, "mail", "unsubscribe");
 
-	if (!text || !*text)
-		text = arena_printf(l->mem, "mailto:%s?subject=unsubscribe", l->from);
+	/* a copy: the template borrows its text, and a reload frees the configuration */
+	text = text && *text ? arena_strdup(l->mem, text)
+			     : arena_printf(l->mem, "mailto:%s?subject=unsubscribe", l->from);
 	must(text);
 	if (strncmp(text, "https://", 8) != 0 && strncmp(text, "mailto:", 7) != 0)
 		return err_set(e, ERR_INVALID,

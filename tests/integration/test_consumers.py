@@ -6,6 +6,7 @@ import collections
 import datetime
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -360,6 +361,23 @@ def test_poison_and_its_neighbours():
     most = max(len(times[one["id"]]) for one in neighbours)
     assert most <= 2, f"a neighbour was handled {most} times"
     assert PIPE.depth("user_mail_queue") == 0
+
+
+def test_the_topology_is_still_known_after_a_reload():
+    """topology.consumers must outlive the configuration it came from: freed memory is overwritten here."""
+    with eventlog(ONBOARD_TOPOLOGY_CONSUMERS="eventlog", MALLOC_PERTURB_="165") as daemon:
+        daemon.wait_ready()
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "configuration reloaded" in daemon.log(), SECONDS, "reloaded")
+        Management().delete(f"/api/queues/{PIPE.place.name}/user_data_queue")
+        wait_until(lambda: "declaring it anew" in daemon.log(), SECONDS, "it sees that the queue has gone")
+        wait_until(lambda: "user_data_queue" in PIPE.place.queues() or "as it should be" in daemon.log(), SECONDS,
+                   "declared again")
+        assert "as it should be" not in daemon.log(), daemon.log()[-500:]
+        daemon.wait_status("/ready", 200, SECONDS)
+        PIPE.publish(one := event("login", {"user_id": next(numbers)}))
+        wait_until(lambda: PIPE.document(one), SECONDS, "its document")
+        assert daemon.terminate() == 0
 
 
 def test_cleaning_up():

@@ -4,6 +4,7 @@
 protocol, draining, reloading, the admin listener."""
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -136,6 +137,22 @@ def test_sighup_reloads_and_a_bad_file_changes_nothing():
             daemon.process.send_signal(signal.SIGHUP)
             wait_until(lambda: "is refused, the old one stays" in daemon.log(), 5, "refused")
             assert f"{f.name}:2" in daemon.log() and daemon.ask("/ready")[0] == 200
+
+
+def test_a_listener_keeps_its_own_address():
+    """The log names it when accepting fails, also after a reload: freed memory is overwritten here."""
+    with probe(MALLOC_PERTURB_="165") as daemon:
+        daemon.wait_ready()
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "configuration reloaded" in daemon.log(), 5, "reloaded")
+        soft, hard = resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (3, hard))
+        with socket.create_connection(("127.0.0.1", daemon.admin), 5):
+            wait_until(lambda: "cannot accept connections" in daemon.log(), 5, "no descriptor is left")
+        resource.prlimit(daemon.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        assert f'"listen":"127.0.0.1:{daemon.admin}"' in daemon.log(), daemon.log()[-500:]
+        daemon.wait_status("/health", 200, 5)
+        assert daemon.terminate() == 0
 
 
 def test_a_taken_port_is_named_with_the_way_out():

@@ -108,6 +108,34 @@ def test_own_templates_sender_and_one_click():
             ended(daemon)
 
 
+def test_a_reload_in_the_middle_of_a_batch():
+    """Its other mails are written as before: freed memory is overwritten here."""
+    warm, one, two = created(), created(), created()
+    go = {address(warm): threading.Event(), address(one): threading.Event()}
+
+    def hold(verb, line):
+        for who, event in go.items():
+            if verb == "RCPT" and who in line:
+                event.wait(4)
+
+    with smtp.Server() as server, mailer(server, ONBOARD_MAIL_UNSUBSCRIBE="https://u.example/?id={{user_id}}",
+                                         MALLOC_PERTURB_="165") as daemon:
+        daemon.wait_ready()
+        server.rules = hold
+        PIPE.publish(warm, one, two)
+        # while the first mail waits for its answer, the other two become one batch
+        wait_until(lambda: metric(daemon, "onboard_consumer_held") == 3, SECONDS, "all three are held")
+        go[address(warm)].set()
+        wait_until(lambda: any(address(one) in line for line in server.seen), SECONDS, "the first of the two is under way")
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: '"configuration reloaded"' in daemon.log(), SECONDS, "reloaded")
+        go[address(one)].set()
+        acked(daemon, 3)
+        mail, = server.to(address(two))
+        assert mail.message["List-Unsubscribe"] == f"<https://u.example/?id={two['payload']['user_id']}>", mail.data[:600]
+        ended(daemon)
+
+
 def test_templates_and_senders_that_are_wrong_are_configuration_errors():
     with tempfile.TemporaryDirectory(prefix="onboard-test-") as folder:
         def said(**env):

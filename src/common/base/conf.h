@@ -82,7 +82,7 @@ int conf_load(const struct conf_key *keys, const char *path, const struct conf_o
 void conf_free(struct conf *c);
 const char *conf_path(const struct conf *c); /* NULL: no file */
 
-/* A key that no table has is a bug (must). */
+/* A key that no table has is a bug (must). Texts live as long as c: a daemon frees it at SIGHUP. */
 const char *conf_string(const struct conf *c, const char *section,
 	const char *key); /* NULL: unset */
 int64_t conf_int(const struct conf *c, const char *section,

@@ -131,6 +131,7 @@ static int
 start(struct daemon *d, void *state, struct err *e)
 {
 	const struct conf *f = daemon_conf(d);
+	const char *only = conf_string(f, "topology", "consumers");
 	struct consumer *c = state;
 	char name[64];
 
@@ -144,7 +145,7 @@ start(struct daemon *d, void *state, struct err *e)
 	c->prefetch = bounded(f, "prefetch", program->prefetch_max);
 	c->linger_ms = conf_int(f, "consumer", "linger");
 	c->check_every_ms = conf_int(f, "topology", "check_every");
-	c->topology_only = conf_string(f, "topology", "consumers");
+	c->topology_only = only ? must_strdup(only) : NULL; /* a reload frees the configuration */
 	metrics_open(c);
 	snprintf(name, sizeof name, "onboard-%s", program->name);
 	if (topology_list_check(c->topology_only, e) || stores_open(c, f, name, e) ||
@@ -236,6 +237,7 @@ stop(void *state)
 	loop_timer_free(c->drain_look);
 	metrics_free(c->metrics);
 	must(pthread_mutex_destroy(&c->lock) == 0);
+	free(c->topology_only);
 	free(c->state);
 }
 

@@ -82,7 +82,7 @@ struct consumer {
 	struct thread *self; /* the worker, as it knows itself */
 	size_t batch_max, prefetch;
 	int64_t linger_ms, check_every_ms;
-	const char *topology_only;
+	char *topology_only; /* topology.consumers; our own copy, NULL: all */
 	struct loop_timer *drain_look;
 
 	/* between the threads */

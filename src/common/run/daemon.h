@@ -59,7 +59,7 @@ int daemon_main(int argc, char **argv, const struct daemon_def *def);
 
 struct loop *daemon_loop(struct daemon *d);
 const struct conf *daemon_conf(
-	const struct daemon *d);                  /* until the next reload: copy what is kept */
+	const struct daemon *d);                  /* a reload frees it: copy the texts you keep */
 unsigned daemon_instance(const struct daemon *d); /* from 1 on */
 bool daemon_draining(const struct daemon *d);
 

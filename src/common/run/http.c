@@ -331,7 +331,7 @@ on_accept_error(struct evconnlistener *l, void *arg)
 	while (h && (!h->bound || evhttp_bound_socket_get_listener(h->bound) != l))
 		h = h->next;
 	must(h);
-	log_warn("cannot accept connections for now", LOG_S("listen", h->o.listen),
+	log_warn("cannot accept connections for now", LOG_S("listen", h->listen),
 		LOG_S("why", strerror(errno)));
 	evconnlistener_disable(l);
 	loop_timer_set(h->pause, ACCEPT_PAUSE_MS);
@@ -384,6 +384,7 @@ http_new(const struct http_options *o, struct err *e)
 		return NULL;
 	h = must_calloc(1, sizeof *h);
 	h->o = *o;
+	h->o.listen = h->listen = must_strdup(o->listen);
 	h->port = listen_port(fd);
 	TAILQ_INIT(&h->open);
 	TAILQ_INIT(&h->spare);
@@ -457,6 +458,7 @@ http_free(struct http *h)
 	}
 	loop_timer_free(h->pause);
 	loop_timer_free(h->quiet);
+	free(h->listen);
 	free(h->counts);
 	metrics_free(h->metrics);
 	free(h);

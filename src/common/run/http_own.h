@@ -39,6 +39,7 @@ TAILQ_HEAD(http_list, http_request);
 struct http {
 	struct http *next;
 	struct http_options o;
+	char *listen; /* o.listen's own copy: a reload frees the configuration */
 	struct evhttp *ev;
 	struct evhttp_bound_socket *bound;
 	struct loop_timer *pause, *quiet;
