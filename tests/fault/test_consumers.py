@@ -220,6 +220,31 @@ def test_analytics_without_redis():
         store_goes_and_comes(kind, lambda: stack("ctl", "stop", "redis"), lambda: stack("ctl", "start", "redis"), held=2)
 
 
+def test_a_store_that_answers_pings_but_no_calls():
+    """The table is locked: PostgreSQL answers the probe each time, and no batch. Nothing more is taken meanwhile."""
+    kind, prefetch = ANALYTICS, 100
+    database = kind.pipe.place.name
+    with Sql(kind.pipe.place.postgres) as sql:
+        sql.ask(f"ALTER DATABASE {database} SET lock_timeout = '100ms'")
+        with start(kind, ONBOARD_CONSUMER_PREFETCH=str(prefetch)) as daemon, Load(kind.pipe, kind.make, RATE) as load:
+            daemon.wait_ready()
+            wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total") > 100, 20, "it works")
+            sql.ask("BEGIN")
+            sql.ask("LOCK TABLE event_counts")
+            daemon.wait_status("/ready", 503, TRUTH_S)
+            most = 0
+            locked = time.monotonic()
+            while time.monotonic() < locked + AWAY_S:
+                most = max(most, metric(daemon, "onboard_consumer_held"))
+                assert daemon.ask("/ready")[0] == 503
+            assert 0 < most <= prefetch, most
+            sql.ask("ROLLBACK")
+            daemon.wait_status("/ready", 200, BACK_S)
+            nothing_is_lost(kind, daemon, load)
+            assert daemon.terminate() == 0
+        sql.ask(f"ALTER DATABASE {database} RESET lock_timeout")
+
+
 def test_commits_whose_answers_are_lost():
     """Ten times what PostgreSQL says is swallowed in mid-stream, and the connection with it."""
     kind = ANALYTICS

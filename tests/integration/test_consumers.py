@@ -3,10 +3,12 @@
 """The consumer runtime, onboard-eventlog and onboard-cache on real servers: an event's way into the
 stores, twice is once, retries, dead letters, poison, stale versions, a deleted user."""
 import collections
+import contextlib
 import datetime
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 import pika
 import redis
 import tap
+from daemon import BUILD, ROOT
 from management import Management
 from pipeline import DEAD_HEADERS, Pipeline, event, metric, user_event
 from servers import Sql
@@ -38,8 +41,13 @@ def cache(**env):
     return PIPE.daemon("onboard-cache", **env)
 
 
-def failing(path):
-    return PIPE.daemon(FAILING, FAILING_LOG=path)
+def failing(path, **env):
+    return PIPE.daemon(FAILING, FAILING_LOG=path, **env)
+
+
+def ctl(*words):
+    return subprocess.Popen([os.path.join(BUILD, "bin/onboardctl"), *words], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, env=os.environ | PIPE.env, cwd=ROOT)
 
 
 def seen(path):
@@ -363,6 +371,81 @@ def test_poison_and_its_neighbours():
     assert PIPE.depth("user_mail_queue") == 0
 
 
+@contextlib.contextmanager
+def no_calls(name, prefetch):
+    """A consumer whose store answers the probe and no call, as long as the file exists; 120 events wait for it."""
+    PIPE.purge()
+    path, away = os.path.join(FOLDER.name, name), os.path.join(FOLDER.name, f"{name}.away")
+    env = {"FAILING_AWAY": away, "ONBOARD_CONSUMER_PREFETCH": str(prefetch), "ONBOARD_CONSUMER_BATCH": "10"}
+    with open(away, "w", encoding="utf-8"):
+        pass
+    events = [user_event("created", next(numbers)) for _ in range(120)]
+    with failing(path, **env) as daemon:
+        daemon.wait_ready()
+        PIPE.publish(*events)
+        tried = len(seen(path)["away"])
+
+        def held():
+            count = metric(daemon, "onboard_consumer_held")
+            assert count <= prefetch, f"{count} are held at a prefetch of {prefetch}"
+            return count
+
+        # the probe succeeds each time, and each time the batch fails again
+        wait_until(lambda: held() and len(seen(path)["away"]) > tried, SECONDS, "it has tried once more")
+        assert metric(daemon, "onboard_consumer_paused") == 1
+        status, said = daemon.ask_json("/ready")
+        assert status == 503 and "a store is away" in said["notice"], (status, said)
+        assert "answers no call" in daemon.log() and "the stores are back" not in daemon.log()
+        yield daemon, path, away, env, events, held
+    times = seen(path)
+    assert {len(times[one["id"]]) for one in events} == {1}, "each is handled once"
+    assert PIPE.depth("user.dlq") == 0
+
+
+def test_a_store_that_answers_pings_but_no_calls():
+    """The consumer takes nothing more until a batch has succeeded, and never holds more than its window.
+    An operator's pause goes on behind it."""
+    prefetch = 40
+    with no_calls("pings", prefetch) as (daemon, path, away, _, events, held):
+        taken = held()
+        pause = ctl("pause", "mailer")
+        wait_until(lambda: metric(daemon, "onboard_consumer_stopped") == 1, SECONDS, "stopped")
+        assert metric(daemon, "onboard_consumer_paused") == 1
+        os.unlink(away)
+        wait_until(lambda: held() == 0, SECONDS, "those held are handled")
+        assert pause.wait(SECONDS) == 0 and metric(daemon, "onboard_consumer_paused") == 0
+        assert PIPE.depth("user_mail_queue") == len(events) - taken, "it takes no more while it is paused"
+        assert ctl("resume", "mailer").wait(SECONDS) == 0
+        wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == len(events) and held() == 0,
+                   SECONDS, "all are handled")
+        daemon.wait_status("/ready", 200, SECONDS)
+        assert daemon.terminate() == 0
+
+
+def test_the_end_while_a_store_answers_no_calls():
+    """Those held go back to the queue, and the next one handles them."""
+    with no_calls("end", 40) as (daemon, path, away, env, events, _):
+        assert daemon.terminate(8) == 0
+        wait_until(lambda: PIPE.depth("user_mail_queue") == len(events), SECONDS, "all are in the queue again")
+        os.unlink(away)
+        with failing(path, **env) as following:
+            wait_until(lambda: metric(following, "onboard_consumer_deliveries_total", outcome="done") == len(events),
+                       SECONDS, "all are handled")
+            assert following.terminate() == 0
+
+
+def test_a_window_of_one():
+    PIPE.purge()
+    path = os.path.join(FOLDER.name, "one")
+    events = [user_event("created", next(numbers)) for _ in range(5)]
+    with failing(path, ONBOARD_CONSUMER_PREFETCH="1") as daemon:
+        daemon.wait_ready()
+        PIPE.publish(*events)
+        wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == 5, SECONDS, "all are handled")
+        assert daemon.terminate() == 0
+    assert {len(seen(path)[one["id"]]) for one in events} == {1}
+
+
 def test_the_topology_is_still_known_after_a_reload():
     """topology.consumers must outlive the configuration it came from: freed memory is overwritten here."""
     with eventlog(ONBOARD_TOPOLOGY_CONSUMERS="eventlog", MALLOC_PERTURB_="165") as daemon:
@@ -371,9 +454,9 @@ def test_the_topology_is_still_known_after_a_reload():
         wait_until(lambda: "configuration reloaded" in daemon.log(), SECONDS, "reloaded")
         Management().delete(f"/api/queues/{PIPE.place.name}/user_data_queue")
         wait_until(lambda: "declaring it anew" in daemon.log(), SECONDS, "it sees that the queue has gone")
-        wait_until(lambda: "user_data_queue" in PIPE.place.queues() or "as it should be" in daemon.log(), SECONDS,
+        wait_until(lambda: "user_data_queue" in PIPE.place.queues() or "topology.consumers" in daemon.log(), SECONDS,
                    "declared again")
-        assert "as it should be" not in daemon.log(), daemon.log()[-500:]
+        assert "topology.consumers" not in daemon.log(), daemon.log()[-500:]
         daemon.wait_status("/ready", 200, SECONDS)
         PIPE.publish(one := event("login", {"user_id": next(numbers)}))
         wait_until(lambda: PIPE.document(one), SECONDS, "its document")

@@ -24,8 +24,8 @@ static const struct metric_def defs[CM_COUNT] = {
 		{ "consumer" } },
 	[CM_HELD] = { "onboard_consumer_held", METRIC_GAUGE, "Deliveries not acked yet.",
 		{ "consumer" } },
-	[CM_PAUSED] = { "onboard_consumer_paused", METRIC_GAUGE, "1 while a store is away.",
-		{ "consumer" } },
+	[CM_PAUSED] = { "onboard_consumer_paused", METRIC_GAUGE,
+		"1 while a store is away, until a batch has succeeded.", { "consumer" } },
 	[CM_STOPPED] = { "onboard_consumer_stopped", METRIC_GAUGE,
 		"1 while an operator has paused it.", { "consumer" } },
 	[CM_REDELIVERED] = { "onboard_consumer_redelivered_total", METRIC_COUNTER,
@@ -127,6 +127,14 @@ metrics_open(struct consumer *c)
 	daemon_metrics(c->daemon, c->metrics);
 }
 
+void
+consumer_threads_wait(struct consumer *c)
+{
+	must(pthread_mutex_lock(&c->lock) == 0);
+	must(c->io && c->worker);
+	must(pthread_mutex_unlock(&c->lock) == 0);
+}
+
 static int
 start(struct daemon *d, void *state, struct err *e)
 {
@@ -156,8 +164,11 @@ start(struct daemon *d, void *state, struct err *e)
 	if (!c->broker)
 		return -1;
 	daemon_depends(d, broker_link(c->broker), true);
+	/* each of the two wakes the other: see consumer_threads_wait() */
+	must(pthread_mutex_lock(&c->lock) == 0);
 	c->io = thread_start("broker", consumer_io_run, c);
 	c->worker = thread_start("worker", consumer_work_run, c);
+	must(pthread_mutex_unlock(&c->lock) == 0);
 	return 0;
 }
 
@@ -174,8 +185,9 @@ notice(void *state)
 {
 	struct consumer *c = state;
 
-	return atomic_load(&c->stopped) ? "paused by an operator; `onboardctl resume` ends it"
-					: NULL;
+	if (atomic_load(&c->stopped))
+		return "paused by an operator; `onboardctl resume` ends it";
+	return atomic_load(&c->paused) ? "a store is away; the events held are tried again" : NULL;
 }
 
 static bool

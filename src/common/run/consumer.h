@@ -16,7 +16,8 @@
  * handle() answers 0, or -1 with an error: ERR_AWAY means that a store is
  * away, which is no event's fault: nothing more is taken, what is held stays
  * unacked, the store is probed until it is back, and handle() gets the same
- * batch again. Any other error means RETRY for all that are still unset.
+ * batch again. Once a batch succeeds, the consumer takes more. Any other error
+ * means RETRY for all that are still unset.
  *
  * What is no event, or against its type's schema, never reaches the handler.
  * What was delivered five times without an end, since the process died on it,

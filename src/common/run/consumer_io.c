@@ -101,6 +101,27 @@ stale_drop(struct consumer *c, struct bunch **list)
 	}
 }
 
+/* What it held is the broker's again. */
+static void
+connection_gone(struct consumer *c)
+{
+	c->connection++;
+	c->worker_holds = 0;
+}
+
+/* Deliveries that are not settled yet. */
+static size_t
+held_count(const struct consumer *c)
+{
+	size_t n = c->worker_holds;
+
+	for (const struct bunch *b = c->ready; b; b = b->next)
+		n += b->count;
+	for (const struct bunch *b = c->settling; b; b = b->next)
+		n += b->open;
+	return n;
+}
+
 /* The one that still takes deliveries. */
 static struct bunch *
 forming(struct consumer *c, bool alone)
@@ -142,7 +163,7 @@ on_deliver(void *arg, const struct broker_message *m)
 	b->full = again || b->count == c->batch_max || arena_used(b->mem) > BUNCH_BYTES;
 	if (again)
 		metric_add(c->cells[CM_REDELIVERED], 1);
-	else if (c->single)
+	else if (c->single && c->prefetch > 1 && held_count(c) == 1)
 		c->widen = true; /* acks wait for it: see fill() */
 }
 
@@ -157,7 +178,6 @@ on_cancelled(void *arg, const char *tag)
 	c->declare_ms = 0;
 }
 
-/* What it held is the broker's again. */
 static void
 on_channel_closed(void *arg, int code, const char *why)
 {
@@ -165,7 +185,7 @@ on_channel_closed(void *arg, int code, const char *why)
 
 	log_warn("channel closed by the broker", LOG_I("code", code), LOG_S("why", why));
 	c->cancelled = true;
-	c->connection++;
+	connection_gone(c);
 }
 
 struct broker *
@@ -216,7 +236,9 @@ consume(struct consumer *c, bool single, struct err *e)
 	c->single = single;
 	c->widen = false;
 	c->cancelled = false;
-	if (broker_qos(c->broker, single ? 1 : (uint16_t)c->prefetch, e))
+	/* a new consumer's window does not count what the last one left with us */
+	c->window = single ? 1 : c->prefetch - held_count(c);
+	if (broker_qos(c->broker, (uint16_t)c->window, e))
 		return -1;
 	/*
 	 * A name of its own each time: of one that was cancelled and consumes again by the
@@ -230,18 +252,6 @@ consume(struct consumer *c, bool single, struct err *e)
 	}
 	atomic_store(&c->consuming, true);
 	return 0;
-}
-
-static size_t
-held_count(const struct consumer *c)
-{
-	size_t n = c->worker_holds;
-
-	for (const struct bunch *b = c->ready; b; b = b->next)
-		n += b->count;
-	for (const struct bunch *b = c->settling; b; b = b->next)
-		n += b->open;
-	return n;
 }
 
 /* Nothing more is to be taken, though the stores are there: the end, or an operator's pause. */
@@ -290,8 +300,7 @@ fill(struct consumer *c, bool *filling, struct err *e)
 
 	*filling = false;
 	if (!leaving(c) || c->cancelled || atomic_load(&c->paused) ||
-		held_count(c) >= (c->single ? 1 : c->prefetch) + c->got ||
-		now - c->leave_ms >= FILL_MS)
+		held_count(c) >= c->window + c->got || now - c->leave_ms >= FILL_MS)
 		return 0;
 	if (now - c->came_ms >= QUIET_MS && look_if_empty(c, &empty, e))
 		return -1;
@@ -331,7 +340,7 @@ consume_as_wanted(struct consumer *c, struct err *e)
 			return -1;
 		return consume(c, false, e);
 	}
-	return want && !have ? consume(c, true, e) : 0;
+	return want && !have && held_count(c) < c->prefetch ? consume(c, true, e) : 0;
 }
 
 static void
@@ -415,7 +424,7 @@ give_back_old(struct consumer *c, struct err *e)
 			(c->ready && c->ready->first_ms < since)))
 		return 0;
 	log_info("what was held for long is given back", LOG_S("consumer", c->handler->name));
-	c->connection++;
+	connection_gone(c);
 	c->worker_first_ms = INT64_MAX;
 	return broker_give_back(c->broker, e);
 }
@@ -500,7 +509,7 @@ away(struct consumer *c, struct thread *t)
 	struct err e = ERR_INIT;
 
 	atomic_store(&c->consuming, false);
-	c->connection++;
+	connection_gone(c);
 	c->cancelled = false;
 	c->declare_ms = 0;
 	c->pause_look_ms = 0;
@@ -519,6 +528,7 @@ consumer_io_run(struct thread *t, void *arg)
 {
 	struct consumer *c = arg;
 
+	consumer_threads_wait(c);
 	while (!thread_stopping(t)) {
 		struct err e = ERR_INIT;
 

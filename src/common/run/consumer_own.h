@@ -88,7 +88,7 @@ struct consumer {
 	/* between the threads */
 	pthread_mutex_t lock;
 	struct bunch *to_worker, *to_io; /* to_io: a list */
-	atomic_bool paused;              /* the worker waits for a store */
+	atomic_bool paused;              /* a store is away, until a batch has succeeded */
 	atomic_bool stopped;             /* by an operator: see consumer_pause.c */
 	atomic_bool started;             /* handler->start has succeeded */
 	atomic_bool consuming;
@@ -97,7 +97,8 @@ struct consumer {
 	/* the I/O thread's */
 	struct bunch *ready, *spare, *settling; /* lists; of ready the last is still forming */
 	bool worker_busy, single, cancelled, widen;
-	size_t worker_holds;     /* deliveries of the bunch that the worker has */
+	size_t window;           /* deliveries that the broker may send without an ack */
+	size_t worker_holds;     /* deliveries of the bunch that the worker has; 0: given back */
 	int64_t worker_first_ms; /* when its first came */
 	int64_t linger_until_ms; /* until then a batch that is not full waits for more */
 	uint64_t connection;
@@ -111,6 +112,9 @@ struct consumer {
 	int64_t pause_look_ms;
 	unsigned pause_misses; /* looks in a row that found no pause */
 };
+
+/* consumer.c */
+void consumer_threads_wait(struct consumer *c); /* until c->io and c->worker are known */
 
 /* consumer_io.c */
 struct broker *consumer_broker_new(struct consumer *c, const char *url, const char *name,

@@ -51,11 +51,14 @@ consumer_wait(struct consumer *c, int64_t ms)
 	return true;
 }
 
-/* Until every store answers, or the end has come (false). */
+/*
+ * Waits until every store answers its probe; false: the end has come. The pause
+ * goes on after that. Only a batch that succeeds ends it: a store may answer
+ * pings and no calls.
+ */
 static bool
-stores_wait(struct consumer *c, struct thread *t, const struct err *why)
+stores_wait(struct consumer *c, struct thread *t, const struct err *why, unsigned *attempt)
 {
-	unsigned attempt = 0;
 	struct err e = ERR_INIT;
 
 	if (thread_stopping(t) || atomic_load(&c->draining)) {
@@ -63,21 +66,33 @@ stores_wait(struct consumer *c, struct thread *t, const struct err *why)
 		thread_wake(c->io);
 		return false;
 	}
-	log_warn("a store is away: nothing more is taken", LOG_S("consumer", c->handler->name),
-		LOG_E(why));
+	if (atomic_load(&c->paused))
+		log_warn("a store answers its probe, but not the batch: trying again",
+			LOG_S("consumer", c->handler->name), LOG_E(why));
+	else
+		log_warn("a store is away: nothing more is taken",
+			LOG_S("consumer", c->handler->name), LOG_E(why));
 	atomic_store(&c->paused, true);
 	metric_set(c->cells[CM_PAUSED], 1);
 	thread_wake(c->io);
 	do {
 		thread_tick(t);
-		thread_wait(t, backoff_wait_ms(&probing, attempt++, rnd_u64()));
+		thread_wait(t, backoff_wait_ms(&probing, (*attempt)++, rnd_u64()));
 		if (thread_stopping(t) || atomic_load(&c->draining))
 			return false;
 	} while (probe(c, &e));
+	return true;
+}
+
+static void
+pause_end(struct consumer *c)
+{
+	if (!atomic_load(&c->paused))
+		return;
 	atomic_store(&c->paused, false);
 	metric_set(c->cells[CM_PAUSED], 0);
 	log_info("the stores are back", LOG_S("consumer", c->handler->name));
-	return true;
+	thread_wake(c->io);
 }
 
 /* Decodes what came; what is no event is judged here. */
@@ -134,6 +149,7 @@ handle(struct consumer *c, struct thread *t, struct bunch *b)
 	size_t *which = arena_alloc(b->mem, b->count * sizeof *which), n;
 	struct err e = ERR_INIT;
 	int64_t began = clock_mono_us();
+	unsigned attempt = 0;
 	struct batch batch;
 	int rc = 0;
 
@@ -151,9 +167,10 @@ handle(struct consumer *c, struct thread *t, struct bunch *b)
 			d[i].out = OUT_UNSET;
 			d[i].why = NULL;
 		}
-		if (!stores_wait(c, t, &e))
+		if (!stores_wait(c, t, &e, &attempt))
 			return false;
 	}
+	pause_end(c);
 	outcomes_take(b, d, which, n, rc ? &e : NULL);
 	b->handled_us = clock_mono_us() - began;
 	metric_observe_us(c->cells[CM_SECONDS], b->handled_us);
@@ -186,17 +203,31 @@ start(struct consumer *c, struct thread *t)
 	return false;
 }
 
+/* A batch came meanwhile: whether it succeeds says more than a probe. */
+static bool
+work_waits(struct consumer *c)
+{
+	bool waits;
+
+	must(pthread_mutex_lock(&c->lock) == 0);
+	waits = c->to_worker != NULL;
+	must(pthread_mutex_unlock(&c->lock) == 0);
+	return waits;
+}
+
 /* Without work nobody would notice that a store has gone: so it is asked now and then. */
 static void
 idle(struct consumer *c, struct thread *t, int64_t *probe_ms)
 {
 	struct err e = ERR_INIT;
+	unsigned attempt = 0;
 
 	thread_wait(t, PROBE_EVERY_MS / 2);
 	if (clock_mono_ms() - *probe_ms < PROBE_EVERY_MS || thread_stopping(t))
 		return;
-	if (probe(c, &e) && !atomic_load(&c->draining))
-		(void)stores_wait(c, t, &e);
+	if (probe(c, &e) && !atomic_load(&c->draining) && stores_wait(c, t, &e, &attempt) &&
+		!work_waits(c))
+		pause_end(c);
 	*probe_ms = clock_mono_ms();
 }
 
@@ -206,6 +237,7 @@ consumer_work_run(struct thread *t, void *arg)
 	struct consumer *c = arg;
 	int64_t probe_ms = clock_mono_ms();
 
+	consumer_threads_wait(c);
 	c->self = t;
 	if (!start(c, t))
 		return;

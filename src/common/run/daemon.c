@@ -114,17 +114,16 @@ schema_sound(struct daemon *d)
 	return false;
 }
 
-/* "waiting for postgres, redis"; "degraded: paused ..." */
+/* "waiting for postgres, redis"; "waiting: a store ..."; "degraded: paused ..." */
 static void
 status_text(struct daemon *d, enum daemon_state s, char *out, size_t size)
 {
 	static const char *const words[] = { "waiting", "degraded, without", "ready", "draining" };
-	const char *notice = s == DAEMON_DEGRADED ? daemon_notice(d) : NULL;
-	int n = notice ? snprintf(out, size, "degraded: %s", notice)
-		       : snprintf(out, size, "%s", words[s]);
-	const char *before = s == DAEMON_WAITING ? " for " : " ";
+	const char *notice = daemon_notice(d), *before = s == DAEMON_WAITING ? " for " : " ";
+	int n = notice && s == DAEMON_DEGRADED ? snprintf(out, size, "degraded: %s", notice)
+					       : snprintf(out, size, "%s", words[s]);
 
-	if (notice || (s != DAEMON_WAITING && s != DAEMON_DEGRADED))
+	if ((notice && s == DAEMON_DEGRADED) || (s != DAEMON_WAITING && s != DAEMON_DEGRADED))
 		return;
 	for (size_t i = 0; i < d->link_count && n >= 0 && (size_t)n < size; i++) {
 		if (link_usable(d->links[i].link) || (s == DAEMON_WAITING && !d->links[i].required))
@@ -132,6 +131,8 @@ status_text(struct daemon *d, enum daemon_state s, char *out, size_t size)
 		n += snprintf(out + n, size - (size_t)n, "%s%s", before, d->links[i].link->name);
 		before = ", ";
 	}
+	if (s == DAEMON_WAITING && notice && strcmp(before, " for ") == 0)
+		snprintf(out, size, "waiting: %s", notice);
 }
 
 /* Tells systemd and the log what changed; READY=1 once, at the first good look. */
