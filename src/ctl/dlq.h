@@ -38,6 +38,13 @@ struct dlq_entry {
 /* Never fails: what cannot be read stays unknown. */
 void dlq_entry_read(struct dlq_entry *out, const struct broker_message *m, struct arena *mem);
 void dlq_entry_json(const struct dlq_entry *d, struct buf *out); /* the ten fields, no braces */
+#define DLQ_KEY_SIZE (DLQ_ID_SIZE + 33)
+/*
+ * The id and a hash of body and headers. An x-dead-id alone names no entry: an
+ * export that was repaired and imported has the same id as the entry in the DLQ.
+ */
+void dlq_entry_key(const struct dlq_entry *d, const struct broker_message *m,
+	char out[static DLQ_KEY_SIZE]);
 /* A header of the broker's own, which is no part of the message. */
 bool dlq_header_volatile(const char *name, size_t length);
 /* JSON strings, safe on a terminal too. NULL: null */
@@ -84,6 +91,8 @@ struct dlq_set {
 bool dlq_set_add(struct dlq_set *s, const char *a,
 	const char *b); /* b may be NULL; false: has it */
 bool dlq_set_has(struct dlq_set *s, const char *a, const char *b);
+/* Moves all of from into s; from is empty then. Their salt is one: from was made by this, or s is empty. */
+void dlq_set_merge(struct dlq_set *s, struct dlq_set *from);
 void dlq_set_fini(struct dlq_set *s);
 
 /* Full ids, ids of events, unique fronts of an id of 8 characters or more. */
@@ -157,7 +166,7 @@ struct dlq_reader {
 	void (*returned)(void *arg, const struct broker_message *m, int code, const char *why);
 	void *arg;
 	struct dlq_set
-		*done;     /* ids of what was acked, for those whose ack gets lost; may be NULL */
+		*done;     /* keys of acked entries, for those whose ack gets lost; may be NULL */
 	uint16_t prefetch; /* of one consumer; each further one comes when it is used up */
 	uint64_t seen, acked, total;
 	uint64_t held; /* that were delivered, handled or not */
@@ -177,13 +186,15 @@ int dlq_read(struct dlq *d, struct dlq_reader *r, struct err *e) MUST_CHECK;
 
 struct dlq_selection {
 	const struct dlq_options *o;
-	struct dlq_set ids; /* exact ones, when by_set */
-	bool by_set;
+	struct dlq_set ids; /* when by_set: whole ids, or with --limit keys */
+	bool by_set, by_key;
 	uint64_t found;
 };
 /* May take a look of its own: fronts of ids and --limit need one. */
 int dlq_select(struct dlq *d, struct dlq_selection *s, struct err *e) MUST_CHECK;
-bool dlq_selected(struct dlq_selection *s, const struct dlq_entry *entry);
+/* m is the entry's message. */
+bool dlq_selected(struct dlq_selection *s, const struct dlq_entry *entry,
+	const struct broker_message *m);
 void dlq_selection_fini(struct dlq_selection *s);
 void dlq_options_json(const struct dlq_options *o, struct buf *out); /* for the audit log */
 

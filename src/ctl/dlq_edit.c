@@ -35,7 +35,7 @@ struct edit {
 	char why[256];
 	const char *body;
 	size_t length;
-	char new_id[UUID_TEXT_SIZE], replay_of[DLQ_ID_SIZE];
+	char new_id[UUID_TEXT_SIZE], replay_of[DLQ_ID_SIZE], key[DLQ_KEY_SIZE];
 	struct dlq_reader reader;
 };
 
@@ -46,7 +46,7 @@ find_message(void *arg, const struct broker_message *m, struct err *e)
 	struct dlq_entry entry;
 
 	dlq_entry_read(&entry, m, x->d->mem);
-	if (!dlq_selected(&x->s, &entry) || x->found++)
+	if (!dlq_selected(&x->s, &entry, m) || x->found++)
 		return 0;
 	if (m->length > BODY_MAX)
 		return err_set(e, ERR_LIMIT, "its body is too large to be edited");
@@ -54,6 +54,7 @@ find_message(void *arg, const struct broker_message *m, struct err *e)
 	if (!x->m)
 		return err_set(e, ERR_LIMIT, "no room for the entry");
 	dlq_entry_read(&x->entry, x->m, x->mem);
+	dlq_entry_key(&x->entry, x->m, x->key);
 	return 0;
 }
 
@@ -69,7 +70,8 @@ find(struct edit *x, struct err *e)
 		return err_set(e, ERR_MISSING, "no entry has the id %s", x->d->o.words[0]);
 	if (x->found > 1)
 		return err_set(e, ERR_INVALID,
-			"%" PRIu64 " entries have this id; --edit wants one, by its own id",
+			"%" PRIu64 " entries have this id; --edit wants one, by its own id. Where "
+			"they share that too, purge them, and import the one to keep",
 			x->found);
 	if (!x->entry.queue)
 		return err_set(e, ERR_CONFLICT, "no header says whose queue it came from");
@@ -160,9 +162,11 @@ send_message(void *arg, const struct broker_message *m, struct err *e)
 	struct edit *x = arg;
 	struct dlq_entry entry;
 	struct dlq_return back;
+	char key[DLQ_KEY_SIZE];
 
 	dlq_entry_read(&entry, m, x->d->mem);
-	if (x->send || strcmp(entry.id, x->replay_of) != 0)
+	dlq_entry_key(&entry, m, key);
+	if (x->send || strcmp(key, x->key) != 0)
 		return 0;
 	dlq_return_make(&back, &entry, m, x->replay_of);
 	back.publish.body = x->body;

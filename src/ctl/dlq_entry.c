@@ -129,8 +129,9 @@ id_sane(const char *text)
 		n;
 }
 
+/* A hash of body and headers, as 32 hex digits. */
 static void
-id_make(struct dlq_entry *out, const struct broker_message *m)
+content_hash(const struct broker_message *m, char out[static 33])
 {
 	struct broker_value v;
 	struct dlq_hash h;
@@ -146,7 +147,17 @@ id_make(struct dlq_entry *out, const struct broker_message *m)
 		dlq_hash_add(&h, &v.kind, 1);
 		dlq_hash_add(&h, v.bytes, v.length);
 	}
-	snprintf(out->id, sizeof out->id, "%016" PRIx64 "%016" PRIx64, h.half[0], h.half[1]);
+	snprintf(out, 33, "%016" PRIx64 "%016" PRIx64, h.half[0], h.half[1]);
+}
+
+void
+dlq_entry_key(const struct dlq_entry *d, const struct broker_message *m,
+	char out[static DLQ_KEY_SIZE])
+{
+	char hash[33];
+
+	content_hash(m, hash);
+	snprintf(out, DLQ_KEY_SIZE, "%s %s", d->id, hash);
 }
 
 /* What the event itself says, as far as it can be read. */
@@ -247,7 +258,7 @@ dlq_entry_read(struct dlq_entry *out, const struct broker_message *m, struct are
 	if (id_sane(id))
 		snprintf(out->id, sizeof out->id, "%s", id);
 	else
-		id_make(out, m);
+		content_hash(m, out->id);
 	body_read(out, m, mem);
 	out->consumer = header_text(h, "x-consumer", mem);
 	out->queue = header_text(h, "x-original-queue", mem);

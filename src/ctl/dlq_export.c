@@ -27,7 +27,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	struct dlq_entry d;
 
 	dlq_entry_read(&d, m, x->d->mem);
-	if (!dlq_selected(&x->s, &d))
+	if (!dlq_selected(&x->s, &d, m))
 		return 0;
 	buf_clear(&x->line);
 	if (dlq_line_write(&x->line, &d, m, e))

@@ -193,10 +193,10 @@ grow(struct dlq_set *s)
 	free(old.list);
 }
 
-bool
-dlq_set_add(struct dlq_set *s, const char *a, const char *b)
+static bool
+hash_add(struct dlq_set *s, uint64_t h)
 {
-	uint64_t h = hash_of(s, a, b), *at;
+	uint64_t *at;
 
 	if (4 * (s->count + 1) > 3 * s->room)
 		grow(s);
@@ -209,9 +209,31 @@ dlq_set_add(struct dlq_set *s, const char *a, const char *b)
 }
 
 bool
+dlq_set_add(struct dlq_set *s, const char *a, const char *b)
+{
+	return hash_add(s, hash_of(s, a, b));
+}
+
+bool
 dlq_set_has(struct dlq_set *s, const char *a, const char *b)
 {
 	return s->count && *place_of(s, hash_of(s, a, b));
+}
+
+void
+dlq_set_merge(struct dlq_set *s, struct dlq_set *from)
+{
+	if (s->count == 0) {
+		dlq_set_fini(s);
+		*s = *from;
+	} else {
+		must(from->count == 0 || from->salt == s->salt);
+		for (size_t i = 0; i < from->room; i++)
+			if (from->list[i])
+				hash_add(s, from->list[i]);
+		free(from->list);
+	}
+	*from = (struct dlq_set){ .salt = s->salt };
 }
 
 void

@@ -18,7 +18,7 @@
 
 /* Consumer and event; of what is no event, its bytes. */
 static void
-key_make(const struct dlq_entry *entry, const struct broker_message *m, char out[static 256])
+event_of(const struct dlq_entry *entry, const struct broker_message *m, char out[static 256])
 {
 	struct dlq_hash h;
 
@@ -35,23 +35,24 @@ key_make(const struct dlq_entry *entry, const struct broker_message *m, char out
 bool
 replay_came_back(struct replay *r, const struct dlq_entry *entry, const struct broker_message *m)
 {
-	char key[256];
+	char event[256];
 
 	/* the same event may lie there twice from before: the clocks of two hosts tell it */
 	if (entry->failed_us >= 0 && entry->failed_us < r->start_us - CLOCKS_US)
 		return false;
-	key_make(entry, m, key);
-	return dlq_set_has(&r->keys, key, NULL) && !dlq_set_has(&r->done, entry->id, NULL);
+	event_of(entry, m, event);
+	/* a consumer gives a new id each time: a known one is another copy of a replayed entry */
+	return dlq_set_has(&r->events, event, NULL) && !dlq_set_has(&r->ids, entry->id, NULL);
 }
 
 void
-replay_stays(struct replay *r, const char *id, const char *format, ...)
+replay_stays(struct replay *r, const char *key, const char *format, ...)
 {
 	char text[sizeof r->reasons->text];
 	size_t i = 0;
 	va_list args;
 
-	if (!dlq_set_add(&r->refused, id, NULL))
+	if (!dlq_set_add(&r->refused, key, NULL))
 		return;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
@@ -81,15 +82,15 @@ too_old(const struct dlq_entry *entry)
 }
 
 bool
-replay_may_go(struct replay *r, const struct dlq_entry *entry)
+replay_may_go(struct replay *r, const struct dlq_entry *entry, const char *key)
 {
 	if (!entry->queue || !*entry->queue || strlen(entry->queue) > 255 ||
 		strcmp(entry->queue, TOPOLOGY_DEAD_QUEUE) == 0) {
-		replay_stays(r, entry->id, "no header says which consumer's queue they came from");
+		replay_stays(r, key, "no header says which consumer's queue they came from");
 		return false;
 	}
 	if (too_old(entry) && !r->d->o.force) {
-		replay_stays(r, entry->id,
+		replay_stays(r, key,
 			"of analytics and over %d days old: its inbox has forgotten them, they might "
 			"count twice; --force replays them",
 			OLD_DAYS);
@@ -118,8 +119,8 @@ rate_allows(const struct replay *r)
 
 /* 1: not now. */
 static int
-publish(struct replay *r, const struct dlq_entry *entry, const struct broker_message *m,
-	struct err *e)
+publish(struct replay *r, const struct dlq_entry *entry, const char *key,
+	const struct broker_message *m, struct err *e)
 {
 	struct replay_slot *slot;
 	uint64_t tag = 0;
@@ -138,7 +139,7 @@ publish(struct replay *r, const struct dlq_entry *entry, const struct broker_mes
 			return err_set(e, ERR_AWAY, "%s", why.text);
 		if (why.kind == ERR_AWAY || why.kind == ERR_LIMIT)
 			return 1;
-		replay_stays(r, entry->id, "%s", why.text);
+		replay_stays(r, key, "%s", why.text);
 		return 0;
 	}
 	r->tags[slot - r->slots] = tag;
@@ -151,7 +152,8 @@ publish(struct replay *r, const struct dlq_entry *entry, const struct broker_mes
 	dlq_hash_add(&slot->body, m->body, m->length);
 	snprintf(slot->id, sizeof slot->id, "%s", entry->id);
 	snprintf(slot->queue, sizeof slot->queue, "%s", entry->queue);
-	key_make(entry, m, slot->key);
+	snprintf(slot->key, sizeof slot->key, "%s", key);
+	event_of(entry, m, slot->event);
 	return 0;
 }
 
@@ -167,16 +169,17 @@ confirmed(void *arg, uint64_t tag, bool nacked)
 	r->in_flight--;
 	r->tags[slot - r->slots] = 0;
 	if (slot->returned) {
-		replay_stays(r, slot->id,
+		replay_stays(r, slot->key,
 			"there is no queue %s; `onboardctl topology declare` makes our own",
 			slot->queue);
 	} else if (nacked) {
-		replay_stays(r, slot->id, "the broker refused them (is %s full?)", slot->queue);
+		replay_stays(r, slot->key, "the broker refused them (is %s full?)", slot->queue);
 	} else {
-		dlq_set_add(&r->done, slot->id, NULL);
-		dlq_set_add(&r->keys, slot->key, NULL);
+		dlq_set_add(&r->fresh, slot->key, NULL);
+		dlq_set_add(&r->ids, slot->id, NULL);
+		dlq_set_add(&r->events, slot->event, NULL);
 		r->replayed++;
-		/* where this does not get through it comes again, and is known by its id */
+		/* where this does not get through it comes again, and is known by its key */
 		if (broker_ack(r->d->b, slot->deliver_tag, false, NULL) == 0)
 			r->reader.acked++;
 	}
@@ -240,20 +243,25 @@ message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct replay *r = arg;
 	struct dlq_entry entry;
+	char key[DLQ_KEY_SIZE];
 	int rc;
 
 	dlq_entry_read(&entry, m, r->d->mem);
-	if (dlq_set_has(&r->done, entry.id, NULL)) {
-		/* of an earlier pass, confirmed, its ack lost on the way */
+	dlq_entry_key(&entry, m, key);
+	/*
+	 * Confirmed in an earlier pass, its ack lost on the way. Within one pass no
+	 * delivery comes twice, so an equal one is a message of its own.
+	 */
+	if (dlq_set_has(&r->done, key, NULL)) {
 		if (broker_ack(r->d->b, m->tag, false, e))
 			return -1;
 		r->reader.acked++;
 		return 0;
 	}
-	if (!dlq_selected(&r->s, &entry) || dlq_set_has(&r->refused, entry.id, NULL) ||
-		replay_came_back(r, &entry, m) || !replay_may_go(r, &entry))
+	if (!dlq_selected(&r->s, &entry, m) || dlq_set_has(&r->refused, key, NULL) ||
+		replay_came_back(r, &entry, m) || !replay_may_go(r, &entry, key))
 		return 0;
-	rc = r->pending ? 1 : publish(r, &entry, m, e);
+	rc = r->pending ? 1 : publish(r, &entry, key, m, e);
 	if (rc == 1)
 		rc = keep(r, m, e);
 	if (r->pass_max && r->pass_started + r->pending >= r->pass_max)
@@ -266,13 +274,15 @@ turn(void *arg, struct err *e)
 {
 	struct replay *r = arg;
 	struct dlq_entry entry;
+	char key[DLQ_KEY_SIZE];
 
 	while (r->first) {
 		int rc;
 
 		arena_reset(r->d->mem);
 		dlq_entry_read(&entry, r->first->m, r->d->mem);
-		rc = publish(r, &entry, r->first->m, e);
+		dlq_entry_key(&entry, r->first->m, key);
+		rc = publish(r, &entry, key, r->first->m, e);
 		if (rc < 0)
 			return -1;
 		if (rc == 1)
@@ -309,7 +319,7 @@ replay_pass(struct replay *r, uint64_t max, struct err *e)
 		.confirmed = confirmed,
 		.returned = returned,
 		.arg = r,
-		.done = &r->done,
+		.done = &r->fresh,
 		.prefetch = PREFETCH };
 	r->pass_max = max;
 	r->pass_started = 0;
@@ -320,7 +330,8 @@ replay_pass(struct replay *r, uint64_t max, struct err *e)
 	if (rc && e->kind != ERR_AWAY && r->alone && r->in_flight == 1)
 		for (size_t i = 0; i < REPLAY_WINDOW; i++)
 			if (r->tags[i])
-				replay_stays(r, r->slots[i].id, "%.150s", e->text);
+				replay_stays(r, r->slots[i].key, "%.150s", e->text);
+	dlq_set_merge(&r->done, &r->fresh);
 	while (r->first)
 		pending_drop(r);
 	memset(r->tags, 0, sizeof r->tags);

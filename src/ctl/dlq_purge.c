@@ -88,16 +88,18 @@ message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct purge *p = arg;
 	struct dlq_entry d;
+	char key[DLQ_KEY_SIZE];
 
 	dlq_entry_read(&d, m, p->d->mem);
-	if (!dlq_selected(&p->s, &d))
+	if (!dlq_selected(&p->s, &d, m))
 		return 0;
 	p->found++;
 	if (!p->d->o.yes)
 		return 0;
 	if ((p->fd < 0 && file_make(p, e)) || dlq_line_write(&p->lines, &d, m, e))
 		return -1;
-	dlq_set_add(&p->done, d.id, NULL);
+	dlq_entry_key(&d, m, key);
+	dlq_set_add(&p->done, key, NULL);
 	p->tags[p->waiting++] = m->tag;
 	return p->waiting == TOGETHER || p->lines.length > 8 << 20 ? flush(p, e) : 0;
 }

@@ -379,9 +379,11 @@ sweep_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct sweep *s = arg;
 	struct dlq_entry entry;
+	char key[DLQ_KEY_SIZE];
 
 	dlq_entry_read(&entry, m, s->d->mem);
-	if (!dlq_set_has(s->done, entry.id, NULL))
+	dlq_entry_key(&entry, m, key);
+	if (!dlq_set_has(s->done, key, NULL))
 		return 0;
 	s->reader.acked++;
 	return broker_ack(s->d->b, m->tag, false, e);

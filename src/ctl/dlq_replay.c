@@ -55,9 +55,11 @@ plan_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct plan *p = arg;
 	struct dlq_entry entry;
+	char key[DLQ_KEY_SIZE];
 
 	dlq_entry_read(&entry, m, p->r->d->mem);
-	if (!dlq_selected(&p->r->s, &entry) || !replay_may_go(p->r, &entry))
+	dlq_entry_key(&entry, m, key);
+	if (!dlq_selected(&p->r->s, &entry, m) || !replay_may_go(p->r, &entry, key))
 		return 0;
 	plan_count(p, &entry);
 	if (p->file && fprintf(p->file, "%s\n", entry.id) < 0)
@@ -252,9 +254,9 @@ report(struct replay *r, int rc, const struct err *e)
 		return CTL_FAILED;
 	if (r->replayed == 0 && r->chosen == 0)
 		return ctl_fail(c, CTL_NOTHING, "nothing matches; nothing was sent");
-	if (r->s.by_set && r->d->o.apply && r->replayed < r->s.ids.count)
-		ctl_fail(c, 0, "%" PRIu64 " of the plan's %zu are no longer in the DLQ",
-			(uint64_t)r->s.ids.count - r->replayed, r->s.ids.count);
+	if (r->s.by_set && r->d->o.apply && r->ids.count < r->s.ids.count)
+		ctl_fail(c, 0, "%zu of the plan's %zu are no longer in the DLQ",
+			r->s.ids.count - r->ids.count, r->s.ids.count);
 	return CTL_DONE;
 }
 
@@ -298,7 +300,9 @@ dlq_replay(struct dlq *d)
 	code = report(r, rc, &e);
 	dlq_selection_fini(&r->s);
 	dlq_set_fini(&r->done);
-	dlq_set_fini(&r->keys);
+	dlq_set_fini(&r->fresh);
+	dlq_set_fini(&r->ids);
+	dlq_set_fini(&r->events);
 	dlq_set_fini(&r->refused);
 	free(r);
 	buf_fini(&filter);

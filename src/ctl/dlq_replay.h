@@ -2,9 +2,9 @@
 /*
  * The replay's state. A pass is one look at the queue that publishes what is
  * chosen and acks it once it is confirmed; after a lost connection, and between
- * the steps of a canary, there is another. What was confirmed is remembered by
- * id, so that no pass publishes it again, and by event and consumer, so that
- * what comes back dead is known.
+ * the steps of a canary, there is another. Confirmed entries are remembered by
+ * key, so that no later pass publishes them again, and by event and consumer, so
+ * that an entry that comes back dead is known.
  */
 #pragma once
 
@@ -17,8 +17,8 @@ struct replay_slot {
 	uint64_t deliver_tag;
 	bool returned;
 	struct dlq_hash body;
-	char id[DLQ_ID_SIZE];
-	char queue[256], key[256];
+	char id[DLQ_ID_SIZE], key[DLQ_KEY_SIZE];
+	char queue[256], event[256];
 };
 
 struct replay_pending {
@@ -31,7 +31,11 @@ struct replay {
 	struct dlq *d;
 	struct dlq_selection s;
 	struct dlq_reader reader;
-	struct dlq_set done, keys, refused;
+	struct dlq_set done;          /* keys: confirmed by earlier passes */
+	struct dlq_set fresh;         /* keys: confirmed by this pass */
+	struct dlq_set ids;           /* of all that were confirmed */
+	struct dlq_set events;        /* of all that were confirmed: consumer and event */
+	struct dlq_set refused;       /* keys: they stay */
 	uint64_t tags[REPLAY_WINDOW]; /* of the publish in each slot; 0: free */
 	struct replay_slot slots[REPLAY_WINDOW];
 	size_t in_flight;
@@ -53,6 +57,6 @@ int replay_pass(struct replay *r, uint64_t max, struct err *e) MUST_CHECK;
 /* It was replayed by this command and is dead again. */
 bool replay_came_back(struct replay *r, const struct dlq_entry *entry,
 	const struct broker_message *m);
-void replay_stays(struct replay *r, const char *id, const char *format, ...) PRINTF_LIKE(3, 4);
+void replay_stays(struct replay *r, const char *key, const char *format, ...) PRINTF_LIKE(3, 4);
 /* False: it stays, which is counted with its reason. */
-bool replay_may_go(struct replay *r, const struct dlq_entry *entry);
+bool replay_may_go(struct replay *r, const struct dlq_entry *entry, const char *key);

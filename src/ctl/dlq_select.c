@@ -2,7 +2,7 @@
 /*
  * Which entries a verb is about. Whole ids and filters are told from an entry
  * alone; the front of an id and --limit need a look at all of them first, and
- * become a set of ids.
+ * become a set of ids or keys. An id selects every entry that has it.
  */
 #include <errno.h>
 #include <string.h>
@@ -68,12 +68,14 @@ limit_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct fronts *f = arg;
 	struct dlq_entry entry;
+	char key[DLQ_KEY_SIZE];
 
 	dlq_entry_read(&entry, m, f->d->mem);
 	if (!dlq_filter_match(&f->d->o.filter, &entry))
 		return 0;
-	return dlq_sort_add(f->sort, entry.failed_us < 0 ? INT64_MAX : entry.failed_us, entry.id,
-		strlen(entry.id) + 1, e);
+	dlq_entry_key(&entry, m, key);
+	return dlq_sort_add(f->sort, entry.failed_us < 0 ? INT64_MAX : entry.failed_us, key,
+		strlen(key) + 1, e);
 }
 
 static int
@@ -97,6 +99,7 @@ by_look(struct dlq *d, struct dlq_selection *s, struct err *e)
 	int rc;
 
 	s->by_set = true;
+	s->by_key = d->o.word_count == 0;
 	f.first = must_calloc(d->o.word_count + 1, sizeof *f.first);
 	f.sort = dlq_sort_new(d->o.filter.limit, SORT_MEMORY);
 	rc = dlq_read(d, &r, e);
@@ -154,8 +157,14 @@ dlq_select(struct dlq *d, struct dlq_selection *s, struct err *e)
 }
 
 bool
-dlq_selected(struct dlq_selection *s, const struct dlq_entry *entry)
+dlq_selected(struct dlq_selection *s, const struct dlq_entry *entry, const struct broker_message *m)
 {
+	char key[DLQ_KEY_SIZE];
+
+	if (s->by_key) {
+		dlq_entry_key(entry, m, key);
+		return dlq_set_has(&s->ids, key, NULL);
+	}
 	if (s->by_set)
 		return dlq_set_has(&s->ids, entry->id, NULL);
 	for (size_t i = 0; i < s->o->word_count; i++)

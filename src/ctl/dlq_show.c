@@ -221,7 +221,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	struct dlq_entry d;
 
 	dlq_entry_read(&d, m, s->d->mem);
-	if (!dlq_selected(&s->s, &d))
+	if (!dlq_selected(&s->s, &d, m))
 		return 0;
 	s->shown++;
 	buf_clear(&s->text);

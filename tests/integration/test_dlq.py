@@ -307,6 +307,47 @@ def wait_same(url, before):
     tap.wait_until(lambda: wire(url) == before, 20, "the DLQ has what it had")
 
 
+def test_a_repaired_copy_has_the_id_and_is_replayed_too():
+    with place() as (op, channel):
+        bury_many(op.url, 300)
+        depth_is(channel, 300)
+        op.run("dlq", "export", "all")
+        with open(os.path.join(op.folder, "all"), encoding="utf-8") as f:
+            lines = [json.loads(line) for line in f]
+        for line in lines[:20]:
+            line["body"] = json.dumps(json.loads(line["body"]) | {"source": "repaired"})
+        mine = lines[0]["id"]
+        with open(os.path.join(op.folder, "repaired"), "w", encoding="utf-8") as f:
+            f.writelines(json.dumps(line) + "\n" for line in lines)
+        assert op.rows("dlq", "import", "repaired") == [{"imported": 300}]
+        # a canary's second step does not take a copy for the entry of the first
+        op.run("dlq", "replay", mine, "--canary", "--canary-wait", "0")
+        assert len(drained(op)) == 2
+        assert op.run("dlq", "list", "--limit", "1") and len(op.rows("dlq", "list", "--limit", "1")) == 1
+        assert op.rows("dlq", "replay", "--all") == [{"replayed": 598, "stayed": 0}]
+        depth_is(channel, 0)
+        bodies = [body for _, body in bodies_in(op)]
+        assert len(bodies) == 598 and sum(b'"repaired"' in b for b in bodies) == 19
+
+
+def test_an_id_that_two_share_never_stands_for_one():
+    with place() as (op, channel):
+        headers = dead_headers("mailer")
+        mine = headers["x-dead-id"]
+        bury(channel, event_body(1)[1], headers)
+        bury(channel, event_body(2)[1], headers | {"x-consumer": "cache", "x-original-queue": "user_cache_queue"})
+        assert len(op.rows("dlq", "show", mine)) == 2
+        assert "2 entries have this id" in op.run("dlq", "replay", mine, "--edit", code=2)
+        # one is chosen by the filter, the other stays
+        assert op.rows("dlq", "replay", "--consumer", "mailer") == [{"replayed": 1, "stayed": 0}]
+        assert depth(channel) == 1 and depth(channel, "user_cache_queue") == 0
+        bury(channel, event_body(3)[1], headers | {"x-original-queue": "gone_queue"})
+        bury(channel, event_body(4)[1], headers | {"x-original-queue": "gone_queue"})
+        said = op.run("dlq", "replay", mine, code=1)
+        assert "2 stay in the DLQ" in said and depth(channel) == 2 and depth(channel, "user_cache_queue") == 1, said
+        assert op.rows("dlq", "purge", mine, "--yes")[0]["purged"] == 2 and depth(channel) == 0
+
+
 def test_purge_asks_and_keeps():
     with place() as (op, channel):
         for n in range(4):
@@ -339,18 +380,22 @@ def test_two_operators_one_waits():
         assert not [q for q in MANAGEMENT.ask("GET", "queues") if q["name"].startswith("onboardctl")]
 
 
-def drained(op, queue="user_mail_queue"):
-    """The ids of the events there, and of those that are still dead."""
+def bodies_in(op, queue="user_mail_queue"):
+    """Properties and bodies of the messages there, all taken."""
     connection = pika.BlockingConnection(pika.URLParameters(op.url))
     channel = connection.channel()
-    ids = []
+    taken = []
     while True:
-        method, props, _ = channel.basic_get(queue, auto_ack=True)
+        method, props, body = channel.basic_get(queue, auto_ack=True)
         if method is None:
             break
-        ids.append(props.message_id)
+        taken.append((props, body))
     connection.close()
-    return ids
+    return taken
+
+
+def drained(op, queue="user_mail_queue"):
+    return [props.message_id for props, _ in bodies_in(op, queue)]
 
 
 def test_killed_in_the_middle_loses_nothing():

@@ -112,7 +112,7 @@ filters_choose(void **state)
 static void
 a_set_knows_what_was_added(void **state)
 {
-	struct dlq_set s = { 0 };
+	struct dlq_set s = { 0 }, all = { 0 };
 	char id[32];
 
 	(void)state;
@@ -127,7 +127,16 @@ a_set_knows_what_was_added(void **state)
 		assert_true(dlq_set_has(&s, id, NULL) == (i < 10000));
 	}
 	assert_false(dlq_set_has(&s, "id-", "1"));
+	/* moved, then added to: what is known stays known */
+	for (int round = 0; round < 2; round++) {
+		snprintf(id, sizeof id, "round-%d", round);
+		dlq_set_add(&s, id, NULL);
+		dlq_set_merge(&all, &s);
+		assert_true(dlq_set_has(&all, id, NULL) && !dlq_set_has(&s, id, NULL));
+	}
+	assert_true(dlq_set_has(&all, "id-9999", NULL) && all.count == 10002);
 	dlq_set_fini(&s);
+	dlq_set_fini(&all);
 }
 
 struct sorted {
