@@ -200,6 +200,13 @@ void dlq_options_json(const struct dlq_options *o, struct buf *out); /* for the 
 
 /* ---- dlq_return.c: a dead letter as its consumer gets it again ---- */
 
+/*
+ * 0: entry->queue is a queue that the entry may go back to. Anybody may have
+ * written its headers, so the queue must be the one of its consumer in the
+ * topology, or a queue of the topology file. ERR_CONFLICT says why it stays.
+ */
+int dlq_return_check(const struct dlq_entry *entry, struct err *e) MUST_CHECK;
+
 struct dlq_return {
 	struct broker_publish publish; /* points into this struct, the message and the entry */
 	struct broker_field headers[2];

@@ -73,9 +73,7 @@ find(struct edit *x, struct err *e)
 			"%" PRIu64 " entries have this id; --edit wants one, by its own id. Where "
 			"they share that too, purge them, and import the one to keep",
 			x->found);
-	if (!x->entry.queue)
-		return err_set(e, ERR_CONFLICT, "no header says whose queue it came from");
-	return 0;
+	return dlq_return_check(&x->entry, e);
 }
 
 static int

@@ -200,19 +200,25 @@ death_first(const struct broker_message *m, struct broker_table *out)
 		broker_array_next(&deaths, &at, &first) && broker_value_table(&first, out);
 }
 
-/* The queue whose consumer it is for: of a retry queue the one before ".retry.N". */
-static const char *
-queue_of(const char *queue, struct arena *mem)
+/* The consumer that reads this queue, or that fills it as its retry queue; NULL: none of ours. */
+static const struct topology_consumer *
+reader_of(const char *queue)
 {
-	const char *p = queue ? strstr(queue, ".retry.") : NULL;
+	for (const struct topology_consumer *c = topology_consumers; queue && c->name; c++) {
+		size_t n = strlen(c->queue);
 
-	return p ? arena_strndup(mem, queue, (size_t)(p - queue)) : queue;
+		if (strncmp(queue, c->queue, n) == 0 &&
+			(!queue[n] || strncmp(queue + n, ".retry.", 7) == 0))
+			return c;
+	}
+	return NULL;
 }
 
 static void
 death_read(struct dlq_entry *out, const struct broker_message *m, struct arena *mem)
 {
 	char text[CLOCK_RFC3339_SIZE];
+	const struct topology_consumer *c;
 	struct broker_table death;
 	struct broker_value v;
 	const char *reason;
@@ -228,11 +234,11 @@ death_read(struct dlq_entry *out, const struct broker_message *m, struct arena *
 	if (out->consumer && us / 1000000 <= out->failed_us / 1000000)
 		return;
 	out->by_broker = true;
-	out->queue = queue_of(header_text(&death, "queue", mem), mem);
-	out->consumer = NULL;
-	for (const struct topology_consumer *c = topology_consumers; c->name && out->queue; c++)
-		if (strcmp(c->queue, out->queue) == 0)
-			out->consumer = c->name;
+	out->queue = header_text(&death, "queue", mem);
+	c = reader_of(out->queue);
+	out->consumer = c ? c->name : NULL;
+	if (c)
+		out->queue = c->queue;
 	reason = header_text(&death, "reason", mem);
 	out->class = reason && strcmp(reason, "delivery_limit") == 0 ? "poison" : reason;
 	out->error = arena_printf(mem, "the broker gave it up: %s in %s, %" PRId64 " times",

@@ -7,7 +7,6 @@
 
 #include "base/clock.h"
 #include "dlq_replay.h"
-#include "run/topology.h"
 
 #define PREFETCH 2000 /* what waits in memory at most */
 #define ALONE_BYTES (1u << 20)
@@ -84,9 +83,10 @@ too_old(const struct dlq_entry *entry)
 bool
 replay_may_go(struct replay *r, const struct dlq_entry *entry, const char *key)
 {
-	if (!entry->queue || !*entry->queue || strlen(entry->queue) > 255 ||
-		strcmp(entry->queue, TOPOLOGY_DEAD_QUEUE) == 0) {
-		replay_stays(r, key, "no header says which consumer's queue they came from");
+	struct err why = ERR_INIT;
+
+	if (dlq_return_check(entry, &why)) {
+		replay_stays(r, key, "%s", why.text);
 		return false;
 	}
 	if (too_old(entry) && !r->d->o.force) {

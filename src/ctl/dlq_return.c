@@ -4,12 +4,50 @@
 
 #include "base/utf8.h"
 #include "dlq.h"
+#include "run/topology.h"
 
 /* All that tells of its failures: it starts again. CC, BCC: the copy is for one queue. */
 static const char *const drop[] = { "x-death*", "x-first-death-*", "x-last-death-*",
 	"x-delivery-count", "x-acquired-count", "CC", "BCC", "x-dead-id", "x-retry-count",
 	"x-consumer", "x-original-queue", "x-error-class", "x-error", "x-first-failed-at",
 	"x-failed-at", NULL };
+
+/* Anybody's text, as far as a terminal may show it. */
+static const char *
+shown(const char *text, char out[static 81])
+{
+	size_t n = 0;
+
+	for (; text[n] && n < 80; n++)
+		out[n] = text[n] > 0x20 && text[n] < 0x7f ? text[n] : '?';
+	out[n] = '\0';
+	return out;
+}
+
+int
+dlq_return_check(const struct dlq_entry *entry, struct err *e)
+{
+	const struct topology_consumer *c = entry->consumer ? topology_find(entry->consumer) : NULL;
+	char queue[81], consumer[81];
+
+	if (!entry->queue)
+		return err_set(e, ERR_CONFLICT,
+			"no header says which consumer's queue they came from");
+	if (c && strcmp(c->queue, entry->queue) == 0)
+		return 0;
+	if (c)
+		return err_set(e, ERR_CONFLICT, "their header names queue %s, but %s reads %s",
+			shown(entry->queue, queue), c->name, c->queue);
+	if (topology_file_queue(entry->queue))
+		return 0;
+	if (!entry->consumer)
+		return err_set(e, ERR_CONFLICT,
+			"they are for queue %s, and no consumer of the topology reads it",
+			shown(entry->queue, queue));
+	return err_set(e, ERR_CONFLICT,
+		"they are for consumer %s and queue %s, which the topology does not have",
+		shown(entry->consumer, consumer), shown(entry->queue, queue));
+}
 
 /* Under which it was published: the oldest death has it, where no consumer wrote it down. */
 static bool

@@ -169,13 +169,14 @@ static void
 hint(struct buf *out, const struct dlq_entry *d)
 {
 	const char *class = d->class ? d->class : "";
+	struct err why = ERR_INIT;
 
 	buf_add_text(out, "\nWhat next\n");
-	if (!d->queue)
+	if (dlq_return_check(d, &why))
 		buf_printf(out,
-			"  No header says whose it was, so it cannot go back by itself. Look at it,\n"
-			"  then: onboardctl dlq purge %s --yes   (keeps a copy in a file)\n",
-			d->id);
+			"  Entries like this one cannot go back by themselves: %s.\n"
+			"  Look at it, then: onboardctl dlq purge %s --yes   (keeps a copy in a file)\n",
+			why.text, d->id);
 	else if (strcmp(class, "permanent") == 0)
 		buf_printf(out,
 			"  As it is it can never succeed. Mend it: onboardctl dlq replay %s --edit\n"

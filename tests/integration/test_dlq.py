@@ -183,16 +183,58 @@ def test_replay_goes_to_its_consumer_alone_with_fresh_headers():
 def test_what_has_no_queue_stays_and_is_said():
     with place() as (op, channel):
         _, body = event_body()
-        bury(channel, body, dead_headers("mailer") | {"x-original-queue": "gone_queue"})
+        bury(channel, body, dead_headers("mailer"))
         bury(channel, body, {"x-other": 1})
-        bury(channel, body, dead_headers("mailer") | {"x-original-queue": "user.dlq"})
         bury(channel, body, dead_headers("cache"))
         bury(channel, body, dead_headers("analytics") | {"x-first-failed-at": "2020-01-01T00:00:00Z"})
+        channel.queue_delete("user_mail_queue")
         said = op.run("dlq", "replay", "--all", code=1)
-        assert "no queue gone_queue" in said and "no header says" in said and "--force" in said, said
-        assert depth(channel) == 4 and depth(channel, "user_cache_queue") == 1
-        assert "gone_queue" in op.run("dlq", "replay", "--all", "--force", code=1)
-        assert depth(channel) == 3 and depth(channel, "user_analytics_queue") == 1
+        assert "no queue user_mail_queue" in said and "no header says" in said and "--force" in said, said
+        assert depth(channel) == 3 and depth(channel, "user_cache_queue") == 1
+        assert "user_mail_queue" in op.run("dlq", "replay", "--all", "--force", code=1)
+        assert depth(channel) == 2 and depth(channel, "user_analytics_queue") == 1
+
+
+def death(queue, reason="delivery_limit"):
+    return {"x-death": [{"queue": queue, "reason": reason, "count": 1, "time": EPOCH, "exchange": "user_events",
+                         "routing-keys": ["user.created"]}]}
+
+
+def test_a_forged_queue_is_not_believed():
+    with place() as (op, channel):
+        with open(os.path.join(op.folder, "topology.conf"), "w", encoding="utf-8") as f:
+            f.write("queue invoices x-dead-letter-exchange=dlx x-dead-letter-routing-key=user.failed\n")
+        op.env["ONBOARD_TOPOLOGY_FILE"] = os.path.join(op.folder, "topology.conf")
+        op.run("topology", "declare")
+        op.run("pause", "mailer")
+        channel.queue_declare("others", durable=True)
+        targets = ["onboardctl.dlq.lock", "onboardctl.dlq.holder", "onboard.paused.mailer", "others", "user.dlq",
+                   "user_cache_queue", "user_mail_queue.retry.1", "", "evil\x1b[31m", "invoices"]
+        forged = [dead_headers("mailer", **{"x-original-queue": q}) for q in targets]
+        forged += [dead_headers(q, **{"x-original-queue": q}) for q in ("onboard.paused.mailer", "others")]
+        nobody = dead_headers("mailer")
+        del nobody["x-consumer"]
+        forged += [nobody] + [death(q) for q in ("others", "onboard.paused.mailer", "user.dlq")]
+        for n, headers in enumerate(forged):
+            bury(channel, event_body(n)[1], headers)
+        depth_is(channel, len(forged))
+        said = op.run("dlq", "replay", "--all", "--force", code=1)
+        assert "paused.mailer" in said and "but mailer reads user_mail_queue" in said and "\x1b" not in said, said
+        assert "0 stay" not in said and depth(channel) == len(forged)
+        assert all(depth(channel, q) == 0 for q in [*QUEUES.values(), "others", "invoices"])
+        edited = op.run("dlq", "replay", forged[5]["x-dead-id"], "--edit", code=1, VISUAL="sed -i s/u/v/")
+        assert "mailer reads user_mail_queue" in edited, edited
+        assert "cannot go back" in op.run("dlq", "show", forged[0]["x-dead-id"])
+        # what the topology knows goes back: of the table by its header or its death, of the file as well
+        real = [(dead_headers("mailer"), "user_mail_queue"), (death("user_cache_queue"), "user_cache_queue"),
+                (death("user_data_queue.retry.2", "maxlen"), "user_data_queue"), (death("invoices"), "invoices"),
+                (dead_headers("billing", **{"x-original-queue": "invoices"}), "invoices")]
+        for n, (headers, _) in enumerate(real):
+            bury(channel, event_body(100 + n)[1], headers)
+        op.run("dlq", "replay", "--all", code=1)
+        assert depth(channel) == len(forged)
+        assert {q: depth(channel, q) for _, q in real} == {"user_mail_queue": 1, "user_cache_queue": 1,
+                                                           "user_data_queue": 1, "invoices": 2}
 
 
 def test_plan_and_apply():
@@ -341,8 +383,9 @@ def test_an_id_that_two_share_never_stands_for_one():
         # one is chosen by the filter, the other stays
         assert op.rows("dlq", "replay", "--consumer", "mailer") == [{"replayed": 1, "stayed": 0}]
         assert depth(channel) == 1 and depth(channel, "user_cache_queue") == 0
-        bury(channel, event_body(3)[1], headers | {"x-original-queue": "gone_queue"})
-        bury(channel, event_body(4)[1], headers | {"x-original-queue": "gone_queue"})
+        channel.queue_delete("user_mail_queue")
+        bury(channel, event_body(3)[1], headers)
+        bury(channel, event_body(4)[1], headers)
         said = op.run("dlq", "replay", mine, code=1)
         assert "2 stay in the DLQ" in said and depth(channel) == 2 and depth(channel, "user_cache_queue") == 1, said
         assert op.rows("dlq", "purge", mine, "--yes")[0]["purged"] == 2 and depth(channel) == 0

@@ -139,7 +139,8 @@ def test_R5_exchanges_and_queues_of_ones_own():
 
 def test_R5_a_faulty_file_is_one_line_with_its_number():
     for line, says in (("queue", "name"), ("exchange x round", "direct|fanout"), ("queue user.dlq", "onboard's own"),
-                       ("queue user_mail_queue.retry.1", "onboard's own"), ("queue q x-a", "ARGUMENT=VALUE"), ("bind q", "bind QUEUE"),
+                       ("queue user_mail_queue.retry.1", "onboard's own"), ("queue onboard.paused.mailer", "onboard's own"),
+                       ("queue q x-a", "ARGUMENT=VALUE"), ("bind q", "bind QUEUE"),
                        ("queue amq.q", "amq."), ("remove q", "none of"), ("queue q " + "a=1 " * 20, "too many")):
         with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
             f.write(f"exchange good topic\n\n{line}\n")

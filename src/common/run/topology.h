@@ -41,6 +41,7 @@ int64_t topology_retry_ms(unsigned n);
  */
 int topology_file_load(const char *path, struct err *e) MUST_CHECK;
 void topology_file_forget(void);
+bool topology_file_queue(const char *name); /* the file has a queue of this name */
 
 /* 0 when each name in the list (commas, blanks; "" or NULL: all) is a consumer's; ERR_INVALID. */
 int topology_list_check(const char *only_consumers, struct err *e) MUST_CHECK;

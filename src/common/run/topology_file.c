@@ -38,11 +38,12 @@ name_sane(const char *name)
 			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:") == n;
 }
 
-/* Names that the table in topology.c gives are not to be given again. */
+/* Names that the table in topology.c gives, and those of locks and pauses, are taken. */
 static bool
 name_ours(const char *name)
 {
-	if (strcmp(name, TOPOLOGY_EVENTS) == 0 || strcmp(name, TOPOLOGY_DEAD) == 0 ||
+	if (strncmp(name, "onboard.", 8) == 0 || strncmp(name, "onboardctl.", 11) == 0 ||
+		strcmp(name, TOPOLOGY_EVENTS) == 0 || strcmp(name, TOPOLOGY_DEAD) == 0 ||
 		strcmp(name, TOPOLOGY_DEAD_QUEUE) == 0)
 		return true;
 	for (const struct topology_consumer *c = topology_consumers; c->name; c++)
@@ -189,6 +190,16 @@ topology_file_load(const char *path, struct err *e)
 	arena_free(memory);
 	memory = mem;
 	return 0;
+}
+
+bool
+topology_file_queue(const char *name)
+{
+	for (size_t i = 0; i < topology_extra_count; i++)
+		if (topology_extra[i].step == STEP_QUEUE &&
+			strcmp(topology_extra[i].name, name) == 0)
+			return true;
+	return false;
 }
 
 void
