@@ -65,6 +65,14 @@ line_send(struct import *x, const char *line, size_t length, struct err *e)
 				return -1;
 			continue;
 		}
+		/* what the broker had added to its headers makes them larger than it takes */
+		if (why.kind == ERR_INVALID && broker_publish_trim(x->d->b, &p)) {
+			ctl_fail(x->d->ctl, 0,
+				"line %" PRIu64 ": its headers fill more than a frame: those over "
+				"%zu bytes are left out",
+				x->lines, p.carried_max);
+			continue;
+		}
 		return err_set(e, why.kind, "line %" PRIu64 ": %s", x->lines, why.text);
 	}
 	x->sent++;

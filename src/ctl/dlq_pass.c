@@ -128,8 +128,7 @@ publish(struct replay *r, const struct dlq_entry *entry, const char *key,
 	struct err why = ERR_INIT;
 	struct dlq_return back;
 
-	if (r->in_flight == REPLAY_WINDOW || ((large || r->alone) && r->in_flight) ||
-		!rate_allows(r))
+	if (r->in_flight >= r->window || ((large || r->alone) && r->in_flight) || !rate_allows(r))
 		return 1;
 	slot = slot_find(r, 0);
 	must(slot);
@@ -167,6 +166,8 @@ confirmed(void *arg, uint64_t tag, bool nacked)
 		return;
 	r->moved_ms = clock_mono_ms();
 	r->in_flight--;
+	if (r->window < REPLAY_WINDOW)
+		r->window *= 2;
 	r->tags[slot - r->slots] = 0;
 	if (slot->returned) {
 		replay_stays(r, slot->key,
@@ -327,7 +328,7 @@ replay_pass(struct replay *r, uint64_t max, struct err *e)
 	r->last = &r->first;
 	rc = dlq_read(r->d, &r->reader, e);
 	/* a channel is closed over one message: when that went alone, it is known which */
-	if (rc && e->kind != ERR_AWAY && r->alone && r->in_flight == 1)
+	if (rc && e->kind != ERR_AWAY && e->kind != ERR_INTERNAL && r->alone && r->in_flight == 1)
 		for (size_t i = 0; i < REPLAY_WINDOW; i++)
 			if (r->tags[i])
 				replay_stays(r, r->slots[i].key, "%.150s", e->text);

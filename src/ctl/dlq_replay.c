@@ -15,6 +15,7 @@
 
 #define RECONNECT_MS 60000
 #define PASSES_MAX 1000
+#define PASSES_IDLE 5 /* in a row, each cut off before anything was confirmed */
 #define QUEUES_MAX 64
 
 /* ---- the plan ---- */
@@ -147,6 +148,7 @@ static int
 passes(struct replay *r, uint64_t max, struct err *e)
 {
 	uint64_t end = r->replayed + max;
+	unsigned idle = 0;
 
 	for (unsigned i = 0;; i++) {
 		uint64_t before = r->replayed + r->stayed;
@@ -154,10 +156,13 @@ passes(struct replay *r, uint64_t max, struct err *e)
 
 		if (replay_pass(r, max ? end - r->replayed : 0, &why) == 0)
 			return 0;
+		idle = r->replayed + r->stayed == before ? idle + 1 : 0;
 		/* over and over for the same reason, without a step: it is not the connection */
 		if (broker_fd(r->d->b) >= 0 || i == PASSES_MAX ||
-			(why.kind != ERR_AWAY && r->replayed + r->stayed == before))
+			(idle && (why.kind != ERR_AWAY || idle == PASSES_IDLE)))
 			return err_set(e, why.kind, "%s", why.text);
+		/* what was sent and not confirmed goes again: begin with one, grow as they succeed */
+		r->window = 1;
 		if (reconnect(r, &why))
 			return err_set(e, why.kind, "%s; run the same command again", why.text);
 		if (max && r->replayed >= end)
@@ -291,6 +296,7 @@ dlq_replay(struct dlq *d)
 	r = must_calloc(1, sizeof *r);
 	r->d = d;
 	r->last = &r->first;
+	r->window = REPLAY_WINDOW;
 	r->start_us = clock_wall_us();
 	buf_init(&filter, 1 << 20);
 	dlq_options_json(&d->o, &filter);

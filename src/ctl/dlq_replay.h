@@ -38,8 +38,8 @@ struct replay {
 	struct dlq_set refused;       /* keys: they stay */
 	uint64_t tags[REPLAY_WINDOW]; /* of the publish in each slot; 0: free */
 	struct replay_slot slots[REPLAY_WINDOW];
-	size_t in_flight;
-	bool alone; /* what is in flight is so large that it goes by itself */
+	size_t in_flight, window; /* at most so many; a power of two, REPLAY_WINDOW at most */
+	bool alone;               /* what is in flight is so large that it goes by itself */
 	struct replay_pending *first, **last;
 	size_t pending;
 	uint64_t pass_max, pass_started; /* of this pass; max 0: no bound */

@@ -99,7 +99,8 @@ dlq_return_make(struct dlq_return *out, const struct dlq_entry *entry,
 		.length = m->length,
 		.props = m->props,
 		.drop = drop,
-		.headers = out->headers };
+		.headers = out->headers,
+		.headers_optional = true };
 	p->props.delivery_mode = 2;
 	p->props.expiration = NULL; /* it would vanish on its way */
 	p->props.user_id = NULL;    /* the broker takes no name but our own */

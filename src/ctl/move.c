@@ -42,7 +42,8 @@ on_deliver(void *arg, const struct broker_message *m)
 		.length = m->length,
 		.props = m->props,
 		.drop = drop,
-		.headers = &key };
+		.headers = &key,
+		.headers_optional = true };
 	size_t n;
 	uint64_t tag;
 

@@ -20,6 +20,7 @@ import pika
 import redis
 import tap
 from daemon import BUILD, ROOT
+from dead import filled
 from management import Management
 from pipeline import DEAD_HEADERS, Pipeline, event, metric, user_event
 from servers import Sql
@@ -247,6 +248,36 @@ def test_garbage_is_dead_at_once():
         PIPE.publish(sound)
         wait_until(lambda: PIPE.document(sound), SECONDS, "a sound one behind them")
         assert log.terminate() == 0 and keys.terminate() == 0
+
+
+def test_headers_that_fill_a_frame_are_dead_without_the_largest():
+    """The broker has added to them, so what comes is over a frame; a copy with ours beside them would be as well."""
+    PIPE.purge()
+    path = os.path.join(FOLDER.name, "filled")
+    bodies = {name: json.dumps(user_event("created", next(numbers), name)).encode() for name in ("again3", "never3", "fine3")}
+    sent = filled({"traceparent": "mine", "x-test": 1}, message_id="m")
+    for body in bodies.values():
+        PIPE.publish_raw("user_mail_queue", body, exchange="", headers=sent, message_id="m")
+    for _ in range(3):  # each time they come, their headers grow
+        with PIPE.channel() as channel:
+            for _ in bodies:
+                channel.basic_get("user_mail_queue")
+        wait_until(lambda: PIPE.depth("user_mail_queue") == 3, SECONDS, "they are back")
+    with failing(path) as daemon:
+        daemon.wait_ready()
+        entries = {e[0]: e for e in dead(2)}
+        assert set(entries) == {bodies["again3"], bodies["never3"]}, len(entries)
+        for name, kind, error in (("again3", "exhausted", "as the username says (not retried: its headers"),
+                                  ("never3", "permanent", "as the username says (its headers")):
+            entry = entries[bodies[name]]
+            is_dead(entry, bodies[name], "mailer", "user_mail_queue", "user_mail_queue", kind, 0, error)
+            headers = entry[1].headers
+            assert headers["traceparent"] == "mine" and headers["x-test"] == 1 and entry[1].message_id == "m"
+            assert "x-big" not in headers and "are left out" in headers["x-error"], headers["x-error"]
+        wait_until(lambda: PIPE.depth("user_mail_queue") == 0, SECONDS, "nothing is left")
+        assert metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == 1
+        assert metric(daemon, "onboard_link_reconnects_total", server="rabbitmq") == 0
+        assert daemon.terminate() == 0
 
 
 def test_another_senders_properties():

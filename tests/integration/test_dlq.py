@@ -5,48 +5,19 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 import time
 from decimal import Decimal
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import pika
 import tap
-from dead import EPOCH, FIELDS, QUEUES, Operator, at, bury, bury_many, dead_headers, depth, depth_is
+from dead import (EPOCH, FIELDS, QUEUES, at, bodies_in, bury, bury_many, dead_headers, death, depth, depth_is, drained,
+                  event_body, place, take)
 from harm import busy, stack
-from pipeline import now, user_event
-from rabbit import Management, Vhost
+from pipeline import now
+from rabbit import Management
 
-URL = os.environ["ONBOARD_RABBITMQ_URL"]
 MANAGEMENT = Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
-
-
-@contextlib.contextmanager
-def place():
-    """A virtual host with the topology, a channel to it, and an operator."""
-    with Vhost(MANAGEMENT, URL) as vhost, tempfile.TemporaryDirectory() as folder:
-        operator = Operator(vhost.url, folder)
-        operator.run("topology", "declare", ONBOARD_CTL_AUDIT_LOG=os.path.join(folder, "declared.log"))
-        connection = pika.BlockingConnection(pika.URLParameters(vhost.url))
-        channel = connection.channel()
-        channel.confirm_delivery()
-        try:
-            yield operator, channel
-        finally:
-            with contextlib.suppress(pika.exceptions.AMQPError):
-                connection.close()
-
-
-def event_body(user_id=7, **more):
-    one = user_event("created", user_id) | more
-    return one, json.dumps(one).encode()
-
-
-def take(channel, queue):
-    """The next message there, taken."""
-    method, props, body = tap.wait_until(lambda: (lambda m: m if m[0] else None)(channel.basic_get(queue)), 10, queue)
-    channel.basic_ack(method.delivery_tag)
-    return props, body
 
 
 def test_lists_by_time_of_failure_and_filters():
@@ -193,11 +164,6 @@ def test_what_has_no_queue_stays_and_is_said():
         assert depth(channel) == 3 and depth(channel, "user_cache_queue") == 1
         assert "user_mail_queue" in op.run("dlq", "replay", "--all", "--force", code=1)
         assert depth(channel) == 2 and depth(channel, "user_analytics_queue") == 1
-
-
-def death(queue, reason="delivery_limit"):
-    return {"x-death": [{"queue": queue, "reason": reason, "count": 1, "time": EPOCH, "exchange": "user_events",
-                         "routing-keys": ["user.created"]}]}
 
 
 def test_a_forged_queue_is_not_believed():
@@ -421,24 +387,6 @@ def test_two_operators_one_waits():
         assert second.returncode == 3 and "waiting" in err, err
         assert depth(channel, "user_mail_queue") == 300 and depth(channel) == 0
         assert not [q for q in MANAGEMENT.ask("GET", "queues") if q["name"].startswith("onboardctl")]
-
-
-def bodies_in(op, queue="user_mail_queue"):
-    """Properties and bodies of the messages there, all taken."""
-    connection = pika.BlockingConnection(pika.URLParameters(op.url))
-    channel = connection.channel()
-    taken = []
-    while True:
-        method, props, body = channel.basic_get(queue, auto_ack=True)
-        if method is None:
-            break
-        taken.append((props, body))
-    connection.close()
-    return taken
-
-
-def drained(op, queue="user_mail_queue"):
-    return [props.message_id for props, _ in bodies_in(op, queue)]
 
 
 def test_killed_in_the_middle_loses_nothing():

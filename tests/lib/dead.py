@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
 """Dead letters as the runtime and the broker put them, and onboardctl beside them."""
+import contextlib
 import datetime
 import json
 import os
 import subprocess
+import tempfile
 import uuid
 
 import pika
 from daemon import BUILD
 from pipeline import user_event
+from rabbit import Management, Vhost
 from tap import wait_until
 
 CTL = os.path.join(BUILD, "bin/onboardctl")
@@ -42,12 +45,12 @@ class Operator:
         return subprocess.Popen([CTL, *words], env=self.env | env, cwd=self.folder, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def run(self, *words, code=0, stdin=None, **env):
-        """What it printed; any other exit code is a failure."""
+    def run(self, *words, code=0, stdin=None, both=False, **env):
+        """What it printed, of a failure (or with both) the errors; any other exit code is a failure."""
         done = subprocess.run([CTL, *words], env=self.env | env, cwd=self.folder, text=True, timeout=240,
                               input="" if stdin is None else stdin, capture_output=True, check=False)
         assert done.returncode == code, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
-        return done.stdout if code == 0 else done.stderr
+        return done.stdout + done.stderr if both else done.stdout if code == 0 else done.stderr
 
     def rows(self, *words, code=0):
         done = subprocess.run([CTL, *words, "--json"], env=self.env, cwd=self.folder, text=True, timeout=240,
@@ -82,3 +85,66 @@ def bury_many(url, count, **headers):
         bury(channel, json.dumps(one).encode(), dead_headers(seconds=n % 5000, **headers), message_id=one["id"],
              type=one["type"])
     connection.close()
+
+
+@contextlib.contextmanager
+def place():
+    """A virtual host with the topology, a channel to it, and an operator."""
+    with Vhost(Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"]),
+               os.environ["ONBOARD_RABBITMQ_URL"]) as vhost, tempfile.TemporaryDirectory() as folder:
+        operator = Operator(vhost.url, folder)
+        operator.run("topology", "declare", ONBOARD_CTL_AUDIT_LOG=os.path.join(folder, "declared.log"))
+        connection = pika.BlockingConnection(pika.URLParameters(vhost.url))
+        channel = connection.channel()
+        channel.confirm_delivery()
+        try:
+            yield operator, channel
+        finally:
+            with contextlib.suppress(pika.exceptions.AMQPError):
+                connection.close()
+
+
+def event_body(user_id=7, **more):
+    one = user_event("created", user_id) | more
+    return one, json.dumps(one).encode()
+
+
+def take(channel, queue):
+    """The next message there, taken."""
+    method, props, body = wait_until(lambda: (lambda m: m if m[0] else None)(channel.basic_get(queue)), 10, queue)
+    channel.basic_ack(method.delivery_tag)
+    return props, body
+
+
+def bodies_in(op, queue="user_mail_queue"):
+    """Properties and bodies of the messages there, all taken."""
+    connection = pika.BlockingConnection(pika.URLParameters(op.url))
+    channel = connection.channel()
+    taken = []
+    while True:
+        method, props, body = channel.basic_get(queue, auto_ack=True)
+        if method is None:
+            break
+        taken.append((props, body))
+    connection.close()
+    return taken
+
+
+def drained(op, queue="user_mail_queue"):
+    return [props.message_id for props, _ in bodies_in(op, queue)]
+
+
+def death(queue, reason="delivery_limit"):
+    return {"x-death": [{"queue": queue, "reason": reason, "count": 1, "time": EPOCH, "exchange": "user_events",
+                         "routing-keys": ["user.created"]}]}
+
+
+FRAME = 131072  # the largest that the broker takes
+
+
+def filled(headers, size=FRAME, **more):
+    """The headers with one more, so that their frame has just this size."""
+    def frame(n):
+        props = pika.BasicProperties(delivery_mode=2, headers=headers | {"x-big": "b" * n}, **more)
+        return 20 + len(b"".join(props.encode()))
+    return headers | {"x-big": "b" * (size - frame(0))}

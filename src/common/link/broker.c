@@ -110,21 +110,41 @@ broker_free(struct broker *b)
  * The descriptor stays open until the next try: a frame that is in use lives in
  * the library's memory. The other side hears of it now.
  */
-int
-broker_lost(struct broker *b, struct err *e, const char *format, ...)
+static int
+lost(struct broker *b, enum err_kind kind, struct err *e, const char *format, va_list args)
 {
-	va_list args;
-
-	va_start(args, format);
 	vsnprintf(b->why, sizeof b->why, format, args);
-	va_end(args);
 	if (b->fd >= 0)
 		(void)shutdown(b->fd, SHUT_RDWR);
 	b->fd = -1;
 	b->blocked = false;
 	link_state_set(&b->link, LINK_DOWN, b->why);
 	b->due_ms = clock_mono_ms() + link_wait_ms(&b->link);
-	return err_set(e, ERR_AWAY, "%s", b->why);
+	return err_set(e, kind, "%s", b->why);
+}
+
+int
+broker_lost(struct broker *b, struct err *e, const char *format, ...)
+{
+	va_list args;
+	int rc;
+
+	va_start(args, format);
+	rc = lost(b, ERR_AWAY, e, format, args);
+	va_end(args);
+	return rc;
+}
+
+int
+broker_broken(struct broker *b, struct err *e, const char *format, ...)
+{
+	va_list args;
+	int rc;
+
+	va_start(args, format);
+	rc = lost(b, ERR_INTERNAL, e, format, args);
+	va_end(args);
+	return rc;
 }
 
 int

@@ -19,7 +19,8 @@
  * since they only queue; what waits (pump, flush, connect, close, declare ...)
  * may not (must).
  *
- * Errors: ERR_AWAY: not connected, lost, blocked or too slow. The broker's own
+ * Errors: ERR_AWAY: not connected, lost, blocked or too slow. ERR_INTERNAL: lost
+ * over something that came and breaks the protocol. The broker's own
  * refusals keep its words: ERR_MISSING (404), ERR_CONFLICT (403, 405, 406).
  * ERR_LIMIT: the window of confirms or the output is full. ERR_INVALID: a name
  * over 255 bytes, a URL. Text names neither passwords nor addresses.
@@ -124,6 +125,8 @@ struct broker_publish {
 	const char *const *drop; /* these; NULL-ended; "x-death*" also drops what begins so */
 	const struct broker_field *headers; /* then these, each in place of any of its name */
 	size_t header_count;
+	bool headers_optional; /* "headers" are left out where they do not fit into a frame */
+	size_t carried_max;    /* carried headers over this many bytes are left out; 0: none is */
 };
 
 /*
@@ -132,6 +135,11 @@ struct broker_publish {
  */
 int broker_publish(struct broker *b, const struct broker_publish *p, uint64_t *tag, struct err *e)
 	MUST_CHECK;
+/*
+ * Where the headers are too large for a frame: sets carried_max so that they
+ * fit, the largest being left out. False: they fit, or no limit makes them fit.
+ */
+bool broker_publish_trim(const struct broker *b, struct broker_publish *p) MUST_CHECK;
 /*
  * Sends all that is queued, within call_ms; past that the connection is lost.
  * 0 with broker_unsent > 0: the broker blocks; the pump sends the rest later.

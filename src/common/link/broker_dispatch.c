@@ -48,10 +48,10 @@ on_header(struct broker *b, struct incoming *in, const amqp_frame_t *f, struct e
 	struct err why = ERR_INIT;
 
 	if (!in->id || in->has_header)
-		return broker_lost(b, e, "the server sent a message's head out of turn");
+		return broker_broken(b, e, "the server sent a message's head out of turn");
 	if (broker_message_header(in, f->payload.properties.raw.bytes,
 		    f->payload.properties.raw.len, f->payload.properties.body_size, &why))
-		return broker_lost(b, e, "%s", why.text);
+		return broker_broken(b, e, "%s", why.text);
 	if (in->size == 0)
 		message_done(b, in);
 	return 0;
@@ -63,7 +63,7 @@ on_body(struct broker *b, struct incoming *in, const amqp_frame_t *f, struct err
 	amqp_bytes_t part = f->payload.body_fragment;
 
 	if (!in->id || !in->has_header || part.len > in->size - in->got)
-		return broker_lost(b, e, "the server sent a message's body out of turn");
+		return broker_broken(b, e, "the server sent a message's body out of turn");
 	if (part.len == in->size)
 		in->m.body = part.bytes;
 	else
@@ -113,7 +113,7 @@ on_connection(struct broker *b, const amqp_method_t *m, struct err *e)
 		b->blocked = false;
 		CALL(b, unblocked);
 		return 0;
-	default: return broker_lost(b, e, "unexpected method %08x", (unsigned)m->id);
+	default: return broker_broken(b, e, "unexpected method %08x", (unsigned)m->id);
 	}
 }
 
@@ -185,7 +185,7 @@ on_method(struct broker *b, uint16_t ch, const amqp_method_t *m, struct err *e)
 		b->ask.answered = true;
 		return 0;
 	}
-	return broker_lost(b, e, "the server sent an answer that nobody asked for (%08x)",
+	return broker_broken(b, e, "the server sent an answer that nobody asked for (%08x)",
 		(unsigned)m->id);
 }
 

@@ -14,6 +14,11 @@
 #include "version.h"
 
 #define FRAME_MAX 131072
+/*
+ * What comes may be larger than what was agreed on: the broker adds its own
+ * headers (x-death, x-delivery-count) to a message whose headers filled a frame.
+ */
+#define FRAME_IN_MAX (BROKER_HEAD_MAX + 4096)
 
 static int
 open_tls(amqp_connection_state_t conn, const struct url *u, amqp_socket_t **out, const char **bad)
@@ -170,7 +175,7 @@ broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err
 	b->beat_ms = (int64_t)amqp_get_heartbeat(b->conn) * 1000;
 	b->frame_max = (uint32_t)amqp_get_frame_max(b->conn);
 	/* from here on the heartbeats are ours: the library's would wait, or tear a frame */
-	if (amqp_tune_connection(b->conn, CH_COUNT - 1, (int)b->frame_max, 0))
+	if (amqp_tune_connection(b->conn, CH_COUNT - 1, FRAME_IN_MAX, 0))
 		return broker_lost(b, e, "out of memory");
 	b->heard_ms = b->sent_ms = clock_mono_ms();
 	b->more = true;

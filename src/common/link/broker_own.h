@@ -97,6 +97,8 @@ struct broker {
 /* broker.c */
 /* The connection is over: link DOWN, nothing more is sent. Answers -1. */
 int broker_lost(struct broker *b, struct err *e, const char *format, ...) PRINTF_LIKE(3, 4);
+/* The same, ERR_INTERNAL: what came breaks the protocol, and may come again on a new connection. */
+int broker_broken(struct broker *b, struct err *e, const char *format, ...) PRINTF_LIKE(3, 4);
 int broker_usable(const struct broker *b, struct err *e) MUST_CHECK;
 void broker_discard(struct broker *b); /* forgets the connection and all that belonged to it */
 enum err_kind broker_code_kind(int code);

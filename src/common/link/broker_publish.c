@@ -21,8 +21,10 @@ flags_of(const struct broker_properties *p, bool headers)
 }
 
 static bool
-dropped(const struct broker_publish *p, const char *name, size_t n)
+dropped(const struct broker_publish *p, const char *name, size_t n, const struct broker_value *v)
 {
+	if (p->carried_max && n + v->length > p->carried_max)
+		return true;
 	for (size_t i = 0; i < p->header_count; i++)
 		if (strlen(p->headers[i].name) == n && memcmp(p->headers[i].name, name, n) == 0)
 			return true;
@@ -48,7 +50,7 @@ put_headers(struct buf *out, const struct broker_publish *p)
 
 	broker_put(out, 0, 4);
 	while (broker_table_next(carried, &at, &name, &n, &v))
-		if (!dropped(p, name, n))
+		if (!dropped(p, name, n, &v))
 			broker_field_add(out, name, n, &v);
 	for (size_t i = 0; i < p->header_count; i++) {
 		n = strlen(p->headers[i].name);
@@ -98,11 +100,27 @@ put_properties(struct buf *out, const struct broker_publish *p)
 	return bad;
 }
 
+/* 0, or -1: a name of over 255 bytes. */
+static int
+put_head(struct buf *out, const struct broker_publish *p)
+{
+	size_t start = broker_frame_begin(out, AMQP_FRAME_HEADER, CH_PUBLISH);
+	int bad;
+
+	broker_put(out, AMQP_BASIC_CLASS, 2);
+	broker_put(out, 0, 2);
+	broker_put(out, p->length, 8);
+	bad = put_properties(out, p);
+	broker_frame_end(out, start);
+	return bad;
+}
+
 int
 broker_publish_encode(struct buf *out, const struct broker_publish *p, uint32_t frame_max,
 	struct err *e)
 {
 	size_t before = out->length, start, head, room = frame_max - 8;
+	struct broker_publish bare = *p;
 	int bad = 0;
 
 	if (p->length > BROKER_BODY_MAX)
@@ -114,12 +132,13 @@ broker_publish_encode(struct buf *out, const struct broker_publish *p, uint32_t 
 	bad |= broker_put_name(out, p->routing_key);
 	broker_put(out, p->mandatory ? 1 : 0, 1);
 	broker_frame_end(out, start);
-	head = broker_frame_begin(out, AMQP_FRAME_HEADER, CH_PUBLISH);
-	broker_put(out, AMQP_BASIC_CLASS, 2);
-	broker_put(out, 0, 2);
-	broker_put(out, p->length, 8);
-	bad |= put_properties(out, p);
-	broker_frame_end(out, head);
+	head = out->length;
+	bad |= put_head(out, p);
+	if (!bad && out->length - head > frame_max && p->headers_optional) {
+		out->length = head;
+		bare.header_count = 0;
+		bad |= put_head(out, &bare);
+	}
 	if (!bad && !buf_failed(out) && out->length - head > frame_max) {
 		err_set(e, ERR_INVALID, "a message's headers are over %u bytes", frame_max);
 		goto undo;
@@ -142,18 +161,46 @@ undo:
 	return -1;
 }
 
+static uint32_t
+frame_out_max(const struct broker *b)
+{
+	return b->tls && b->frame_max > TLS_FRAME_MAX ? TLS_FRAME_MAX : b->frame_max;
+}
+
+bool
+broker_publish_trim(const struct broker *b, struct broker_publish *p)
+{
+	size_t before = p->carried_max, limit = before ? before : 2 * BROKER_HEAD_MAX;
+	struct buf head;
+	bool fits = false;
+
+	buf_init(&head, 4 * BROKER_HEAD_MAX);
+	while (!fits) {
+		buf_clear(&head);
+		if (put_head(&head, p) || buf_failed(&head))
+			break;
+		fits = head.length <= frame_out_max(b);
+		if (fits || limit == 1)
+			break;
+		limit /= 2;
+		p->carried_max = limit;
+	}
+	buf_fini(&head);
+	if (!fits)
+		p->carried_max = before;
+	return p->carried_max != before;
+}
+
 int
 broker_publish(struct broker *b, const struct broker_publish *p, uint64_t *tag, struct err *e)
 {
-	uint32_t frame_max = b->tls && b->frame_max > TLS_FRAME_MAX ? TLS_FRAME_MAX : b->frame_max;
-
 	if (broker_usable(b, e))
 		return -1;
 	if (b->blocked)
 		return err_set(e, ERR_AWAY, "RabbitMQ takes no messages for now (an alarm)");
 	if (b->next_tag - b->open_tag >= b->window)
 		return err_set(e, ERR_LIMIT, "%zu messages are unconfirmed", b->unconfirmed);
-	if (broker_publish_encode(&b->out, p, frame_max, e))
+	if (broker_publish_encode(&b->out, p, frame_out_max(b), e))
 		return -1;
 	b->done[b->next_tag % b->window] = 0;
 	b->unconfirmed++;

@@ -29,10 +29,15 @@ read_one(struct broker *b, struct err *e)
 	if (rc == AMQP_STATUS_CONNECTION_CLOSED || rc == AMQP_STATUS_SOCKET_ERROR ||
 		rc == AMQP_STATUS_SOCKET_CLOSED)
 		return broker_lost(b, e, "the connection was cut");
+	if (rc == AMQP_STATUS_BAD_AMQP_DATA)
+		return broker_broken(b, e,
+			"the server sent what is no AMQP, or a message whose headers are over %u "
+			"bytes",
+			BROKER_HEAD_MAX);
 	if (rc != AMQP_STATUS_OK)
 		return broker_lost(b, e, "lost while reading: %s", amqp_error_string2(rc));
 	if (f.channel >= CH_COUNT)
-		return broker_lost(b, e, "a frame came for a channel that was never opened");
+		return broker_broken(b, e, "a frame came for a channel that was never opened");
 	b->frames++;
 	if (broker_dispatch(b, &f, e))
 		return -1;

@@ -10,9 +10,11 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "run/consumer_own.h"
 
 #define AGAIN_MS 1000 /* a copy that no queue took */
+#define WHY_MAX 800   /* of the handler's reason, where ours follows */
 
 const char *const consumer_fates[FATE_COUNT] = { "done", "retry", "permanent", "exhausted",
 	"poison" };
@@ -90,6 +92,27 @@ copy_publish(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 }
 
 /*
+ * Its headers filled a frame already, and ours do not fit beside them. Without
+ * the largest it is dead at once: a retry would be handled without them, unseen.
+ */
+static void
+copy_shrink(struct consumer *c, struct bunch *b, struct held *h)
+{
+	struct retry *r = h->retry;
+	bool again = r->class == RETRY_AGAIN;
+
+	h->class = again ? RETRY_EXHAUSTED : r->class;
+	h->why = arena_printf(b->mem,
+		"%.*s (%sits headers and ours are too large together: those "
+		"over %zu bytes are left out)",
+		(int)utf8_cut(h->why, strlen(h->why), WHY_MAX), h->why,
+		again ? "not retried: " : "", r->publish.carried_max);
+	must(h->why);
+	retry_make(r, h->m, c->handler->name, c->place->queue, h->class, h->why, clock_wall_us());
+	(void)!broker_publish_trim(c->broker, &r->publish);
+}
+
+/*
  * Of all from the oldest on that are done, one ack; up to the first that is
  * not. Many single ones the broker would hold up, and lose the last of them when
  * the connection is closed right after.
@@ -139,7 +162,9 @@ settle_one(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 	} else if (copy_publish(c, b, h, &why)) {
 		if (broker_fd(c->broker) < 0)
 			return err_set(e, ERR_AWAY, "%s", why.text);
-		if (why.kind != ERR_AWAY && why.kind != ERR_LIMIT) {
+		if (why.kind == ERR_INVALID && broker_publish_trim(c->broker, &h->retry->publish)) {
+			copy_shrink(c, b, h);
+		} else if (why.kind != ERR_AWAY && why.kind != ERR_LIMIT) {
 			/* a property that no broker takes: without properties it goes */
 			h->retry->publish.props = (struct broker_properties){ .delivery_mode = 2 };
 			log_warn("a copy goes without the properties it came with", LOG_E(&why));
