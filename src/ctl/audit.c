@@ -63,12 +63,36 @@ audit_user(char out[static AUDIT_USER_SIZE])
 	return out;
 }
 
-static void
+/*
+ * One write, so that lines of two operators do not mix, and onto the disk. What
+ * a full disk took of a line is taken back: the next line begins at its place.
+ */
+static int
+bytes_write(int fd, const char *p, size_t length)
+{
+	ssize_t n = write(fd, p, length);
+	int why = n < 0 ? errno : ENOSPC;
+	struct stat st;
+	off_t end;
+
+	if (n == (ssize_t)length) {
+		/* a pipe or terminal has no disk */
+		return fdatasync(fd) == 0 || errno == EINVAL || errno == EROFS ? 0 : -1;
+	}
+	end = lseek(fd, 0, SEEK_CUR);
+	if (n > 0 && fstat(fd, &st) == 0 && st.st_size == end)
+		(void)!ftruncate(fd, end - n);
+	errno = why;
+	return -1;
+}
+
+static int
 line_write(const struct audit *a, const char *phase, uint64_t count, const char *result)
 {
 	const char *sudo = getenv("SUDO_USER");
 	char when[CLOCK_RFC3339_SIZE], user[AUDIT_USER_SIZE];
 	struct buf out;
+	int rc = -1;
 
 	clock_format_rfc3339(clock_wall_us(), when);
 	buf_init(&out, 1 << 16);
@@ -86,12 +110,20 @@ line_write(const struct audit *a, const char *phase, uint64_t count, const char 
 		dlq_json_text(&out, result);
 	}
 	buf_add_text(&out, "}\n");
-	/* one write: lines of two operators do not mix */
-	if (buf_failed(&out) || write(a->fd, out.data, out.length) != (ssize_t)out.length ||
-		fdatasync(a->fd))
-		fprintf(stderr, "onboardctl: the audit log %s cannot be written: %s\n", a->path,
-			strerror(errno));
+	errno = E2BIG;
+	if (!buf_failed(&out))
+		rc = bytes_write(a->fd, out.data, out.length);
 	buf_fini(&out);
+	return rc;
+}
+
+static int
+refused(const char *path, int why, struct err *e)
+{
+	return err_set(e, ERR_CONFLICT,
+		"nothing was changed: the audit log %s cannot be written: %s; "
+		"ctl.audit_log says where it lies",
+		path, strerror(why));
 }
 
 int
@@ -109,12 +141,13 @@ audit_begin(const struct ctl *c, struct audit *a, struct err *e)
 	if (a->fd < 0 && !chosen)
 		a->fd = own_path(a);
 	if (a->fd < 0)
-		return err_set(e, ERR_INVALID,
-			"nothing was changed: the audit log %s cannot be written: %s; "
-			"ctl.audit_log says where it lies",
-			path, strerror(first));
-	line_write(a, "begin", 0, NULL);
-	return 0;
+		return refused(path, first, e);
+	if (line_write(a, "begin", 0, NULL) == 0)
+		return 0;
+	refused(a->path, errno, e);
+	close(a->fd);
+	a->fd = -1;
+	return -1;
 }
 
 int
@@ -145,7 +178,9 @@ audit_end(struct audit *a, uint64_t count, const char *result)
 {
 	if (a->fd < 0)
 		return;
-	line_write(a, "end", count, result);
+	if (line_write(a, "end", count, result))
+		fprintf(stderr, "onboardctl: the end is not in the audit log %s: %s\n", a->path,
+			strerror(errno));
 	close(a->fd);
 	a->fd = -1;
 }

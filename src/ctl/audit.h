@@ -2,7 +2,8 @@
 /*
  * Who changed what: one JSON object a line, appended (ctl.audit_log), before a
  * change begins and when it has ended. A change that cannot be written down is
- * not begun.
+ * not begun: audit_begin fails, with fd -1. What was changed already is not
+ * undone where the end cannot be written; that is told on stderr.
  */
 #pragma once
 

@@ -61,6 +61,9 @@ int ctl_schema_check(struct ctl *c, size_t *pending, struct err *e) MUST_CHECK;
 struct broker *ctl_broker(const struct ctl *c, struct err *e) MUST_CHECK;
 /* Tells each fault of the topology; counts those that want mending. */
 int ctl_topology_check(struct ctl *c, struct broker *b, size_t *faults, struct err *e) MUST_CHECK;
+/* How many exchanges and queues of the topology are not there. */
+int ctl_topology_missing(struct ctl *c, struct broker *b, size_t *missing, struct err *e)
+	MUST_CHECK;
 
 /* --describe: for manuals and completion, not for people; words ends with NULL. */
 int ctl_describe(const struct ctl *c, const struct ctl_verb *verbs, size_t n, const char *what,

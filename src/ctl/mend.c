@@ -363,6 +363,18 @@ persist(struct mend *m, struct err *e)
 	}
 }
 
+/* What is missing is made as well, and is a change as mending is. */
+static int
+declare_missing(struct mend *m, struct err *e)
+{
+	size_t missing;
+
+	if (ctl_topology_missing(m->c, m->b, &missing, e) ||
+		(missing > 0 && m->audit.fd < 0 && audit_begin(m->c, &m->audit, e)))
+		return -1;
+	return topology_declare(m->b, conf_string(m->c->conf, "topology", "consumers"), e);
+}
+
 int
 ctl_topology_mend(struct ctl *c, int argc, char **argv)
 {
@@ -391,7 +403,7 @@ ctl_topology_mend(struct ctl *c, int argc, char **argv)
 	m.list = must_calloc(OBJECTS_MAX, sizeof *m.list);
 	rc = persist(&m, &e);
 	if (rc == 0 && !m.dry)
-		rc = topology_declare(m.b, conf_string(c->conf, "topology", "consumers"), &e);
+		rc = declare_missing(&m, &e);
 	audit_end(&m.audit, m.mended, rc ? e.text : "done");
 	if (rc == 0 && m.wanted == 0 && m.mended == 0)
 		ctl_finding(c, CTL_MARK_OK, "mend", "nothing to mend", NULL);

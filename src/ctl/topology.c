@@ -63,6 +63,14 @@ missing_count(void *arg, enum topology_fault fault, const char *object, const ch
 	*(size_t *)arg += fault == TOPOLOGY_MISSING;
 }
 
+int
+ctl_topology_missing(struct ctl *c, struct broker *b, size_t *missing, struct err *e)
+{
+	*missing = 0;
+	return topology_check(b, conf_string(c->conf, "topology", "consumers"), missing_count,
+		missing, NULL, e);
+}
+
 static int
 declare(struct ctl *c, struct broker *b, struct err *e)
 {
@@ -73,8 +81,7 @@ declare(struct ctl *c, struct broker *b, struct err *e)
 	int rc;
 
 	/* what changes nothing is nothing to write down */
-	if (topology_check(b, consumers, missing_count, &missing, NULL, e) ||
-		(missing > 0 && audit_begin(c, &a, e)))
+	if (ctl_topology_missing(c, b, &missing, e) || (missing > 0 && audit_begin(c, &a, e)))
 		return -1;
 	rc = topology_declare(b, consumers, e);
 	audit_end(&a, missing, rc ? e->text : "done");

@@ -8,7 +8,7 @@ import tempfile
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
 from daemon import ROOT
-from dead import Operator
+from dead import QUEUES, Operator, bury, dead_headers, depth, depth_is, event_body
 from pipeline import Pipeline
 from servers import Sql
 
@@ -55,6 +55,9 @@ def test_topology():
     silent("topology", "mend", "--dry-run")
     written(["topology", "mend", "--why", "ticket 7"], "topology mend", {"first": "user_mail_queue"}, "ticket 7", count=1)
     silent("topology", "mend")
+    with PIPE.channel(confirm=False) as channel:
+        channel.queue_delete("user_cache_queue.retry.1")
+    written(["topology", "mend"], "topology mend", count=0)
 
 
 def test_pause_and_resume():
@@ -90,6 +93,47 @@ def test_migrations():
     assert "audit" in OP.run("pause", "mailer", code=1, ONBOARD_CTL_AUDIT_LOG="/proc/nothing/audit.log")
     silent("resume", "mailer", code=3)
     OP.run("db", "migrate", "up")
+
+
+def state():
+    """All that the verbs below would change."""
+    with PIPE.channel(confirm=False) as channel, Sql(PIPE.place.postgres) as sql:
+        return (depth(channel), [depth(channel, q) for q in QUEUES.values() if q != "user_cache_queue"],
+                sql.ask("SELECT state FROM mail_log ORDER BY user_id"))
+
+
+def test_a_log_on_a_full_disk_stops_every_change():
+    """The log opens, and takes no line."""
+    OP.run("topology", "declare")
+    OP.run("pause", "eventlog")
+    mail_row("unknown")
+    with PIPE.channel(confirm=False) as channel:
+        for n in range(3):
+            bury(channel, event_body(100 + n)[1], dead_headers("mailer"))
+        depth_is(channel, 3)
+        channel.queue_delete("user_cache_queue")
+    mine = OP.rows("dlq", "list")[0]["id"]
+    OP.run("dlq", "export", "file")
+    before = state()
+    for words in (["dlq", "replay", "--all"], ["dlq", "replay", mine, "--edit"], ["dlq", "purge", "--all", "--yes"],
+                  ["dlq", "import", "file"], ["pause", "mailer"], ["resume", "eventlog"],
+                  ["topology", "declare"], ["topology", "mend"], ["rebuild", "cache"], ["rebuild", "segments"],
+                  ["rebuild", "events"], ["mail", "resend", "42"], ["mail", "settle", "42:welcome", "sent"]):
+        said = OP.run(*words, code=1, ONBOARD_CTL_AUDIT_LOG="/dev/full", VISUAL="sed -i s/example.com/example.net/")
+        assert "nothing was changed" in said and "No space left" in said, (words, said)
+        assert state() == before, (words, before, state())
+    with PIPE.channel(confirm=False) as channel:
+        assert depth(channel, "onboard.paused.eventlog") > 0 and depth(channel, "onboard.paused.mailer") == 0
+    assert "user_cache_queue" in OP.run("topology", "check", both=True, code=1)
+    assert not [f for f in os.listdir(FOLDER.name) if "purged" in f]
+    # the same in the middle of a line: what the disk took of it is taken back
+    with open(OP.audit, "a", encoding="utf-8") as log:
+        log.write("{" + " " * ((412 - os.path.getsize(OP.audit) - 3) % 512) + "}\n")
+    size = os.path.getsize(OP.audit)
+    assert size % 512 == 412
+    assert "nothing was changed" in OP.run("dlq", "purge", "--all", "--yes", code=1, file_max=size + 100)
+    assert os.path.getsize(OP.audit) == size and state() == before
+    written(["topology", "declare"], "topology declare")
 
 
 if __name__ == "__main__":

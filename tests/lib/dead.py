@@ -45,9 +45,14 @@ class Operator:
         return subprocess.Popen([CTL, *words], env=self.env | env, cwd=self.folder, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    def run(self, *words, code=0, stdin=None, both=False, **env):
-        """What it printed, of a failure (or with both) the errors; any other exit code is a failure."""
-        done = subprocess.run([CTL, *words], env=self.env | env, cwd=self.folder, text=True, timeout=240,
+    def run(self, *words, code=0, stdin=None, both=False, file_max=None, **env):
+        """What it printed, of a failure (or with both) the errors; any other exit code is a failure. file_max: no file
+        takes more bytes, as on a full disk."""
+        command = [CTL, *words]
+        if file_max is not None:
+            assert file_max % 512 == 0
+            command = ["sh", "-c", f'trap "" XFSZ; ulimit -f {file_max // 512}; exec "$0" "$@"', *command]
+        done = subprocess.run(command, env=self.env | env, cwd=self.folder, text=True, timeout=240,
                               input="" if stdin is None else stdin, capture_output=True, check=False)
         assert done.returncode == code, (words, done.returncode, done.stdout[-2000:], done.stderr[-2000:])
         return done.stdout + done.stderr if both else done.stdout if code == 0 else done.stderr
