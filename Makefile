@@ -52,8 +52,10 @@ ob_ldflags  := -pthread -Wl,--as-needed $(SAN.$(V)) $(LNK.$(V))
 stamp := $(O)/gen/flags
 now   := $(CC) $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) $(ob_ldflags) $(LDFLAGS) $(VERSION)
 # The newest migration that this version knows goes in too: a database with a newer one is refused.
-version_h := '\#define ONBOARD_VERSION "$(VERSION)"' '\#define ONBOARD_SCHEMA $(words $(wildcard migrations/*.up.sql))'
+MIGRATIONS := $(sort $(wildcard migrations/*.sql))
+version_h := '\#define ONBOARD_VERSION "$(VERSION)"' '\#define ONBOARD_SCHEMA $(words $(filter %.up.sql,$(MIGRATIONS)))'
 $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf '%s\n' '$(now)' >$(stamp); \
+	printf '%s\n' $(MIGRATIONS) | cmp -s - $(O)/gen/migrations || printf '%s\n' $(MIGRATIONS) >$(O)/gen/migrations; \
 	printf '%s\n' $(version_h) | cmp -s - $(O)/gen/version.h || printf '%s\n' $(version_h) >$(O)/gen/version.h)
 
 # The daemons that exist: a new one is one word here (docs/adding-a-consumer.md).
@@ -66,6 +68,7 @@ say     = $(if $(VERBOSE),,@printf '  %-3s %s\n' '$(1)' '$(2)'; )
 obj     = $(patsubst %.c,$(O)/%.o,$(1))
 COMMON := $(call obj,$(wildcard src/common/*/*.c))
 CTL    := $(wildcard src/ctl/*.c)
+SQL    := $(O)/gen/migrations.o
 BINS   := $(DAEMONS:%=$(O)/bin/%) $(if $(CTL),$(O)/bin/onboardctl)
 
 all: $(O)/libcommon.a $(BINS) $(if $(filter debug,$(V)),compile_commands.json)
@@ -76,14 +79,21 @@ $(O)/libcommon.a: $(COMMON)
 .SECONDEXPANSION:
 $(CONSUMERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $(O)/src/consumers/%.o $$(call obj,$$(wildcard src/consumers/$$*_*.c))
 $(PRODUCERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $$(call obj,$$(wildcard src/producer/$$*/*.c))
-$(O)/bin/onboardctl: $(call obj,$(CTL))
+$(O)/bin/onboardctl: $(call obj,$(CTL)) $(SQL)
 $(BINS): $(O)/libcommon.a
 $(BINS):
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $(filter %.o,$^) $(filter %.a,$^) $(pkg_libs) $(LDLIBS) -o $@
+compile = $(call say,CC,$<)$(CC) -MMD -MP $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) -c $< -o $@
 $(O)/%.o: %.c $(stamp)
 	@mkdir -p $(@D)
-	$(call say,CC,$<)$(CC) -MMD -MP $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) -c $< -o $@
+	$(compile)
+# onboardctl carries the migrations; a file that is new, changed, renamed or gone makes them anew.
+$(SQL:.o=.c): tools/embed $(MIGRATIONS) $(O)/gen/migrations
+	$(call say,GEN,$@)tools/embed $(MIGRATIONS) >$@
+$(SQL): ob_cppflags += -Isrc/ctl
+$(SQL): $(SQL:.o=.c) $(stamp)
+	$(compile)
 
 # Unit tests: one program a file, no server. Test programs beside them: tests/prog/.
 UNIT_C := $(wildcard tests/unit/test_*.c)
@@ -112,7 +122,7 @@ $(FUZZES): $(O)/tests/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(filter %/libctl.a,$^) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
 # Tests of the tool's own parts: all of src/ctl but main, taken as they are needed.
-$(O)/libctl.a: $(call obj,$(filter-out src/ctl/main.c,$(CTL)))
+$(O)/libctl.a: $(call obj,$(filter-out src/ctl/main.c,$(CTL))) $(SQL)
 	@rm -f $@
 	$(call say,AR,$@)$(AR) rcsD $@ $^
 $(filter $(O)/tests/test_ctl_%,$(UNITS)) $(O)/tests/fuzz_dlq_line: $(O)/libctl.a
@@ -207,7 +217,7 @@ render: all
 	@$(RENDER) systemd/onboard.tmpfiles.in >'$(O)/install/tmpfiles'
 install: render ## PREFIX, DESTDIR, SYSCONFDIR; a configuration that is there stays
 	install -d $(addprefix '$(DESTDIR),$(addsuffix ',$(BINDIR) $(UNITDIR) $(LIBDIR)/sysusers.d $(LIBDIR)/tmpfiles.d \
-		$(SHAREDIR)/onboard/migrations $(SHAREDIR)/onboard/templates $(SHAREDIR)/doc/onboard $(SHAREDIR)/bash-completion/completions \
+		$(SHAREDIR)/onboard/templates $(SHAREDIR)/doc/onboard $(SHAREDIR)/bash-completion/completions \
 		$(addprefix $(SHAREDIR)/man/,man1 man5 man7 man8) $(SYSCONFDIR)/onboard))
 	install -d -m 700 '$(DESTDIR)$(SYSCONFDIR)/onboard/credentials'
 	install -m 755 $(BINS) '$(DESTDIR)$(BINDIR)'
@@ -216,7 +226,6 @@ install: render ## PREFIX, DESTDIR, SYSCONFDIR; a configuration that is there st
 	install -m 644 $(O)/install/tmpfiles '$(DESTDIR)$(LIBDIR)/tmpfiles.d/onboard.conf'
 	for m in $(MANUALS); do install -m 644 '$(O)/install/man/'$$m '$(DESTDIR)$(SHAREDIR)/man/'$$m || exit 1; done
 	install -m 644 tools/onboardctl.bash '$(DESTDIR)$(SHAREDIR)/bash-completion/completions/onboardctl'
-	install -m 644 migrations/*.sql '$(DESTDIR)$(SHAREDIR)/onboard/migrations'
 	install -m 644 config/templates/welcome.* '$(DESTDIR)$(SHAREDIR)/onboard/templates'
 	install -m 644 $(DOCS) '$(DESTDIR)$(SHAREDIR)/doc/onboard'
 	for c in onboard.conf topology.conf; do [ -e '$(DESTDIR)$(SYSCONFDIR)/onboard/'$$c ] || \

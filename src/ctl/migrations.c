@@ -3,41 +3,15 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "base/text.h"
 
-/* PREFIX/share/onboard/migrations beside PREFIX/bin, wherever that was installed to. */
-static const char *
-installed_folder(struct arena *mem)
-{
-	char program[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", program, sizeof program);
-	const char *dir = NULL;
-
-	for (int up = 0; up < 2; up++)
-		while (n > 0 && program[--n] != '/')
-			;
-	if (n >= 0 && n < (ssize_t)sizeof program)
-		dir = arena_printf(mem, "%.*s/share/onboard/migrations", (int)n, program);
-	return dir && access(dir, R_OK | X_OK) == 0 ? dir : "/usr/share/onboard/migrations";
-}
-
-static const char *
-folder_find(const char *dir, struct arena *mem)
-{
-	if (dir)
-		return dir;
-	if ((dir = getenv("ONBOARD_MIGRATIONS")) && *dir)
-		return dir;
-	return access("migrations", R_OK | X_OK) == 0 ? "migrations" : installed_folder(mem);
-}
+#define BUILT_IN "onboardctl's own migrations" /* in an error's text, where a folder stands */
 
 static int
 text_read(const char *dir, const char *name, struct arena *mem, const char **out, struct err *e)
@@ -46,9 +20,7 @@ text_read(const char *dir, const char *name, struct arena *mem, const char **out
 
 	if (!path)
 		return err_set(e, ERR_LIMIT, "the migrations are larger than expected");
-	if (text_file_read(path, MIGRATION_BYTES_MAX, mem, out, e) < 0)
-		return -1;
-	return **out ? 0 : err_set(e, ERR_INVALID, "%s is empty", path);
+	return text_file_read(path, MIGRATION_BYTES_MAX, mem, out, e);
 }
 
 /*
@@ -104,20 +76,19 @@ name_parse(const char *text, struct file_name *out)
 	return true;
 }
 
+/* text NULL: dir is a folder, and the file there is read. */
 static int
-file_add(const char *dir, const char *name, struct arena *mem, struct migrations *out,
-	struct err *e)
+file_add(const char *dir, const char *name, const char *text, struct arena *mem,
+	struct migrations *out, struct err *e)
 {
 	struct file_name f;
 	struct migration *m;
-	const char **text;
 
 	if (!name_parse(name, &f) || f.number == 0)
 		return err_set(e, ERR_INVALID,
 			"%s/%s: want NNNN_name.up.sql or NNNN_name.down.sql, from 0001 on", dir,
 			name);
 	m = &out->list[f.number - 1];
-	text = f.up ? &m->up : &m->down;
 	if (m->name && (strlen(m->name) != f.stem || strncmp(m->name, name, f.stem) != 0))
 		return err_set(e, ERR_INVALID, "%s: number %04d is there twice: %s and %.*s", dir,
 			f.number, m->name, (int)f.stem, name);
@@ -126,9 +97,12 @@ file_add(const char *dir, const char *name, struct arena *mem, struct migrations
 		return err_set(e, ERR_LIMIT, "the migrations are larger than expected");
 	if (out->count < (size_t)f.number)
 		out->count = (size_t)f.number;
-	if (text_read(dir, name, mem, text, e) < 0)
+	if (!text && text_read(dir, name, mem, &text, e) < 0)
 		return -1;
-	return transaction_check(name, *text, e);
+	if (!*text)
+		return err_set(e, ERR_INVALID, "%s/%s is empty", dir, name);
+	*(f.up ? &m->up : &m->down) = text;
+	return transaction_check(name, text, e);
 }
 
 static int
@@ -150,19 +124,13 @@ whole_check(const char *dir, const struct migrations *m, struct err *e)
 	return 0;
 }
 
-int
-migrations_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
+static int
+folder_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
 {
 	struct dirent *entry;
-	DIR *d;
+	DIR *d = opendir(dir);
 	int rc = 0;
 
-	*out = (struct migrations){ 0 };
-	dir = folder_find(dir, mem);
-	out->list = arena_alloc(mem, MIGRATIONS_MAX * sizeof *out->list);
-	if (!out->list)
-		return err_set(e, ERR_LIMIT, "no room for the migrations");
-	d = opendir(dir);
 	if (!d)
 		return err_set(e, ERR_INVALID,
 			"cannot read the migrations' folder %s: %s; --dir DIR names another", dir,
@@ -171,8 +139,30 @@ migrations_read(const char *dir, struct arena *mem, struct migrations *out, stru
 		size_t n = strlen(entry->d_name);
 
 		if (n > 4 && strcmp(entry->d_name + n - 4, ".sql") == 0)
-			rc = file_add(dir, entry->d_name, mem, out, e);
+			rc = file_add(dir, entry->d_name, NULL, mem, out, e);
 	}
 	closedir(d);
-	return rc < 0 ? -1 : whole_check(dir, out, e);
+	return rc;
+}
+
+static int
+built_in_read(struct arena *mem, struct migrations *out, struct err *e)
+{
+	int rc = 0;
+
+	for (const struct migration_file *f = migrations_built_in; rc == 0 && f->name; f++)
+		rc = file_add(BUILT_IN, f->name, f->text, mem, out, e);
+	return rc;
+}
+
+int
+migrations_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
+{
+	*out = (struct migrations){ 0 };
+	out->list = arena_alloc(mem, MIGRATIONS_MAX * sizeof *out->list);
+	if (!out->list)
+		return err_set(e, ERR_LIMIT, "no room for the migrations");
+	if ((dir ? folder_read(dir, mem, out, e) : built_in_read(mem, out, e)) < 0)
+		return -1;
+	return whole_check(dir ? dir : BUILT_IN, out, e);
 }

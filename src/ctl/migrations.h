@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The numbered SQL files: NNNN_name.up.sql with NNNN_name.down.sql, from 0001
- * on without a gap. All of it is read and checked before anything is run.
+ * on without a gap. All files are read and checked before one is run.
+ * The build puts the files of migrations/ into the program (tools/embed), so
+ * that a schema never depends on the working folder.
  */
 #pragma once
 
@@ -24,6 +26,13 @@ struct migrations {
 	size_t count;
 };
 
-/* dir NULL: ONBOARD_MIGRATIONS, ./migrations, or where `make install` put them. */
+/* A file of migrations/ as it was when the program was built; name NULL ends the table. */
+struct migration_file {
+	const char *name; /* "0001_people.up.sql" */
+	const char *text;
+};
+extern const struct migration_file migrations_built_in[];
+
+/* dir NULL: those of the program. */
 int migrations_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
 	MUST_CHECK;

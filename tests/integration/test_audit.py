@@ -15,7 +15,7 @@ from servers import Sql
 PIPE = Pipeline(f"audit_{os.getpid()}", 9)
 FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
 OP = Operator(PIPE.place.rabbitmq, FOLDER.name)
-OP.env |= PIPE.env | {"XDG_STATE_HOME": FOLDER.name, "ONBOARD_MIGRATIONS": f"{ROOT}/migrations"}
+OP.env |= PIPE.env | {"XDG_STATE_HOME": FOLDER.name}
 
 
 def lines():

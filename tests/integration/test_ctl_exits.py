@@ -9,13 +9,12 @@ import uuid
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
-from daemon import BUILD, ROOT, free_port
+from daemon import BUILD, free_port
 from pipeline import Pipeline
 
 PIPE = Pipeline(f"exits_{os.getpid()}", 9)
 FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
-HERE = PIPE.env | {"XDG_STATE_HOME": FOLDER.name, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER.name}/audit.log",
-                   "ONBOARD_MIGRATIONS": f"{ROOT}/migrations"}
+HERE = PIPE.env | {"XDG_STATE_HOME": FOLDER.name, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER.name}/audit.log"}
 NOBODY = str(uuid.uuid4())
 FILE = os.path.join(FOLDER.name, "file")
 SERVERS = {"postgres": "postgresql://x@127.0.0.1:{}/x", "rabbitmq": "amqp://127.0.0.1:{}",

@@ -60,6 +60,14 @@ class Database:
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               env=os.environ | {"ONBOARD_POSTGRES_URL": url or self.url})
 
+    def migrate_own(self, *words):
+        """With the program's own migrations, from a folder that holds others."""
+        with tempfile.TemporaryDirectory(prefix="onboard-stranger-") as stranger:
+            shutil.copytree(self.folder, f"{stranger}/migrations")
+            return subprocess.run([CTL, "db", "migrate", *words], text=True, timeout=60, cwd=stranger,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  env=os.environ | {"ONBOARD_POSTGRES_URL": self.url})
+
     def ask(self, sql):
         connection = psycopg2.connect(self.url)
         cursor = connection.cursor()
@@ -121,6 +129,19 @@ def test_P5_down_takes_back_in_order_and_up_again_works():
         assert db.ask("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(1,)]
         check(db.migrate("down"), 0, "nothing is applied")
         check(db.migrate("up"), 0, "applied    0001_people")
+
+
+def test_P5_the_program_applies_its_own_migrations_and_not_those_of_the_working_folder():
+    with Database() as db:
+        newest = db.last
+        stranger = db.next("stranger", "CREATE TABLE of_a_stranger (id int);\n", "DROP TABLE of_a_stranger;\n")
+        check(db.migrate_own("up"), 0, "applied    0001_people")
+        assert db.ask("SELECT to_regclass('of_a_stranger')") == [(None,)]
+        assert db.ask("SELECT max(number) FROM schema_migrations") == [(newest,)]
+        # its files are those of the checkout byte for byte, or their checksums would differ: "changed"
+        status = [json.loads(line) for line in db.migrate("status", "--json").stdout.splitlines()]
+        assert [s["state"] for s in status] == ["applied"] * newest + ["pending"], status
+        check(db.migrate("up"), 0, f"applied    {stranger}")
 
 
 def test_P5_a_failing_statement_leaves_nothing():

@@ -39,14 +39,20 @@ def package(version):
 
 
 def newer_schema(deb):
-    """The same with one migration more than its programs know."""
-    tree = f"{FOLDER}/tree"
-    subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
-    folder = f"{tree}/usr/share/onboard/migrations"
-    number = len([n for n in os.listdir(folder) if n.endswith(".up.sql")]) + 1
+    """The same with the onboardctl of a version that has one migration more than the daemons know."""
+    tree, source = f"{FOLDER}/tree", f"{FOLDER}/source"
+    os.mkdir(source)
+    subprocess.run(["cp", "-a", "--parents", "Makefile", "VERSION", "src", "tools", "migrations", "build/release",
+                    source], cwd=ROOT, check=True)
+    number = len([n for n in os.listdir(f"{source}/migrations") if n.endswith(".up.sql")]) + 1
     for ending, text in (("up", "CREATE TABLE of_tomorrow (id int);\n"), ("down", "DROP TABLE of_tomorrow;\n")):
-        with open(f"{folder}/{number:04d}_tomorrow.{ending}.sql", "w", encoding="utf-8") as f:
+        with open(f"{source}/migrations/{number:04d}_tomorrow.{ending}.sql", "w", encoding="utf-8") as f:
             f.write(text)
+    subprocess.run(["make", "V=release", "build/release/bin/onboardctl"], cwd=source, check=True, timeout=300,
+                   env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
+                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
+    subprocess.run(["install", "-m", "755", "-s", f"{source}/build/release/bin/onboardctl", f"{tree}/usr/bin"], check=True)
     control = f"{tree}/DEBIAN/control"
     with open(control, encoding="utf-8") as f:
         text = f.read()
@@ -54,6 +60,7 @@ def newer_schema(deb):
         f.write(re.sub(r"^Version: .*", f"Version: {THIRD}", text, flags=re.M))
     subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", tree, f"{FOLDER}/onboard_{THIRD}.deb"],
                    check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(source)
 
 
 def needs(deb):

@@ -162,14 +162,23 @@ def test_completion_knows_what_the_program_knows():
     assert "api.batch=" in complete(program, "--set", "api.b")
 
 
-def test_installed_programs_find_what_was_installed_with_them():
-    """The migrations beside the program, wherever that is: not those of the folder one stands in."""
+def test_the_migrations_are_in_the_program():
+    """Neither a folder below the working folder nor the environment gives it others."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("ONBOARD_")}
-    traced = subprocess.run([f"{DEST}/usr/bin/onboardctl", "db", "migrate", "status"], cwd="/", text=True, timeout=60,
-                            env=env | {"ONBOARD_POSTGRES_URL": "postgresql://x@127.0.0.1:1/x"}, check=False,
-                            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    # the files are read before the server is asked
-    assert traced.returncode == 69, traced.stdout
+    with tempfile.TemporaryDirectory(prefix="onboard-stranger-") as stranger:
+        os.mkdir(f"{stranger}/migrations")
+        with open(f"{stranger}/migrations/0001_half.up.sql", "w", encoding="utf-8") as f:
+            f.write("SELECT 1;\n")  # without a .down.sql, which is refused where it is read
+        env |= {"ONBOARD_POSTGRES_URL": "postgresql://x@127.0.0.1:1/x", "ONBOARD_MIGRATIONS": f"{stranger}/migrations"}
+
+        def status(*more):
+            return subprocess.run([f"{DEST}/usr/bin/onboardctl", "db", "migrate", "status", *more], cwd=stranger,
+                                  text=True, timeout=60, env=env, check=False, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        done = status()  # the files are checked before the server is asked
+        assert done.returncode == 69, done.stdout
+        done = status("--dir", f"{stranger}/migrations")
+        assert done.returncode == 1 and "has no .down.sql file" in done.stdout, done.stdout
 
 
 def test_uninstall_leaves_nothing():

@@ -3,8 +3,11 @@
 """The Makefile's own promises: nothing is built twice, wrong variants are named."""
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
@@ -23,6 +26,44 @@ def test_a_second_build_does_nothing():
     make(f"V={VARIANT}", "all")
     done = make(f"V={VARIANT}", "all")
     assert done.returncode == 0 and "Nothing to be done" in done.stdout, done.stdout
+
+
+def test_the_migrations_table_follows_the_files():
+    """With a file added, changed, renamed or gone, `make` writes the table of onboardctl anew."""
+    with tempfile.TemporaryDirectory(prefix="onboard-make-") as tree:
+        for name in ("Makefile", "VERSION", "migrations", "tools", "src"):
+            os.symlink(os.path.join(ROOT, name), os.path.join(tree, name))
+        os.unlink(f"{tree}/migrations")
+        shutil.copytree(f"{ROOT}/migrations", f"{tree}/migrations")
+        table = "build/debug/gen/migrations.c"
+
+        def names():
+            done = make("-C", tree, table)
+            assert done.returncode == 0, done.stdout
+            with open(f"{tree}/{table}", encoding="utf-8") as f:
+                found = re.findall(r'^\{ "(\S+)", ""$', f.read(), re.M)
+            assert found == sorted(os.listdir(f"{tree}/migrations")), found
+            with open(f"{tree}/build/debug/gen/version.h", encoding="utf-8") as f:
+                assert f"SCHEMA {len(found) // 2}\n" in f.read()
+            return found
+
+        count = len(names())
+        assert "is up to date" in make("-C", tree, table).stdout
+        for ending in ("up", "down"):
+            with open(f"{tree}/migrations/9999_last.{ending}.sql", "w", encoding="utf-8") as f:
+                f.write("SELECT 1;\n")
+        assert len(names()) == count + 2
+        for ending in ("up", "down"):
+            os.rename(f"{tree}/migrations/9999_last.{ending}.sql", f"{tree}/migrations/9998_last.{ending}.sql")
+        assert names()[-1] == "9998_last.up.sql"
+        for ending in ("up", "down"):
+            os.unlink(f"{tree}/migrations/9998_last.{ending}.sql")
+        with open(f"{tree}/migrations/0001_people.up.sql", "a", encoding="utf-8") as f:
+            f.write("-- é?\n")
+        os.utime(f.name, (time.time() + 5,) * 2)
+        assert len(names()) == count
+        with open(f"{tree}/{table}", encoding="utf-8") as f:
+            assert "\\303\\251\\077\\012" in f.read()
 
 
 def test_a_variant_that_does_not_exist_is_named():

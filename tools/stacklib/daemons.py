@@ -73,7 +73,7 @@ def migrate(env, say):
     if not os.access(program, os.X_OK):
         return
     done = subprocess.run([program, "db", "migrate", "up"], text=True,
-                          env={"ONBOARD_MIGRATIONS": str(ROOT / "migrations"), **os.environ, **env},
+                          env={**os.environ, **env},
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT, errors="replace", check=False)
     lines = [line for line in done.stdout.splitlines() if line.strip()]
