@@ -77,15 +77,16 @@ page_get(unsigned port, struct buf *out)
 static void
 sample_add(struct scraped *s, const struct promtext_sample *m)
 {
-	int64_t n = m->value > 0 && m->value < 9e15 ? (int64_t)m->value : 0;
+	double value = m->value > 0 && m->value < 9e12 ? m->value : 0;
+	int64_t n = (int64_t)value;
 	char outcome[16];
 
 	if (promtext_is(m, "onboard_build_info"))
 		(void)promtext_label(m, "daemon", s->daemon, sizeof s->daemon);
 	else if (promtext_is(m, "onboard_http_requests_total"))
 		s->done += n;
-	else if (promtext_is(m, "onboard_cpu_milliseconds_total"))
-		s->cpu_ms = n;
+	else if (promtext_is(m, "process_cpu_seconds_total"))
+		s->cpu_ms = (int64_t)(value * 1000);
 	else if (promtext_is(m, "onboard_consumer_held"))
 		s->held = n;
 	else if (promtext_is(m, "onboard_consumer_stopped"))

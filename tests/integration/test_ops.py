@@ -259,6 +259,12 @@ def test_top():
         assert (mine["daemon"], mine["done"], mine["done_per_s"], mine["paused"]) == ("onboard-eventlog", 2, 0, False), mine
         queues = {q["queue"]: q for q in rows[2]["queues"]}
         assert queues[QUEUE]["consumers"] == 1 and queues[QUEUE]["change_per_s"] == 0 and rows[2]["outbox_unpublished"] == 0
+        with subprocess.Popen([os.path.join(BUILD, "bin/onboardctl"), "top", "--rounds", "2"], text=True,
+                              env=os.environ | PIPE.env | env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as top:
+            while top.poll() is None:  # so that it uses its processor
+                daemon.ask("/metrics")
+            cpu = [x.split()[6] for x in top.stdout if x.startswith("onboard-eventlog")]
+        assert cpu[0] == "-" and int(cpu[1]) > 0, cpu
         assert ctl("pause", "eventlog")[0] == 0
         code, out, _ = ctl("top", "--once", **env)
         line = [x for x in out.splitlines() if x.startswith("onboard-eventlog")]

@@ -8,12 +8,13 @@
 
 #include "base/metrics.h"
 
-enum { M_ASKED, M_WAITING, M_TOOK, M_COUNT };
+enum { M_ASKED, M_WAITING, M_TOOK, M_BUSY, M_COUNT };
 
 static const struct metric_def defs[M_COUNT] = {
 	[M_ASKED] = { "onboard_asked_total", METRIC_COUNTER, "Questions.", { "route", "status" } },
 	[M_WAITING] = { "onboard_waiting", METRIC_GAUGE, "Waiting now.", { NULL } },
 	[M_TOOK] = { "onboard_took_seconds", METRIC_HISTOGRAM, "Time.", { "route" } },
+	[M_BUSY] = { "process_busy_seconds_total", METRIC_COUNTER_US, "Busy.", { NULL } },
 };
 
 static void
@@ -28,6 +29,7 @@ page(void **state)
 	metric_add(metrics_cell(m, M_ASKED, "a\"b\\c\nd", "500"), 1);
 	metric_set(metrics_cell(m, M_WAITING), 10);
 	metric_shift(metrics_cell(m, M_WAITING), -13);
+	metric_add(metrics_cell(m, M_BUSY), 12000034);
 	metric_observe_us(metrics_cell(m, M_TOOK, "x"), 100);
 	metric_observe_us(metrics_cell(m, M_TOOK, "x"), 101);
 	metric_observe_us(metrics_cell(m, M_TOOK, "x"), 20000000);
@@ -37,6 +39,8 @@ page(void **state)
 		"# HELP onboard_asked_total Questions.\n# TYPE onboard_asked_total counter\n"
 		"onboard_asked_total{route=\"signup\",status=\"201\"} 7\n"
 		"onboard_asked_total{route=\"a\\\"b\\\\c\\nd\",status=\"500\"} 1\n"));
+	assert_non_null(strstr(b.data,
+		"# TYPE process_busy_seconds_total counter\nprocess_busy_seconds_total 12.000034\n"));
 	assert_non_null(strstr(b.data, "# TYPE onboard_waiting gauge\nonboard_waiting -3\n"));
 	assert_non_null(strstr(b.data,
 		"onboard_took_seconds_bucket{route=\"x\",le=\"0.0001\"} 1\n"

@@ -244,10 +244,24 @@ histogram_write(const struct metric_def *d, const struct metric_cell *c, struct 
 	buf_printf(out, " %llu\n", (unsigned long long)total);
 }
 
+static void
+value_write(const struct metric_def *d, const struct metric_cell *c, struct buf *out)
+{
+	int64_t n = (int64_t)metric_value(c);
+
+	if (d->kind == METRIC_COUNTER_US)
+		buf_printf(out, "%lld.%06lld", (long long)(n / 1000000), (long long)(n % 1000000));
+	else
+		buf_add_i64(out, n);
+}
+
 void
 metrics_write(const struct metrics *m, struct buf *out)
 {
-	static const char *const kinds[] = { "counter", "gauge", "histogram" };
+	static const char *const kinds[] = { [METRIC_COUNTER] = "counter",
+		[METRIC_COUNTER_US] = "counter",
+		[METRIC_GAUGE] = "gauge",
+		[METRIC_HISTOGRAM] = "histogram" };
 	pthread_mutex_t *lock = (pthread_mutex_t *)&m->lock;
 
 	must(pthread_mutex_lock(lock) == 0);
@@ -264,7 +278,7 @@ metrics_write(const struct metrics *m, struct buf *out)
 			buf_add_text(out, d->name);
 			labels_write(d, c, NULL, out);
 			buf_add_char(out, ' ');
-			buf_add_i64(out, (int64_t)metric_value(c));
+			value_write(d, c, out);
 			buf_add_char(out, '\n');
 		}
 	}

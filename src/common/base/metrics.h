@@ -23,13 +23,14 @@
 
 #include "base/buf.h"
 
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
+/* METRIC_COUNTER_US counts microseconds and shows seconds. */
+enum metric_kind { METRIC_COUNTER, METRIC_COUNTER_US, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 #define METRICS_LABELS_MAX 3
 #define METRICS_CELLS_MAX 256
 
 struct metric_def {
-	const char *name; /* onboard_..., unit as suffix: _seconds, _bytes, _total */
+	const char *name; /* onboard_... or process_..., unit as suffix: _seconds, _bytes, _total */
 	enum metric_kind kind;
 	const char *help;
 	const char *labels[METRICS_LABELS_MAX]; /* NULL-ended when fewer */

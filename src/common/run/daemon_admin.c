@@ -9,16 +9,14 @@
 #include "link/link.h"
 #include "run/daemon_own.h"
 #include "run/http.h"
+#include "run/process.h"
 #include "version.h"
 
 #define ANSWER_MAX (4u << 20)
 
-enum { M_INFO, M_START, M_CPU, M_LINK_UP, M_RECONNECTS };
+enum { M_INFO, M_LINK_UP, M_RECONNECTS };
 static const struct metric_def defs[] = {
 	[M_INFO] = { "onboard_build_info", METRIC_GAUGE, "Always 1.", { "daemon", "version" } },
-	[M_START] = { "onboard_start_time_seconds", METRIC_GAUGE, "When it started, since 1970.",
-		{} },
-	[M_CPU] = { "onboard_cpu_milliseconds_total", METRIC_COUNTER, "Processor time used.", {} },
 	[M_LINK_UP] = { "onboard_link_up", METRIC_GAUGE, "1 while the server can be used.",
 		{ "server" } },
 	[M_RECONNECTS] = { "onboard_link_reconnects_total", METRIC_COUNTER,
@@ -111,12 +109,10 @@ on_ready(void *arg, struct http_request *r)
 static void
 own_metrics_set(struct daemon *d, struct metrics *m)
 {
-	struct metric_cell *c = metrics_cell(m, M_CPU);
+	struct metric_cell *c;
 	struct link_view v;
 
 	metric_set(metrics_cell(m, M_INFO, d->def->name, ONBOARD_VERSION), 1);
-	metric_set(metrics_cell(m, M_START), d->started_us / 1000000);
-	metric_add(c, (uint64_t)(clock_cpu_us() / 1000) - metric_value(c));
 	for (size_t i = 0; i < d->link_count; i++) {
 		link_look(d->links[i].link, &v);
 		metric_set(metrics_cell(m, M_LINK_UP, v.name), v.state == LINK_UP);
@@ -133,6 +129,7 @@ on_metrics(void *arg, struct http_request *r)
 
 	buf_init(&b, ANSWER_MAX);
 	own_metrics_set(d, d->own_metrics);
+	process_metrics_write(d->process_metrics, &b);
 	metrics_write(d->own_metrics, &b);
 	for (size_t i = 0; i < d->metrics_count; i++)
 		metrics_write(d->metrics[i], &b);
@@ -193,6 +190,7 @@ daemon_admin_start(struct daemon *d, struct err *e)
 	snprintf(own, sizeof own, "127.0.0.1:%u", d->def->admin_port + 10 * (d->args.instance - 1));
 	d->started_us = clock_wall_us();
 	d->own_metrics = metrics_new(defs, ARRAY_LEN(defs));
+	d->process_metrics = process_metrics_new(d->started_us);
 	d->admin = http_new(&(struct http_options){ .loop = d->loop,
 				    .name = "admin",
 				    .listen = listen ? listen : own,
@@ -212,5 +210,6 @@ daemon_admin_stop(struct daemon *d)
 	http_free(d->admin);
 	d->admin = NULL;
 	metrics_free(d->own_metrics);
-	d->own_metrics = NULL;
+	metrics_free(d->process_metrics);
+	d->own_metrics = d->process_metrics = NULL;
 }

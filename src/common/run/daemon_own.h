@@ -42,7 +42,7 @@ struct daemon {
 	struct loop_timer *look, *watchdog, *deadline;
 	struct schema_look *schema; /* NULL: no PostgreSQL here */
 	struct http *admin;
-	struct metrics *own_metrics;
+	struct metrics *own_metrics, *process_metrics;
 	int64_t started_us; /* wall clock */
 	char status[256];   /* as last told to systemd */
 	bool said_ready, draining, drained;
