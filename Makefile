@@ -163,11 +163,12 @@ bench: ## the performance table, beside the peer where there is one; FULL=1 ROWS
 	@$(MAKE) --no-print-directory -j2 all V=release
 	@bench/run $(ROWS)
 SECONDS_TOTAL ?= 300
-chaos: ## faults under load for SECONDS_TOTAL, and the ledger; SEED=N SCENARIO=WORD; LONG=1: minutes of outage, too
+CHAOS_V := $(if $(filter file,$(origin V)),release,$(V))
+chaos: ## faults under load for SECONDS_TOTAL, and the ledger; SEED=N SCENARIO=WORD V=asan; LONG=1: minutes of outage, too
 	@$(SETUP) build stack test
-	@$(MAKE) --no-print-directory -j2 all V=release
-	@$(if $(LONG),LONG=1 tests/run --build build/release fault/api_ledger fault/consumers fault/mailer)
-	@tests/chaos/run --seconds $(SECONDS_TOTAL) $(if $(SEED),--seed $(SEED)) $(SCENARIO:%=--scenario %)
+	@$(MAKE) --no-print-directory -j2 all V=$(CHAOS_V)
+	@$(if $(LONG),LONG=1 tests/run --build build/$(CHAOS_V) fault/api_ledger fault/consumers fault/mailer)
+	@ONBOARD_BUILD=build/$(CHAOS_V) tests/chaos/run --seconds $(SECONDS_TOTAL) $(if $(SEED),--seed $(SEED)) $(SCENARIO:%=--scenario %)
 run up: ## everything in the foreground (run) or background (up): servers and daemons
 	@$(SETUP) build stack
 	@$(MAKE) --no-print-directory -j2 all V=release

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""A campaign: steady signups, one fault after another with recovery between, and the ledger."""
+"""A campaign: steady signups and changes, one fault after another with recovery between, and the ledger."""
 import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from urllib.parse import urlsplit
 
+import chains
 import daemon
 import faults
 import load
@@ -19,6 +22,8 @@ import stores
 from proxy import Proxy
 from tap import wait_until
 
+PREFETCH = 200      # of each consumer: a few seconds of the load
+STOP_SECONDS = 15   # from SIGTERM to the end
 CTL = os.path.join(servers.ROOT, "tools/stack")
 BACK_SECONDS, SETTLE_SECONDS = 40, 60
 RESULT = os.path.join(servers.ROOT, "build/chaos/ledger.json")
@@ -28,13 +33,26 @@ def say(text):
     print(f"chaos: {text}", file=sys.stderr, flush=True)
 
 
+# In a daemon's log: a sanitizer's report, a must() that does not hold.
+REPORT = re.compile(r"ERROR: (?:Address|Leak)Sanitizer.*|WARNING: ThreadSanitizer.*|FATAL: ThreadSanitizer.*"
+                    r"|.*runtime error: .*|bug: .*")
+SANITIZERS = {"ASAN_OPTIONS": "detect_leaks=1",
+              "UBSAN_OPTIONS": "print_stacktrace=1",
+              "TSAN_OPTIONS": f"halt_on_error=0 suppressions={servers.ROOT}/tests/lib/tsan.supp"}
+
+
+def reports(log):
+    """What a daemon's log says of its own bugs, each once."""
+    return list(dict.fromkeys(REPORT.findall(log)))
+
+
 class Rig:
-    """The API behind proxies on a place of its own. Its daemon must be started by the main thread:
-    it dies with the thread that started it."""
+    """Two instances of the API and the consumers, behind proxies, on a place of their own. Daemons must be
+    started by the main thread: they die with the thread that started them."""
 
     def __init__(self, env, folder):
         self.folder = folder
-        self.log_path = os.path.join(os.path.dirname(RESULT), os.path.basename(folder) + "-api.log")
+        self.logs = os.path.dirname(RESULT)
         self.place = servers.Place(env, "chaos", 14)
         self.proxies, self.urls = {}, {}
         for name in ("postgres", "rabbitmq", "mongo", "redis"):
@@ -42,65 +60,147 @@ class Rig:
             self.proxies[name] = Proxy(url.hostname, url.port)
             user = "".join(url.netloc.rpartition("@")[:2])
             self.urls[name] = url._replace(netloc=f"{user}127.0.0.1:{self.proxies[name].port}").geturl()
-        self.port, self.api, self.ended = daemon.free_port(), None, []
+        self.ports, self.apis, self.ended = [daemon.free_port(), daemon.free_port()], [None, None], []
         self.consumers = {}
         self.mail = {name: env[name] for name in ("ONBOARD_SMTP_URL", "ONBOARD_MAIL_DIR")}
         self.wait, self.doing = time.sleep, "start"
+        self.acknowledged = lambda: 0   # signups by now, of the campaign's load
+        self.rate = 0                   # signups a second that it asks for
+        self.checks = []                # (what must be so within BACK_SECONDS of the mending, its description)
+        self.redis_name = "chaos-api"
+        self.redis_user()
+
+    @property
+    def api(self):
+        return self.apis[0]
+
+    def redis_user(self):
+        """The APIs have a user of their own, whose rights a fault can take away. Redis forgets it when it stops."""
+        url = urlsplit(self.place.redis)
+        with servers.Redis(self.place.redis) as kv:
+            kv.ask("ACL", "SETUSER", self.redis_name, "reset", "on", f">{self.redis_name}", "~*", "&*", "+@all")
+        self.api_redis = url._replace(
+            netloc=f"{self.redis_name}:{self.redis_name}@127.0.0.1:{self.proxies['redis'].port}").geturl()
 
     def migrate(self):
         subprocess.run([os.path.join(daemon.BUILD, "bin/onboardctl"), "db", "migrate", "up"], check=True,
-                       cwd=servers.ROOT, env=os.environ | {"ONBOARD_POSTGRES_URL": self.place.postgres},
+                       cwd=servers.ROOT, env=os.environ | SANITIZERS | {"ONBOARD_POSTGRES_URL": self.place.postgres},
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
     def ctl(self, action, name):
         subprocess.run([CTL, "--run", self.folder, "ctl", action, name], check=True, timeout=120,
                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        if (action, name) == ("start", "redis"):
+            self.redis_user()
+
+    def sql(self):
+        """A session of a bystander, past the proxy."""
+        return servers.Sql(self.place.postgres)
+
+    def redis(self, *words):
+        with servers.Redis(self.place.redis) as kv:
+            kv.ask(*words)
+
+    def superuser(self, *statements):
+        """PostgreSQL's own superuser, for settings of the server."""
+        with open(os.path.join(self.folder, "ports"), encoding="ascii") as f:
+            port = json.load(f)["ports"]["postgres"]
+        words = [word for one in statements for word in ("-c", one)]
+        subprocess.run([CTL, "--run", self.folder, "exec", "postgres", "/usr/lib/postgresql/18/bin/psql", "-XqtA", "-o",
+                        "/dev/null", "-h", "/run/data", "-p", str(port), "-U", "postgres", "-d", "postgres", *words],
+                       check=True, timeout=60, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def docstore(self):
+        """A session of the database behind FerretDB."""
+        with open(os.path.join(self.folder, "data/mongo/postgresql-url"), encoding="ascii") as f:
+            return servers.Sql(f.read().strip())
 
     def _start(self, program, more):
         return daemon.Daemon(
             shutil.which("setpriv"), "--pdeathsig", "KILL", os.path.join(daemon.BUILD, f"bin/{program}"),
             env={"ONBOARD_POSTGRES_URL": self.urls["postgres"], "ONBOARD_RABBITMQ_URL": self.urls["rabbitmq"],
                  "ONBOARD_REDIS_URL": self.urls["redis"], "ONBOARD_MONGO_URL": self.urls["mongo"],
-                 "ONBOARD_LOG_LEVEL": "warn"} | more)
+                 "ONBOARD_LOG_LEVEL": "warn"} | SANITIZERS | more)
 
-    def api_start(self, points=""):
-        self.api = self._start("onboard-api", {"ONBOARD_API_LISTEN": f"127.0.0.1:{self.port}", "ONBOARD_FAULTS": points})
+    def api_start(self, points="", number=0):
+        self.apis[number] = self._start("onboard-api", {
+            "ONBOARD_API_LISTEN": f"127.0.0.1:{self.ports[number]}", "ONBOARD_REDIS_URL": self.api_redis,
+            "ONBOARD_FAULTS": points})
+        self.apis[number].points = points
 
-    def api_end(self, how):
-        self._end(self.api, "the API", how)
+    def api_end(self, how, number=0):
+        self._end(self.apis[number], "api" if number == 0 else f"api-{number + 1}", how)
 
     def consumer_start(self, name, points=""):
         self.consumers[name] = self._start(f"onboard-{name}", {
-            "ONBOARD_SMTP_URL": self.mail["ONBOARD_SMTP_URL"], "ONBOARD_MAIL_RATE": "0", "ONBOARD_FAULTS": points})
+            "ONBOARD_SMTP_URL": self.mail["ONBOARD_SMTP_URL"], "ONBOARD_MAIL_RATE": "0", "ONBOARD_FAULTS": points,
+            "ONBOARD_CONSUMER_PREFETCH": str(PREFETCH)})
+        self.consumers[name].points = points
 
     def consumer_end(self, name, how):
-        self._end(self.consumers[name], f"onboard-{name}", how)
+        self._end(self.consumers[name], name, how)
+
+    def all_end(self, how):
+        for number in range(len(self.apis)):
+            self.api_end(how, number)
+        for name in self.consumers:
+            self.consumer_end(name, how)
+
+    def all_start(self, points=""):
+        for number in range(len(self.apis)):
+            self.api_start(points, number)
+        for name in self.consumers:
+            self.consumer_start(name)
+
+    def fault(self, text):
+        self.ended.append(f"{self.doing}: {text}")
+        say(self.ended[-1])
+
+    def expect(self, what, description, seconds=BACK_SECONDS):
+        """Now, while the fault lasts."""
+        try:
+            wait_until(what, seconds, description)
+        except AssertionError as why:
+            self.fault(str(why))
 
     def _end(self, one, who, how):
-        """By this signal; what does not end in time is killed, and said."""
-        process, trouble = one.process, None
+        """By this signal. What does not end in time is killed; that, an end of its own and what a sanitizer
+        said are faults."""
+        process = one.process
         if process.poll() is None:
             process.send_signal(how)
             try:
-                process.wait(15)
+                process.wait(STOP_SECONDS)
                 if how == signal.SIGTERM and process.returncode != 0:
-                    trouble = f"{who} ended with {process.returncode} after SIGTERM"
+                    self.fault(f"{who} ended with {process.returncode} after SIGTERM")
             except subprocess.TimeoutExpired:
-                trouble = f"{who} did not end within 15 s of SIGTERM"
-        os.makedirs(os.path.dirname(self.log_path), exist_ok=True)
-        with open(self.log_path, "a", encoding="utf-8") as log:
-            log.write(one.log())
+                self.fault(f"{who} did not end within {STOP_SECONDS} s of SIGTERM")
+        elif not re.search("kill|abort", one.points):
+            self.fault(f"{who} ended by itself, with {process.returncode}")
+        log = one.log()
+        os.makedirs(self.logs, exist_ok=True)
+        with open(self.log_path(who), "a", encoding="utf-8") as out:
+            out.write(log)
+        for line in reports(log):
+            self.fault(f"{who}: {line}")
         one.__exit__(None, None, None)
-        if trouble:
-            self.ended.append(f"{self.doing}: {trouble}")
+
+    def log_path(self, who):
+        return os.path.join(self.logs, f"{os.path.basename(self.folder)}-{who}.log")
+
+    def logs_remove(self):
+        for who in ("api", "api-2", *faults.CONSUMERS):
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.log_path(who))
 
     def ready(self):
         return all(one.process.poll() is None and one.ask("/ready")[0] == 200
-                   for one in (self.api, *self.consumers.values()))
+                   for one in (*self.apis, *self.consumers.values()))
 
     def close(self):
-        if self.api and self.api.process.poll() is None:
-            self.api_end(signal.SIGTERM)
+        for number, one in enumerate(self.apis):
+            if one and one.process.poll() is None:
+                self.api_end(signal.SIGTERM, number)
         for name, one in self.consumers.items():
             if one.process.poll() is None:
                 self.consumer_end(name, signal.SIGTERM)
@@ -109,20 +209,50 @@ class Rig:
             one.close()
 
 
+class Held(threading.Thread):
+    """Looks how many deliveries each consumer holds, at most."""
+
+    def __init__(self, rig):
+        super().__init__(daemon=True, name="held")
+        self.rig, self.most, self.ending = rig, {}, threading.Event()
+
+    def run(self):
+        while not self.ending.wait(0.1):
+            for name, one in list(self.rig.consumers.items()):
+                self.note(name, one.ask("/metrics", 1)[1])
+
+    def note(self, name, text):
+        for held in re.findall(r"^onboard_consumer_held\{[^}]*\} (\d+)$", text, re.M):
+            self.most[name] = max(self.most.get(name, 0), int(held))
+
+    def now(self):
+        """Of all consumers together, -1: one does not say."""
+        found = [re.search(r"^onboard_consumer_held\{[^}]*\} (\d+)$", one.ask("/metrics")[1], re.M)
+                 for one in self.rig.consumers.values()]
+        return sum(int(one[1]) for one in found) if all(found) else -1
+
+    def faults(self, most):
+        return [f"onboard-{name} held {held} deliveries, its prefetch is {most}"
+                for name, held in sorted(self.most.items()) if held > most]
+
+
 class Campaign:
-    def __init__(self, rig, seed, words=(), clients=8, rate=80):
+    def __init__(self, rig, seed, words=(), clients=8, rate=80, changers=4, changes=20):
         self.rig, self.seed, self.random = rig, seed, random.Random(seed)
-        self.load = load.Load(rig.port, seed, clients, rate)
-        self.stores = [kind(rig.place) for kind in stores.STORES] + [stores.Mails(rig.place, rig.mail["ONBOARD_MAIL_DIR"])]
+        self.load = load.Load(rig.ports, seed, clients, rate, changers, changes)
+        rig.acknowledged, rig.rate = self.load.acknowledged, rate
+        self.stores = [kind(rig.place) for kind in (*stores.STORES, chains.Changes)]
+        self.stores.append(stores.Mails(rig.place, rig.mail["ONBOARD_MAIL_DIR"]))
         self.names = [name for name in faults.SCENARIOS if not words or any(word in name for word in words)]
-        self.rounds, self.trouble = [], []
+        self.rounds, self.trouble, self.held = [], [], Held(rig)
 
     def start(self):
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self.rig.log_path)
+        self.rig.logs_remove()
         self.rig.migrate()
-        self.rig.api_start()
-        self.rig.api.wait_ready(30)
+        for number in range(len(self.rig.apis)):
+            self.rig.api_start(number=number)
+        for one in self.rig.apis:
+            one.wait_ready(30)
         for name in faults.CONSUMERS:
             self.rig.consumer_start(name)
         for one in self.rig.consumers.values():
@@ -130,14 +260,19 @@ class Campaign:
         for store in self.stores:
             store.start()
         self.load.start()
+        self.held.start()
         self.recovered("the start")
+        self.rig.wait(2)  # every daemon has done its work a few times before the first fault
 
     def recovered(self, what):
-        """Ready, and a signup that is acknowledged: the seconds until then."""
-        began, before = time.monotonic(), self.load.acknowledged()
+        """Ready, a signup that is acknowledged, and what the scenario wants besides: the seconds until then."""
+        began, before, checks = time.monotonic(), self.load.acknowledged(), self.rig.checks
+        self.rig.checks = []
         try:
             wait_until(self.rig.ready, BACK_SECONDS, "ready")
             wait_until(lambda: self.load.acknowledged() > before, BACK_SECONDS, "a signup is acknowledged")
+            for check, description in checks:
+                wait_until(check, max(1.0, began + BACK_SECONDS - time.monotonic()), description)
         except AssertionError as why:
             self.trouble.append(f"not recovered after {what}: {why}")
             say(self.trouble[-1])
@@ -145,11 +280,13 @@ class Campaign:
         return time.monotonic() - began
 
     def once(self, name, hold=None):
-        hold = self.random.uniform(*faults.HOLD) if hold is None else hold
+        hold = self.random.uniform(*faults.HOLDS.get(name, faults.HOLD)) if hold is None else hold
         began, before, self.rig.doing = time.monotonic(), self.load.acknowledged(), name
         mend = faults.SCENARIOS[name](self.rig, self.random)
-        self.rig.wait(hold)
-        mend()
+        try:
+            self.rig.wait(hold)
+        finally:
+            mend()
         held = time.monotonic() - began
         back = self.recovered(name)
         self.rounds.append({"fault": name, "held": round(held, 1), "back": back and round(back, 1),
@@ -173,21 +310,26 @@ class Campaign:
                     wait_until(lambda s=store: s.settled(sql), SETTLE_SECONDS, f"{store.name} is settled")
                 except AssertionError as why:
                     self.trouble.append(str(why))
+        try:
+            wait_until(lambda: self.held.now() == 0, SETTLE_SECONDS, "no consumer holds a delivery")
+        except AssertionError as why:
+            self.trouble.append(str(why))
 
     def finish(self):
         """Stops the load and closes the ledger."""
         self.load.stop()
         self.settle()
-        book = stores.Book(self.load.signups(), self.stores)
+        book = stores.Book(self.load.signups(), self.stores, self.load.pool.changes())
+        book.store(chains.Changes).subjects = self.load.pool.all
         with servers.Sql(self.rig.place.postgres) as sql:
             book.close(sql)
-        self.rig.api_end(signal.SIGTERM)
-        for name in self.rig.consumers:
-            self.rig.consumer_end(name, signal.SIGTERM)
-        self.trouble += self.rig.ended
+        self.held.ending.set()
+        self.rig.all_end(signal.SIGTERM)
+        self.trouble += self.rig.ended + self.held.faults(PREFETCH)
         return book
 
     def stop(self):
+        self.held.ending.set()
         self.load.stopping.set()
         for store in self.stores:
             store.stop()
@@ -205,6 +347,9 @@ def table(campaign, book):
     lines += ["", f"seed {campaign.seed}: {len(book.signups)} signups, "
               + ", ".join(f"{book.words[word]} {word}" for word in
                           ("acknowledged", "refused", "away", "unclear", "unreached"))]
+    lines += [f"changes of the same users: {sum(book.changes.values())}, "
+              + ", ".join(f"{book.changes[word]} {word}" for word in
+                          ("acknowledged", "refused", "away", "unclear", "unreached"))]
     size = {store.name: store.size() for store in book.stores}
     lines += [f"{'stored: users':<44}{size['users']:>8}",
               f"{'  of them the client was not told':<44}{book.silent():>8}",
@@ -216,7 +361,8 @@ def table(campaign, book):
               f"{'events counted':<44}{size['counted']:>8}",
               f"{'mails sent':<44}{size['mails']:>8}",
               f"{'  of killed mailers, unknown (allowed)':<44}{book.store(stores.Mails).unknown():>8}",
-              f"{'dead letters':<44}{size['dead']:>8}"]
+              f"{'dead letters':<44}{size['dead']:>8}",
+              f"{'deliveries held by one consumer, at most':<44}{max(campaign.held.most.values(), default=0):>8}"]
     lines += [f"{'  published twice (allowed)':<44}{book.store(stores.Queue).again:>8}",
               f"{'lost':<44}{book.count('lost'):>8}", f"{'doubled':<44}{book.count('doubled'):>8}"]
     for what, whose in sorted(book.faults.items()):
@@ -230,7 +376,8 @@ def write(campaign, book, path=RESULT):
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path, "w", encoding="utf-8") as f:
         json.dump({"seed": campaign.seed, "scenarios": campaign.names, "faults": campaign.rounds,
-                   "signups": dict(book.words), "stored_untold": book.silent(),
+                   "signups": dict(book.words), "changes": dict(book.changes), "held": campaign.held.most,
+                   "stored_untold": book.silent(),
                    "stores": {store.name: store.size() for store in book.stores},
                    "published_twice": book.store(stores.Queue).again, "lost": book.count("lost"),
                    "doubled": book.count("doubled"), "wrong": dict(book.faults), "trouble": campaign.trouble},

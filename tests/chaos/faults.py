@@ -3,8 +3,22 @@
 generator; it returns what mends it, after `hold` seconds."""
 import signal
 
+import conditions
+
 CONSUMERS = ("eventlog", "cache", "segments", "mailer", "analytics")
 HOLD = (1.0, 6.0)   # seconds that a fault lasts
+TRIED_OUT = (16.0, 20.0)  # an event that were tried again meanwhile would be dead
+HOLDS = {  # those that last otherwise
+    "postgres-users-locked": TRIED_OUT,
+    "postgres-counts-locked": TRIED_OUT,
+    "mongo-documents-locked": TRIED_OUT,
+    "redis-writes-paused": TRIED_OUT,
+    "redis-full": (4.0, 8.0),
+    # these wait for things themselves
+    "long-reader": (0.0, 1.0),
+    "postgres-read-only": (1.0, 3.0),
+    "clock-ahead": (0.0, 1.0),
+}
 
 
 def nothing():
@@ -134,5 +148,17 @@ SCENARIOS = {
     "point-answered-kill": point("mailer_answered", "kill", 60, "mailer"),
     "smtp-stop": server("mail", "stop"),
     "smtp-freeze": server("mail", "freeze"),
+    "postgres-users-locked": conditions.locked("users", piled=("cache",)),
+    "postgres-counts-locked": conditions.locked("event_counts", "mail_log"),
+    "postgres-read-only": conditions.read_only,
+    "mongo-documents-locked": conditions.documents_locked,
+    "redis-writes-paused": conditions.redis(("CLIENT", "PAUSE", "120000", "WRITE"), ("CLIENT", "UNPAUSE")),
+    "redis-full": conditions.redis(("CONFIG", "SET", "maxmemory", "1mb"), ("CONFIG", "SET", "maxmemory", "0")),
+    "redis-denies-write": conditions.redis_denied("-@write"),
+    "redis-denies-eval": conditions.redis_denied("-eval", "-evalsha"),
+    "redis-denies-publish": conditions.redis_denied("-publish"),
+    "redis-denies-del": conditions.redis_denied("-del"),
+    "long-reader": conditions.long_reader,
+    "clock-ahead": conditions.clock_ahead,
     "postgres-cut-mailer-kill": both(stall("postgres", cut=True), consumer("mailer", signal.SIGKILL)),
 }

@@ -15,8 +15,47 @@ import threading
 import time
 
 SECONDS = 12        # a client's patience with one answer
+SIGNUP = "/api/users/signup"
 TRIES = 8           # of a signup with an Idempotency-Key
 COUNTRIES = ("LV", "EE", "LT", "DE", "FR")
+
+
+class Unreached(Exception):
+    """Nobody listens: nothing was sent."""
+
+
+class Lost(Exception):
+    """The request was sent and no answer came: it may have been done."""
+
+
+class Line:
+    """One HTTP connection to an instance, made again after it was lost."""
+
+    def __init__(self, port):
+        self.port, self.connection = port, None
+
+    def ask(self, method, path, body=None, headers=None):
+        """Status, body and headers; raises Unreached or Lost."""
+        try:
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
+                self.connection.connect()
+        except OSError as why:
+            self.close()
+            raise Unreached from why
+        try:
+            self.connection.request(method, path, None if body is None else json.dumps(body),
+                                    ({} if body is None else {"Content-Type": "application/json"}) | (headers or {}))
+            answer = self.connection.getresponse()
+            return answer.status, answer.read(), answer.headers
+        except (OSError, http.client.HTTPException) as why:
+            self.close()
+            raise Lost from why
+
+    def close(self):
+        if self.connection:
+            self.connection.close()
+        self.connection = None
 
 
 class Signup:
@@ -35,19 +74,25 @@ class Client(threading.Thread):
 
     def __init__(self, port, seed, number, rate, stop):
         super().__init__(daemon=True, name=f"client {number}")
-        self.port, self.stop, self.pause = port, stop, 1 / rate
+        self.line, self.stop, self.pause = Line(port), stop, 1 / rate
         self.random = random.Random(f"{seed} client {number}")
         self.prefix, self.signups, self.count = f"c{seed}_{number}_", [], 0
-        self.connection = None
+        self.acknowledged = 0
 
     def run(self):
         while not self.stop.is_set():
             began = time.monotonic()
-            one = self.make()
-            self.signups.append(one)
-            self.bring(one)
+            self.act()
             self.stop.wait(max(0.0, self.pause - (time.monotonic() - began)))
         self.close()
+
+    def act(self):
+        self.sign_up(self.make())
+
+    def sign_up(self, one):
+        self.signups.append(one)
+        self.bring(one)
+        self.acknowledged += one.word == "acknowledged"
 
     def make(self):
         self.count += 1
@@ -85,20 +130,12 @@ class Client(threading.Thread):
 
     def ask(self, one):
         one.tries += 1
-        headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": one.key} if one.key else {})
         try:
-            if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)
-                self.connection.connect()
-        except OSError:
-            self.close()
-            return  # as clear as before
-        try:
-            self.connection.request("POST", "/api/users/signup", json.dumps(one.body), headers)
-            answer = self.connection.getresponse()
-            self.hear(one, answer.status, answer.read())
-        except (OSError, http.client.HTTPException):
-            self.close()
+            status, text, _ = self.line.ask("POST", SIGNUP, one.body, {"Idempotency-Key": one.key} if one.key else None)
+            self.hear(one, status, text)
+        except Unreached:
+            pass  # as clear as before
+        except Lost:
             if one.word not in ("acknowledged", "refused"):
                 one.word = "unclear"
 
@@ -123,15 +160,19 @@ class Client(threading.Thread):
             one.word = "refused"
 
     def close(self):
-        if self.connection:
-            self.connection.close()
-        self.connection = None
+        self.line.close()
 
 
 class Load:
-    def __init__(self, port, seed, clients, rate):
-        self.stopping = threading.Event()
-        self.clients = [Client(port, seed, n, rate / clients, self.stopping) for n in range(clients)]
+    """Signups at the first instance; changes and reads at all of them (changes.py)."""
+
+    def __init__(self, ports, seed, clients, rate, changers=0, changes=20):
+        import changes as other  # which builds on this module
+
+        self.stopping, self.pool = threading.Event(), other.Pool()
+        self.clients = [Client(ports[0], seed, n, rate / clients, self.stopping) for n in range(clients)]
+        self.clients += [other.Changer(ports, seed, clients + n, changes / changers, self.stopping, self.pool)
+                         for n in range(changers)]
 
     def start(self):
         for client in self.clients:
@@ -140,7 +181,7 @@ class Load:
     def stop(self):
         self.stopping.set()
         for client in self.clients:
-            client.join(SECONDS + 5)
+            client.join(5 * SECONDS)
             if client.is_alive():
                 raise RuntimeError(f"{client.name} does not end")
 
@@ -148,4 +189,5 @@ class Load:
         return [one for client in self.clients for one in list(client.signups)]
 
     def acknowledged(self):
-        return sum(one.word == "acknowledged" for one in self.signups())
+        """Signups that were acknowledged by now."""
+        return sum(client.acknowledged for client in self.clients)

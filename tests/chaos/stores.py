@@ -60,25 +60,47 @@ class Users(Store):
         for name, rows in self.rows.items():
             if len(rows) > 1:
                 yield "doubled: users of one name", name
+        outbox = book.store(Outbox)
         for one in book.signups:
+            if one.user in outbox.gone:
+                continue  # the ledger of changes has it (chains.py)
             rows = [row for row in self.rows.get(one.name.lower(), []) if row[1] == one.name]
             if one.word == "acknowledged" and one.user not in [row[0] for row in rows]:
                 yield "lost: acknowledged, not stored", f"{one.name} id {one.user}"
             elif one.word in ("refused", "unreached") and rows:
                 yield f"{one.word}, but stored", one.name
-            elif one.word == "acknowledged" and one.address and not rows[0][2]:
+            elif one.word == "acknowledged" and one.address and one.user not in outbox.changed and not rows[0][2]:
                 yield "lost: the address", one.name
+
+
+class Event:
+    """One row of the outbox. trace: of the request that made it, "" where it has none"""
+
+    def __init__(self, event, kind, trace, body):
+        self.event, self.kind, self.trace = event, kind, trace
+        self.body = json.loads(body)
+        self.payload = self.body["payload"]
+        self.version = self.payload["version"]
 
 
 class Outbox(Store):
     """The archive of events, which commits with the users."""
     name = "outbox"
 
+    def __init__(self, place):
+        super().__init__(place)
+        self.rows = {}                                  # event id: (user, type)
+        self.chains = collections.defaultdict(list)     # user: [Event]
+        self.changed, self.gone = set(), set()          # users with more than one event, with a deletion
+
     def read(self, sql):
-        self.rows = {}
-        for line in sql.ask("SELECT event_id, user_id, type FROM outbox"):
-            event, user, kind = line.split("|")
+        for line in sql.ask("SELECT event_id, user_id, type, split_part(coalesce(traceparent, ''), '-', 2), body"
+                            " FROM outbox"):
+            event, user, kind, trace, body = line.split("|", 4)
             self.rows[event] = (int(user), kind)
+            self.chains[int(user)].append(Event(event, kind, trace, body))
+        self.changed = {user for user, events in self.chains.items() if len(events) > 1}
+        self.gone = {user for user, kind in self.rows.values() if kind == "user.deleted"}
 
     def size(self):
         return len(self.rows)
@@ -90,7 +112,7 @@ class Outbox(Store):
             if made[user] != 1:
                 yield ("user without event" if made[user] == 0 else "doubled: events of one user"), f"{name} id {user}"
         for event, (user, _) in self.rows.items():
-            if user not in users:
+            if user not in users and user not in self.gone:
                 yield "event without user", f"{event} user {user}"
         for one in book.signups:
             if one.word == "acknowledged" and self.rows.get(one.event, (None,))[0] != one.user:
@@ -142,6 +164,7 @@ class Queue(Events):
     def __init__(self, place):
         super().__init__(place)
         self.again = 0       # first deliveries of an event that had come before: published twice
+        self.bodies = {}     # event id: the event, of changes only
         self.heard = time.monotonic()
         self.ending = False
         self.thread = threading.Thread(target=self._run, daemon=True, name="drain")
@@ -168,6 +191,8 @@ class Queue(Events):
         if event["id"] in self.seen and not redelivered:
             self.again += 1
         self.seen[event["id"]] = event["payload"]["user_id"]
+        if event["type"] != "user.created":
+            self.bodies[event["id"]] = event
         self.heard = time.monotonic()
 
     def settled(self, _sql):
@@ -176,6 +201,13 @@ class Queue(Events):
 
     def read(self, sql):
         self.stop()
+
+    def faults(self, book):
+        yield from super().faults(book)
+        for events in book.store(Outbox).chains.values():
+            for one in events:
+                if one.event in self.bodies and self.bodies[one.event] != one.body:
+                    yield "published otherwise than stored", one.event
 
     def stop(self):
         self.ending = True
@@ -195,10 +227,31 @@ class Documents(Events):
         self._events().drop()
 
     def settled(self, sql):
-        return self._events().count_documents({}) >= sql.number("SELECT count(*) FROM outbox")
+        return self._events().count_documents({}) >= sql.number("SELECT count(*) FROM outbox") and not self._named(
+            [int(line) for line in sql.ask("SELECT user_id FROM outbox WHERE type = 'user.deleted'")])
+
+    def _named(self, users):
+        """Of these users, whose events still hold a name or an e-mail."""
+        held = {"$or": [{f"payload.{field}": {"$exists": True}} for field in ("username", "name", "email")]}
+        return {one["user_id"] for one in self._events().find({"user_id": {"$in": users}} | held, {"user_id": 1})}
 
     def read(self, sql):
         self.seen = {one["_id"]: one["user_id"] for one in self._events().find({}, {"user_id": 1})}
+        users = [int(line) for line in sql.ask("SELECT DISTINCT user_id FROM outbox WHERE type <> 'user.created'")]
+        self.payloads = {one["_id"]: one["payload"]
+                         for one in self._events().find({"user_id": {"$in": users}}, {"payload": 1})}
+        self.named = self._named([int(line) for line in sql.ask("SELECT user_id FROM outbox"
+                                                                " WHERE type = 'user.deleted'")])
+
+    def faults(self, book):
+        yield from super().faults(book)
+        outbox = book.store(Outbox)
+        for user in outbox.changed - outbox.gone:
+            last = max(outbox.chains[user], key=lambda one: one.version)
+            if last.event in self.payloads and self.payloads[last.event] != last.payload:
+                yield "in documents otherwise than stored", f"user {user}: {self.payloads[last.event]}, not {last.payload}"
+        for user in self.named:
+            yield "deleted, but named in documents", f"user {user}"
 
 
 class Profiles(Store):
@@ -218,14 +271,24 @@ class Profiles(Store):
                 text = kv.ask("GET", f"user:{user}:profile")
                 if text:
                     self.found[int(user)] = json.loads(text)
+            gone = [line for line in sql.ask("SELECT user_id FROM outbox WHERE type = 'user.deleted'")
+                    if kv.ask("EXISTS", f"user:{line}:profile")]
+        self.left = [int(user) for user in gone]
+        self.rows = {int(line.split("|")[0]): int(line.split("|")[1])
+                     for line in sql.ask("SELECT id, version FROM users WHERE version > 1")}
 
     def size(self):
         return len(self.found)
 
     def faults(self, book):
+        for user in self.left:
+            yield "deleted, but a profile", f"user {user}"
         for user, name in self.users.items():
             if user not in self.found:
-                yield "lost: no profile", f"{name} id {user}"
+                if user not in self.rows:  # the API takes a changed user's profile away
+                    yield "lost: no profile", f"{name} id {user}"
+            elif self.found[user].get("version") != self.rows.get(user, 1):
+                yield "an old profile", f"{name} id {user}: version {self.found[user].get('version')}"
             elif (self.found[user]["id"], self.found[user]["username"]) != (user, name):
                 yield "another's profile", f"{name} id {user}"
 
@@ -242,10 +305,15 @@ class States(Store):
         self._documents().delete_many({})  # its index stays
 
     def settled(self, sql):
-        return self._documents().count_documents({}) >= sql.number("SELECT count(*) FROM users")
+        alive = self._documents().count_documents({"deleted_at": {"$exists": False}})
+        if alive != sql.number("SELECT count(*) FROM users"):
+            return False
+        wanted = dict(map(int, line.split("|")) for line in sql.ask("SELECT id, version FROM users WHERE version > 1"))
+        return {one["_id"]: one.get("version") for one in
+                self._documents().find({"_id": {"$in": list(wanted)}}, {"version": 1})} == wanted
 
     def read(self, sql):
-        self.users = {int(line.split("|")[0]): line for line in sql.ask("SELECT id, username, email FROM users")}
+        self.users = {int(line.split("|")[0]): line for line in sql.ask("SELECT id, username, email, version FROM users")}
         self.found = {one["_id"]: one for one in self._documents().find({})}
 
     def size(self):
@@ -255,12 +323,17 @@ class States(Store):
         for user, line in self.users.items():
             if user not in self.found:
                 yield "lost: no state", line
-            elif "|".join(str(self.found[user].get(field)) for field in ("_id", "username", "email")) != line:
-                yield "another's state", line
+            elif "|".join(str(self.found[user].get(field)) for field in ("_id", "username", "email", "version")) != line:
+                yield "another state", line
             elif self.found[user].get("segment") != "new_user":
                 yield "a state without a segment", line
-        for user in self.found.keys() - self.users.keys():
+        gone = book.store(Outbox).gone
+        for user in self.found.keys() - self.users.keys() - gone:
             yield "state without user", str(user)
+        for user in gone:
+            left = self.found.get(user, {})
+            if "deleted_at" not in left or "email" in left or "username" in left:
+                yield "deleted, but a state", f"user {user}: {sorted(left)}"
 
 
 class Counted(Store):
@@ -311,8 +384,8 @@ class Mails(Store):
         self.before = set(os.listdir(self.folder))
 
     def settled(self, sql):
-        return sql.number("SELECT count(*) FROM mail_log WHERE state IN ('sent', 'unknown')") >= \
-            sql.number("SELECT count(*) FROM users")
+        return sql.number("SELECT count(*) FROM users u WHERE NOT EXISTS (SELECT FROM mail_log m"
+                          " WHERE m.user_id = u.id AND m.state IN ('sent', 'unknown'))") == 0
 
     def read(self, sql):
         self.users = sql.ask("SELECT id FROM users")
@@ -337,6 +410,7 @@ class Mails(Store):
                 yield "lost: no mail", f"user {user}: {state}"
             elif state == "sent" and not self.taken[mail]:
                 yield "lost: said to be sent, not at the mail server", f"user {user}"
+        for user, (_, mail) in self.rows.items():
             if self.taken[mail] > 1:
                 yield "doubled: mails", f"user {user}: {self.taken[mail]}"
 
@@ -364,9 +438,10 @@ STORES = OF_SIGNUPS + [Documents, Profiles, States, Counted, Dead]
 class Book:
     """The ledger: what clients were told against what every store holds."""
 
-    def __init__(self, signups, stores):
+    def __init__(self, signups, stores, changes=()):
         self.signups, self.stores = signups, stores
         self.words = collections.Counter(one.word for one in signups)
+        self.changes = collections.Counter(one.word for one in changes)
         self.faults = collections.defaultdict(list)
 
     def store(self, kind):

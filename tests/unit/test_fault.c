@@ -35,12 +35,27 @@ hits_when_told(void **state)
 }
 
 static void
+the_wall_clock_is_ahead_and_the_other_is_not(void **state)
+{
+	struct err e;
+	int64_t mono_us = clock_mono_us(), wall_us = clock_wall_us();
+
+	(void)state;
+	assert_int_equal(fault_init("clock_wall=ahead:7200000", &e), 0);
+	assert_in_range(clock_wall_us() - wall_us, 7200000000, 7260000000);
+	assert_in_range(clock_mono_us() - mono_us, 0, 60000000);
+	assert_false(fault_hit(FAULT_clock_wall));
+	assert_int_equal(fault_init(NULL, &e), 0);
+	assert_in_range(clock_wall_us() - wall_us, 0, 60000000);
+}
+
+static void
 a_wrong_spec_is_named(void **state)
 {
 	static const char *const rows[] = { "selftest", "nowhere=fail", "selftest=explode",
 		"selftest=fail@0", "selftest=fail@x", "selftest=fail@1++",
-		"selftest=stall:", "selftest=stall:-1", "=fail", ",", "selftest=fail,",
-		"selftest=fail@2,selftest=fail" };
+		"selftest=stall:", "selftest=stall:-1", "clock_wall=ahead:-1", "=fail", ",",
+		"selftest=fail,", "selftest=fail@2,selftest=fail" };
 	struct err e;
 
 	(void)state;
@@ -98,6 +113,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(hits_when_told),
+		cmocka_unit_test(the_wall_clock_is_ahead_and_the_other_is_not),
 		cmocka_unit_test(a_wrong_spec_is_named),
 		cmocka_unit_test(a_stall_outlasts_signals),
 		cmocka_unit_test(kill_kills),

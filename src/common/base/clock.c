@@ -4,6 +4,8 @@
 #include <stdatomic.h>
 #include <time.h>
 
+#include "base/fault.h"
+
 static atomic_bool turned; /* a test holds the hands */
 static _Atomic int64_t turned_mono_us, turned_wall_us;
 
@@ -32,8 +34,9 @@ clock_mono_ms(void)
 int64_t
 clock_wall_us(void)
 {
-	return atomic_load_explicit(&turned, memory_order_relaxed) ? atomic_load(&turned_wall_us)
-								   : read_us(CLOCK_REALTIME);
+	return atomic_load_explicit(&turned, memory_order_relaxed)
+		? atomic_load(&turned_wall_us)
+		: read_us(CLOCK_REALTIME) + fault_ahead_us(FAULT_clock_wall);
 }
 
 int64_t

@@ -12,11 +12,11 @@
 
 #include "base/log.h"
 
-enum action { ACTION_NONE, ACTION_FAIL, ACTION_KILL, ACTION_ABORT, ACTION_STALL };
+enum action { ACTION_NONE, ACTION_FAIL, ACTION_KILL, ACTION_ABORT, ACTION_STALL, ACTION_AHEAD };
 
 static struct point {
 	enum action action;
-	long stall_ms;
+	long ms;           /* of a stall, or how far ahead */
 	uint64_t from, to; /* passages, counted from 1; 0: all */
 	atomic_uint_fast64_t passed;
 } points[FAULT_COUNT];
@@ -45,7 +45,7 @@ fault_hit_slow(enum fault_point p)
 	struct timespec left;
 	uint64_t n;
 
-	if (point->action == ACTION_NONE)
+	if (point->action == ACTION_NONE || point->action == ACTION_AHEAD)
 		return false;
 	n = atomic_fetch_add(&point->passed, 1) + 1;
 	if (point->from && (n < point->from || n > point->to))
@@ -54,14 +54,19 @@ fault_hit_slow(enum fault_point p)
 	case ACTION_KILL: kill(getpid(), SIGKILL); break;
 	case ACTION_ABORT: abort();
 	case ACTION_STALL:
-		left = (struct timespec){ point->stall_ms / 1000,
-			point->stall_ms % 1000 * 1000000 };
+		left = (struct timespec){ point->ms / 1000, point->ms % 1000 * 1000000 };
 		while (nanosleep(&left, &left) < 0 && errno == EINTR)
 			;
 		return false;
 	default: break;
 	}
 	return true;
+}
+
+int64_t
+fault_ahead_slow_us(enum fault_point p)
+{
+	return points[p].action == ACTION_AHEAD ? points[p].ms * 1000 : 0;
 }
 
 /* A whole number to the end of text, at least 1. */
@@ -76,7 +81,7 @@ number(const char *text, long *out)
 	return *end == '\0' && *out > 0 && *out < 1000000000;
 }
 
-/* "fail", "kill", "abort", "stall:MS" */
+/* "fail", "kill", "abort", "stall:MS", "ahead:MS" */
 static bool
 action_parse(char *text, struct point *out)
 {
@@ -88,7 +93,11 @@ action_parse(char *text, struct point *out)
 
 	if (strncmp(text, "stall:", 6) == 0) {
 		out->action = ACTION_STALL;
-		return number(text + 6, &out->stall_ms);
+		return number(text + 6, &out->ms);
+	}
+	if (strncmp(text, "ahead:", 6) == 0) {
+		out->action = ACTION_AHEAD;
+		return number(text + 6, &out->ms);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(actions); i++)
 		if (strcmp(text, actions[i].name) == 0) {
@@ -129,7 +138,7 @@ one_parse(char *text, struct err *e)
 	}
 	if (!action_parse(equals + 1, p))
 		return err_set(e, ERR_INVALID,
-			"ONBOARD_FAULTS: %s: want fail, kill, abort or stall:MS", text);
+			"ONBOARD_FAULTS: %s: want fail, kill, abort, stall:MS or ahead:MS", text);
 	return 0;
 }
 

@@ -5,7 +5,8 @@
  *
  *	ONBOARD_FAULTS="point=action[@nth][,point=action...]"
  *	actions: fail (the point answers true), kill (SIGKILL to ourselves),
- *	         abort, stall:MS (the point waits, then goes on)
+ *	         abort, stall:MS (the point waits, then goes on),
+ *	         ahead:MS (of clock_wall: the wall clock is ahead)
  *	@nth:    only the nth passage, counted from 1; @nth+ from then on;
  *	         without it every passage
  *
@@ -15,12 +16,14 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/err.h"
 
 #define FAULT_POINTS(X) \
 	X(selftest) \
 	X(loop_turn) \
+	X(clock_wall)          /* ahead: what a wrong clock would say */ \
 	X(signup_committed)    /* fail: it is not published, the sweeper has it */ \
 	X(publisher_confirmed) /* fail: the confirm is taken for a refusal */ \
 	X(outbox_forget)       /* fail: what is confirmed stays unpublished */ \
@@ -38,10 +41,18 @@ extern bool fault_any;
 
 int fault_init(const char *spec, struct err *e) MUST_CHECK; /* NULL or "": none */
 bool fault_hit_slow(enum fault_point p);
+int64_t fault_ahead_slow_us(enum fault_point p);
 const char *fault_name(enum fault_point p);
 
 static inline bool
 fault_hit(enum fault_point p)
 {
 	return __builtin_expect(fault_any, 0) && fault_hit_slow(p);
+}
+
+/* By how much this clock is ahead. */
+static inline int64_t
+fault_ahead_us(enum fault_point p)
+{
+	return __builtin_expect(fault_any, 0) ? fault_ahead_slow_us(p) : 0;
 }
