@@ -65,7 +65,7 @@ class Rig:
         self.mail = {name: env[name] for name in ("ONBOARD_SMTP_URL", "ONBOARD_MAIL_DIR")}
         self.wait, self.doing = time.sleep, "start"
         self.acknowledged = lambda: 0   # signups by now, of the campaign's load
-        self.rate = 0                   # signups a second that it asks for
+        self.rate, self.pool = 0, None  # signups a second that it asks for; the users that it changes
         self.checks = []                # (what must be so within BACK_SECONDS of the mending, its description)
         self.redis_name = "chaos-api"
         self.redis_user()
@@ -240,7 +240,8 @@ class Campaign:
     def __init__(self, rig, seed, words=(), clients=8, rate=80, changers=4, changes=20):
         self.rig, self.seed, self.random = rig, seed, random.Random(seed)
         self.load = load.Load(rig.ports, seed, clients, rate, changers, changes)
-        rig.acknowledged, rig.rate = self.load.acknowledged, rate
+        self.changers = changers
+        rig.acknowledged, rig.rate, rig.pool = self.load.acknowledged, rate, self.load.pool
         self.stores = [kind(rig.place) for kind in (*stores.STORES, chains.Changes)]
         self.stores.append(stores.Mails(rig.place, rig.mail["ONBOARD_MAIL_DIR"]))
         self.names = [name for name in faults.SCENARIOS if not words or any(word in name for word in words)]
@@ -265,12 +266,17 @@ class Campaign:
         self.rig.wait(2)  # every daemon has done its work a few times before the first fault
 
     def recovered(self, what):
-        """Ready, a signup that is acknowledged, and what the scenario wants besides: the seconds until then."""
+        """Ready, a signup that is acknowledged, a change at each instance, and what the scenario wants besides:
+        the seconds until then."""
         began, before, checks = time.monotonic(), self.load.acknowledged(), self.rig.checks
-        self.rig.checks = []
+        told, self.rig.checks = dict(self.load.pool.acknowledged), []
         try:
             wait_until(self.rig.ready, BACK_SECONDS, "ready")
             wait_until(lambda: self.load.acknowledged() > before, BACK_SECONDS, "a signup is acknowledged")
+            if self.changers:
+                for where in range(len(self.rig.apis)):
+                    checks.append((lambda n=where: self.load.pool.acknowledged[n] > told.get(n, 0),
+                                   f"a change is acknowledged by instance {where + 1}"))
             for check, description in checks:
                 wait_until(check, max(1.0, began + BACK_SECONDS - time.monotonic()), description)
         except AssertionError as why:

@@ -5,6 +5,7 @@ that must show them.
 Each change carries a trace id of its own (traceparent), which the API stores with the event. So the
 ledger (chains.py) knows which event belongs to which change, whatever the client was told.
 """
+import collections
 import json
 import threading
 import time
@@ -115,6 +116,8 @@ class Pool:
     def __init__(self):
         self.lock = threading.Lock()
         self.live, self.all = [], []
+        self.writers = None     # the instances that changes are sent to, None: all
+        self.acknowledged = collections.Counter()   # changes by instance
 
     def add(self, subject):
         with self.lock:
@@ -139,6 +142,10 @@ class Pool:
     def changes(self):
         with self.lock:
             return [change for subject in self.all for change in subject.changes]
+
+    def told(self, where):
+        with self.lock:
+            self.acknowledged[where] += 1
 
     def dealt(self, subject):
         """No client knows whether it is still there: others are asked for from now on."""
@@ -197,21 +204,22 @@ class Changer(load.Client):
         if dice < 0.45:
             sent["name"] = None if dice < 0.06 else f"Name {self.prefix}{self.serial}"
         if 0.35 < dice < 0.90:
-            sent["address"] = None if dice > 0.87 else self.address()
+            sent["address"] = None if 0.75 < dice < 0.87 else self.address()
         if dice > 0.85:
             sent["email"] = f"{subject.name}.{self.prefix}{self.serial}@example.org"
         return Change(subject.user, trace, sent, match)
 
     def change(self, subject):
-        change, line = self.make_change(subject), self.random.choice(self.lines)
+        change = self.make_change(subject)
+        where = self.random.choice(self.pool.writers or range(len(self.lines)))
         headers = {"traceparent": f"00-{change.trace}-{1:016x}-01"}
         if change.match:
             headers["If-Match"] = f'"{change.match}"'
         with subject.lock:
             subject.changes.append(change)
         try:
-            status, text, answered = line.ask("DELETE" if change.deletes else "PATCH", f"/api/users/{change.user}",
-                                              change.sent, headers)
+            status, text, answered = self.lines[where].ask(
+                "DELETE" if change.deletes else "PATCH", f"/api/users/{change.user}", change.sent, headers)
             change.hear(status, text, answered.get("ETag"))
         except load.Unreached:
             self.stop.wait(0.2)
@@ -222,6 +230,7 @@ class Changer(load.Client):
         if change.status == 404 or (change.deletes and change.word in ("away", "unclear")):
             self.pool.dealt(subject)
         if change.word == "acknowledged":
+            self.pool.told(where)
             self.show(subject)
 
     def show(self, subject):

@@ -52,6 +52,19 @@ def redis_denied(*words):
     return harm
 
 
+def one_writes(harm):
+    """Meanwhile one instance alone gets the changes: the other hears of them by Redis, or not at all."""
+    def alone(rig, random):
+        rig.pool.writers = [random.randrange(len(rig.apis))]
+        mend = harm(rig, random)
+
+        def both():
+            mend()
+            rig.pool.writers = None
+        return both
+    return alone
+
+
 # ---- a report that reads for long ----
 
 def day_drop(sql, table, days):
@@ -135,14 +148,26 @@ def signups_flow(rig, seconds=5, least=0.5):
 
 # ---- a database that takes no writes ----
 
-def read_only(rig, _random):
-    """As a standby, or a server whose disk is full. It answers pings, and no write; the API must say so."""
-    rig.superuser("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()")
-    rig.expect(lambda: all(one.ask("/ready")[0] == 503 for one in rig.apis), "/ready of a read-only database is 503", 20)
+def read_only(on, off):
+    """It answers pings, as a standby or a full disk does, and no write; the API must say so. Statements of the
+    superuser that make it so, and that end it."""
+    def harm(rig, _random):
+        def tell(statements):
+            rig.superuser(*(one.format(database=rig.place.name) for one in statements))
 
-    def mend():
-        rig.superuser("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()")
-    return mend
+        tell(on)
+        rig.expect(lambda: all(one.ask("/ready")[0] == 503 for one in rig.apis),
+                   "/ready of a read-only database is 503", 20)
+        return lambda: tell(off)
+    return harm
+
+
+SERVER_READ_ONLY = (("ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"),
+                    ("ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"))
+# Sessions keep what they began with: those that began meanwhile stay read-only.
+SESSIONS_READ_ONLY = (("ALTER DATABASE {database} SET default_transaction_read_only = on",
+                       "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"),
+                      ("ALTER DATABASE {database} RESET default_transaction_read_only",))
 
 
 # ---- a clock that is wrong ----

@@ -17,6 +17,7 @@ HOLDS = {  # those that last otherwise
     # these wait for things themselves
     "long-reader": (0.0, 1.0),
     "postgres-read-only": (1.0, 3.0),
+    "postgres-sessions-read-only": (1.0, 3.0),
     "clock-ahead": (0.0, 1.0),
 }
 
@@ -150,14 +151,14 @@ SCENARIOS = {
     "smtp-freeze": server("mail", "freeze"),
     "postgres-users-locked": conditions.locked("users", piled=("cache",)),
     "postgres-counts-locked": conditions.locked("event_counts", "mail_log"),
-    "postgres-read-only": conditions.read_only,
+    "postgres-read-only": conditions.read_only(*conditions.SERVER_READ_ONLY),
+    "postgres-sessions-read-only": conditions.read_only(*conditions.SESSIONS_READ_ONLY),
     "mongo-documents-locked": conditions.documents_locked,
     "redis-writes-paused": conditions.redis(("CLIENT", "PAUSE", "120000", "WRITE"), ("CLIENT", "UNPAUSE")),
-    "redis-full": conditions.redis(("CONFIG", "SET", "maxmemory", "1mb"), ("CONFIG", "SET", "maxmemory", "0")),
-    "redis-denies-write": conditions.redis_denied("-@write"),
-    "redis-denies-eval": conditions.redis_denied("-eval", "-evalsha"),
-    "redis-denies-publish": conditions.redis_denied("-publish"),
-    "redis-denies-del": conditions.redis_denied("-del"),
+    "redis-full": conditions.one_writes(conditions.redis(
+        ("CONFIG", "SET", "maxmemory", "1mb"), ("CONFIG", "SET", "maxmemory", "0"))),
+    **{f"redis-denies-{word}": conditions.one_writes(conditions.redis_denied(*rights)) for word, rights in (
+        ("write", ("-@write",)), ("eval", ("-eval", "-evalsha")), ("publish", ("-publish",)), ("del", ("-del",)))},
     "long-reader": conditions.long_reader,
     "clock-ahead": conditions.clock_ahead,
     "postgres-cut-mailer-kill": both(stall("postgres", cut=True), consumer("mailer", signal.SIGKILL)),

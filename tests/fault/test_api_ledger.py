@@ -13,7 +13,7 @@ import tap
 FAULTS = (("api-kill", 0.5), ("postgres-freeze", 4), ("rabbitmq-stop", 1), ("postgres-reset", 0),
           ("rabbitmq-reset", 0), ("point-committed-kill", 2), ("eventlog-kill", 0.5), ("mongo-freeze", 3),
           ("cache-term", 0.5), ("redis-cut", 2), ("segments-kill", 0.5), ("redis-full", 2), ("redis-denies-eval", 2),
-          ("postgres-counts-locked", 5), ("postgres-read-only", 1), ("long-reader", 0), ("clock-ahead", 0))
+          ("postgres-counts-locked", 5), ("postgres-sessions-read-only", 1), ("long-reader", 0), ("clock-ahead", 0))
 # What `make chaos LONG=1` does: an operator's bad day.
 LONG_FAULTS = (*[("api-kill", 0.5)] * 20, ("rabbitmq-stop", 60), ("rabbitmq-freeze", 30), ("postgres-kill", 5),
                ("postgres-stop", 60), ("postgres-freeze", 30), ("mongo-stop", 60), ("redis-stop", 60), ("smtp-stop", 60),
