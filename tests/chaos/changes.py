@@ -14,6 +14,7 @@ import load
 
 SUBJECTS = 6        # users that are changed at a time
 TOGETHER = 0.7      # share of the changes that all clients send to one user at the same moment
+LATE_S = 0.0        # how long another instance may show what it had
 GONE = 20           # deleted users that are still read
 COUNTRIES = ("LV", "EE", "LT", "DE", "FR")
 
@@ -68,46 +69,66 @@ class Change:
                 self.faults.append(f"sent {field} {wanted}, answered {self.answer[field]}")
 
 
+class Told:
+    """What clients were told of a user by one moment: the highest version acknowledged, by any instance and
+    by each; whether a deletion was. where, at: the last that raised it"""
+
+    def __init__(self, version=1, own=None, gone=False, where=0, at=0.0):
+        self.version, self.own, self.gone, self.where, self.at = version, own or {}, gone, where, at
+
+    def then(self, change, where, at):
+        version = change.version or self.version
+        if version <= self.version and not change.deletes:
+            return Told(self.version, self._raised(where, version), self.gone, self.where, self.at)
+        return Told(version, self._raised(where, version), self.gone or change.deletes, where, at)
+
+    def _raised(self, where, version):
+        return self.own | {where: max(version, self.own.get(where, 1))}
+
+    def stale(self, where, version, sent):
+        """Why it is wrong that this instance shows this version to a read sent at that time; None: it may."""
+        late = sent - self.at
+        if version < self.own.get(where, 1):
+            return f"after it acknowledged {self.own[where]}"
+        if (version < self.version or self.gone) and (where == self.where or late > LATE_S):
+            return f"{late:.3f} s after {'a deletion' if self.gone else self.version} was acknowledged by " \
+                   f"instance {self.where + 1}"
+        return None
+
+
 class Subject:
     """A user that several clients change: what they were told, and what reads have shown."""
 
     def __init__(self, name, user):
         self.name, self.user = name, user
         self.lock = threading.Lock()
-        self.floor, self.gone = 1, False    # the highest version acknowledged; a deletion was
+        self.told = Told()                  # the highest version acknowledged, whether a deletion was
         self.changes, self.faults = [], []
         self.shown = {}                     # version: each state that a read has shown of it
         self.missing = 0                    # reads and changes that were answered 404
 
-    def heard(self, change):
+    def heard(self, change, where):
         with self.lock:
             self.missing += change.status == 404
-            if change.word == "acknowledged":
-                self.floor = max(self.floor, change.version or 0)
-                self.gone |= change.deletes
+            if change.word != "acknowledged":
+                return
+            self.told = self.told.then(change, where, time.monotonic())
 
-    def now(self):
-        with self.lock:
-            return self.floor, self.gone
-
-    def read(self, where, before, status, text):
-        """before: floor and gone of the moment before this read was sent."""
-        floor, gone = before
+    def read(self, where, told, sent, status, text):
+        """told: what was known when this read was sent."""
         with self.lock:
             if status == 404:
                 self.missing += 1
-            elif status == 200 and gone:
-                self.faults.append(f"instance {where} shows it after its deletion was acknowledged")
             elif status == 200:
                 answer = json.loads(text)
                 state, known = state_of(answer), self.shown.setdefault(answer["version"], [])
-                if answer["version"] < floor:
-                    self.faults.append(f"instance {where} shows version {answer['version']} after {floor}"
-                                       " was acknowledged")
                 if state not in known:
                     known.append(state)
+                why = told.stale(where, answer["version"], sent)
+                if why:
+                    self.faults.append(f"instance {where + 1} shows version {answer['version']} {why}")
             elif status != 503:
-                self.faults.append(f"instance {where} answered {status} to a read")
+                self.faults.append(f"instance {where + 1} answered {status} to a read")
 
 
 class Pool:
@@ -126,7 +147,7 @@ class Pool:
 
     def full(self):
         with self.lock:
-            self.live = [one for one in self.live if not one.gone]
+            self.live = [one for one in self.live if not one.told.gone]
             return len(self.live) >= SUBJECTS
 
     def pick(self, turn):
@@ -197,7 +218,7 @@ class Changer(load.Client):
     def make_change(self, subject):
         dice, self.serial = self.random.random(), self.serial + 1
         trace = f"{self.random.getrandbits(127) + 1:032x}"
-        match = subject.floor if self.random.random() < 0.25 else None
+        match = subject.told.version if self.random.random() < 0.25 else None
         if dice < 0.04:
             return Change(subject.user, trace, None, match)
         sent = {}
@@ -226,7 +247,7 @@ class Changer(load.Client):
             return
         except load.Lost:
             change.word = "unclear"
-        subject.heard(change)
+        subject.heard(change, where)
         if change.status == 404 or (change.deletes and change.word in ("away", "unclear")):
             self.pool.dealt(subject)
         if change.word == "acknowledged":
@@ -235,12 +256,12 @@ class Changer(load.Client):
 
     def show(self, subject):
         for where, line in enumerate(self.lines):
-            before = subject.now()
+            told, sent = subject.told, time.monotonic()
             try:
                 status, text, _ = line.ask("GET", f"/api/users/{subject.user}")
             except (load.Unreached, load.Lost):
                 continue
-            subject.read(where + 1, before, status, text)
+            subject.read(where, told, sent, status, text)
 
     def close(self):
         super().close()

@@ -273,18 +273,29 @@ def test_what_a_changer_hears():
 
 
 def test_what_a_reader_sees():
-    body = json.dumps({"version": 2, "email": MAIL, "name": "Anna", "address": None}).encode()
-    for before, status, faulty in (((2, False), 200, 0), ((1, False), 200, 0), ((3, False), 200, 1), ((2, True), 200, 1),
-                                   ((2, True), 404, 0), ((2, False), 503, 0), ((2, False), 500, 1)):
+    """Instance 0 has acknowledged version 2 at 100 s, instance 1 version 3 at 200 s, then perhaps a deletion."""
+    told = changes.Told().then(change("t2", "acknowledged", {}, 2), 0, 100).then(TOLD_MOVED, 1, 200)
+    gone = told.then(TOLD_GONE, 1, 300)
+    late = changes.LATE_S + 1
+    for before, where, version, sent, faulty in (
+            (told, 0, 3, 200, 0), (told, 0, 2, 200, 0), (told, 0, 2, 200 + late, 1), (told, 0, 1, 200, 1),
+            (told, 1, 2, 200, 1), (told, 1, 4, 200 + late, 0), (changes.Told(), 0, 1, late, 0),
+            (gone, 1, 3, 300, 1), (gone, 0, 3, 300, 0), (gone, 0, 3, 300 + late, 1), (gone, 0, 4, 300 + late, 1)):
         subject = changes.Subject("ann", 1)
-        subject.read(2, before, status, body)
-        assert len(subject.faults) == faulty and subject.missing == (status == 404), (before, status, subject.faults)
-    subject = changes.Subject("ann", 1)
-    before = subject.now()
-    subject.heard(TOLD_MOVED)
-    assert before == (1, False) and subject.now() == (3, False)
-    subject.heard(TOLD_GONE)
-    assert subject.now() == (3, True)
+        body = json.dumps({"version": version, "email": MAIL, "name": "Anna", "address": None}).encode()
+        subject.read(where, before, sent, 200, body)
+        assert len(subject.faults) == faulty, (where, version, sent, subject.faults)
+        assert subject.shown == {version: [state("Anna", None)]}
+    for status, faulty in ((404, 0), (503, 0), (500, 1)):
+        subject = changes.Subject("ann", 1)
+        subject.read(0, told, 1, status, b"{}")
+        assert len(subject.faults) == faulty and subject.missing == (status == 404), (status, subject.faults)
+    older = told.then(change("t5", "acknowledged", {}, 2), 1, 400)  # its answer came late
+    assert (older.version, older.where, older.at, older.own) == (3, 1, 200, {0: 2, 1: 3})
+    subject.heard(change("t6", "away", {}), 0)
+    assert subject.told.version == 1
+    subject.heard(TOLD_MOVED, 0)
+    assert subject.told.version == 3 and not subject.told.gone
 
 
 def test_what_the_consumers_say_of_changes():
