@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * db maintain: what onboard-api's outbox thread does every few minutes, once,
- * for the time when no API runs: partitions, retention, and publishing what
- * stayed behind. Harmless beside a running one: both lock what they take.
+ * for the time when no API runs: partitions, retention, old Idempotency-Keys,
+ * and publishing what stayed behind. Harmless beside a running one: both lock what they take.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -16,12 +16,14 @@
 #include "run/days.h"
 #include "run/outbox.h"
 #include "run/outbox_keep.h"
+#include "run/outbox_keys.h"
 #include "run/outbox_sweep.h"
 #include "run/publisher.h"
 
 #define ARENA_MAX (8 << 20)
 #define STUCK_MS 15000 /* without one event published: it is not going to get better */
 #define LOOK_MS 100
+#define KEYS_BUDGET_MS 1000
 
 static const struct sql_statement server_now = { "maintain_now", "SELECT now()::text" };
 
@@ -106,6 +108,20 @@ sweep(struct maintain *m, int64_t *events, struct err *e)
 }
 
 static int
+keys_forget(struct maintain *m, struct err *e)
+{
+	struct arena *mem = arena_new(4096, ARENA_MAX);
+	int rc;
+
+	do {
+		arena_reset(mem);
+		rc = outbox_keys_forget(m->sql, mem, KEYS_BUDGET_MS, e);
+	} while (rc > 0);
+	arena_free(mem);
+	return rc;
+}
+
+static int
 maintain(struct maintain *m, struct err *e)
 {
 	static const struct {
@@ -129,7 +145,8 @@ maintain(struct maintain *m, struct err *e)
 	m->since = sql_text(&r, 0, 0);
 	m->owner = outbox_owner_new();
 	kept = outbox_keep(m->sql, m->mem, conf_int(c, "outbox", "retention"), NULL, NULL, e);
-	if (kept < 0 || behind_count(m, &events, e) || (events > 0 && sweep(m, &events, e)))
+	if (kept < 0 || keys_forget(m, e) || behind_count(m, &events, e) ||
+		(events > 0 && sweep(m, &events, e)))
 		return -1;
 	if (m->ctl->json)
 		printf("{\"partitions\":\"%s\",\"swept\":%" PRId64 "}\n", words[kept].json, events);

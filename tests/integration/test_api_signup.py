@@ -11,6 +11,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import tap
 from api import World, at_once
+from tap import wait_until
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}
@@ -234,6 +235,18 @@ def test_idempotency_keys_are_kept_24_hours():
     world.sql("UPDATE signup_keys SET claimed_at = now() - interval '24 hours 1 minute' WHERE key = 'day'")
     api.signup(body, Idempotency_Key="day").problem(409)
     api.signup(world.user(), Idempotency_Key="day").problem(422)
+
+
+def test_old_idempotency_keys_are_forgotten_however_many_there_are():
+    world.sql("INSERT INTO signup_keys (key, fingerprint, claim, claimed_at) SELECT 'old-' || n, '', gen_random_uuid(),"
+              " now() - interval '25 hours' FROM generate_series(1, 30000) AS n")
+    world.sql("INSERT INTO signup_keys (key, fingerprint, claim, claimed_at) VALUES ('kept', '', gen_random_uuid(),"
+              " now() - interval '23 hours')")
+    left = lambda: world.one("SELECT count(*) FROM signup_keys WHERE key LIKE 'old-%%'")
+    with world.api() as api:
+        api.ready()
+        wait_until(lambda: left() == 0, 15, "they are gone")
+    assert world.one("SELECT count(*) FROM signup_keys WHERE key = 'kept'") == 1
 
 
 def test_idempotency_key_of_a_process_that_died_is_taken_over():

@@ -15,6 +15,7 @@
 #include "link/sql.h"
 #include "run/days.h"
 #include "run/outbox_keep.h"
+#include "run/outbox_keys.h"
 #include "run/outbox_sweep.h"
 #include "run/publisher.h"
 #include "run/thread.h"
@@ -24,10 +25,12 @@
 #define SWEEP_EVERY_MS 1000
 #define LOOK_EVERY_MS 2000
 #define STUCK_MS 5000 /* the same event is the oldest, beyond outbox.sweep_after */
+#define KEYS_EVERY_MS 10000
+#define KEYS_BUDGET_MS 100
 #define LINGER_MS 50
 #define STALL_MS 30000
 #define ARENA_MAX (256u << 20)
-#define STEPS 2
+#define STEPS 3
 
 enum { M_UNPUBLISHED, M_OLDEST, M_SWEPT };
 static const struct metric_def defs[] = {
@@ -238,6 +241,13 @@ keep(struct outbox *o)
 	days_kept(&o->keep_due, rc);
 }
 
+/* A little at a time: confirmed and unpublished events come in between. */
+static int
+keys_forget(struct outbox *o, struct err *e)
+{
+	return outbox_keys_forget(o->sql, o->mem, KEYS_BUDGET_MS, e);
+}
+
 /* Away is said by the link; anything else is news. Answers how long to wait at least. */
 static int64_t
 step_failed(const struct outbox *o, const char *step, const struct err *e)
@@ -256,6 +266,7 @@ static const struct {
 } steps[STEPS] = {
 	{ "sweep", sweep, SWEEP_EVERY_MS, 0 },
 	{ "look", look, LOOK_EVERY_MS, 0 },
+	{ "keys", keys_forget, KEYS_EVERY_MS, 0 },
 };
 
 /* How long to wait for the next turn. */

@@ -4,9 +4,6 @@
 #include "link/sql.h"
 #include "run/days.h"
 
-static const struct sql_statement keys_forget = { "signup_keys_forget",
-	"DELETE FROM signup_keys WHERE key IN (SELECT key FROM signup_keys"
-	" WHERE claimed_at < now() - interval '24 hours' LIMIT 10000)" };
 static const struct sql_statement day_needed = { "outbox_day_needed",
 	"SELECT EXISTS (SELECT FROM outbox_unpublished"
 	" WHERE $1::date BETWEEN first_day AND last_day)" };
@@ -21,10 +18,6 @@ outbox_keep(struct sql *sql, struct arena *mem, int64_t retention_days, void (*t
 	void *arg, struct err *e)
 {
 	const struct days_table days = { "outbox", retention_days, &day_needed, &default_forget };
-	struct sql_result r;
-	int rc = days_keep(sql, mem, &days, tick, arg, e);
 
-	if (rc < 0 || sql_run(sql, mem, &keys_forget, NULL, &r, e))
-		return -1;
-	return rc;
+	return days_keep(sql, mem, &days, tick, arg, e);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The outbox's partitions: the days ahead are made, those past the retention
- * that hold nothing unpublished are dropped; old Idempotency-Keys go.
+ * that hold nothing unpublished are dropped.
  *
  * Threads: the connection's own.
  */
