@@ -282,6 +282,24 @@ def test_SIGTERM_writes_down_what_is_confirmed_last():
     assert sorted(ids_of(world.take(queue))) == sorted(made), "once each"
 
 
+def test_SIGTERM_while_postgres_hangs_ends_in_order():
+    """At the drain's deadline one signup has no answer, another waits for its turn, a third for another's key."""
+    with world.api(ONBOARD_API_BATCH="1") as api:
+        api.ready()
+        api.signup(world.user()).is_(201)  # its statement is prepared then
+        with world.locked("users"):
+            keyed = [world.user()] * 2
+            worker = threading.Thread(target=at_once, args=(12, lambda i: api.signup(keyed[i], Idempotency_Key="hangs")
+                                                            if i < 2 else api.signup(world.user())))
+            worker.start()
+            wait_until(lambda: api.metric("onboard_http_requests_open") >= 12, 10, "they wait")
+            api.process.send_signal(signal.SIGTERM)
+            code = api.process.wait(15)
+        worker.join()
+        assert code == 1 and "not drained in time" in api.log(), f"exit {code}: {api.log()[-1500:]}"
+    world.sql("DELETE FROM outbox_unpublished")  # the server may commit what was under way
+
+
 def test_two_processes_sweep_without_doubling():
     queue = world.queue("twice")
     with stopped("rabbitmq"), world.api() as api:

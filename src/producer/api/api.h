@@ -90,6 +90,8 @@ http_handler_fn countries_get, countries_stats;
 /* signup.c */
 struct signups *signups_new(struct api *a);
 void signups_reload(struct signups *s, const struct conf *c);
+/* The loop has ended: what waits for a timer or its turn fails, and so does whatever ends after this. */
+void signups_stop(struct signups *s); /* NULL is fine */
 void signups_free(struct signups *s);
 
 /* user_get.c */

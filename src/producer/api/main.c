@@ -277,9 +277,10 @@ stop(void *state)
 		outbox_halt(a->outbox);
 	publisher_stop(a->publisher);
 	outbox_stop(a->outbox, DRAIN_OUTBOX_MS);
+	signups_stop(a->signups);
 	sql_async_close(a->writer);
-	for (size_t i = 0; i < a->reader_count; i++)
-		sql_async_close(a->readers[i]);
+	while (a->reader_count > 0) /* what one answers may ask another, but none that is freed */
+		sql_async_close(a->readers[--a->reader_count]);
 	cache_free(a->cache);
 	http_free(a->http);
 	signups_free(a->signups);

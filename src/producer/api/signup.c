@@ -24,6 +24,7 @@ on_pace(void *arg)
 {
 	struct signups *all = arg;
 
+	all->paced = false;
 	signup_batch_run(all->batch);
 }
 
@@ -34,6 +35,7 @@ signups_new(struct api *a)
 
 	all->api = a;
 	TAILQ_INIT(&all->queue);
+	TAILQ_INIT(&all->claiming);
 	buf_init(&all->text, ANSWER_MAX);
 	all->batch = signup_batch_new(all);
 	all->pace = loop_timer_new(a->loop, on_pace, all);
@@ -47,6 +49,38 @@ signups_reload(struct signups *all, const struct conf *c)
 	all->queue_max = (size_t)conf_int(c, "api", "queue");
 	all->batch_max = (size_t)conf_int(c, "api", "batch");
 	all->pace_ms = conf_int(c, "api", "pace");
+}
+
+static void
+queue_fail(struct signups *all)
+{
+	struct err e = ERR_INIT;
+	struct signup *s;
+
+	err_set(&e, ERR_AWAY, "the server is stopping");
+	while ((s = TAILQ_FIRST(&all->claiming))) {
+		TAILQ_REMOVE(&all->claiming, s, entry);
+		signup_fail(s, &e);
+	}
+	while ((s = TAILQ_FIRST(&all->queue))) {
+		TAILQ_REMOVE(&all->queue, s, entry);
+		all->queued--;
+		signup_fail(s, &e);
+	}
+}
+
+void
+signups_stop(struct signups *all)
+{
+	if (!all)
+		return;
+	all->stopping = true;
+	if (all->paced) {
+		loop_timer_clear(all->pace);
+		all->paced = all->busy = false;
+	}
+	signup_batch_cancel(all->batch);
+	queue_fail(all);
 }
 
 void
@@ -140,10 +174,13 @@ signup_next(struct signups *all)
 {
 	int64_t wait;
 
+	if (all->stopping)
+		queue_fail(all);
 	if (all->busy || all->queued == 0)
 		return;
 	all->busy = true;
 	wait = delay_ms(all);
+	all->paced = wait > 0;
 	if (wait)
 		loop_timer_set(all->pace, wait);
 	else

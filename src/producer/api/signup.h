@@ -23,7 +23,8 @@ struct signup {
 	const char *head, *tail;  /* the event around the user's id */
 	const char *key, *normal; /* Idempotency-Key and the body it is for; NULL: none */
 	struct sql_params params; /* of the statements that are its own */
-	struct loop_timer *again; /* another holds the key: asked again */
+	struct loop_timer
+		*again; /* another holds the key: asked again; in all->claiming till then */
 	int64_t key_until_ms;
 	int64_t user_id;
 	unsigned turns; /* tries that ended without a verdict */
@@ -35,9 +36,11 @@ struct signup_batch;
 
 struct signups {
 	struct api *api;
-	struct signup_list queue;
+	struct signup_list queue, claiming;
 	size_t queued, queue_max, batch_max;
-	bool busy; /* a batch is under way, or waits for its pace */
+	bool busy; /* a batch is under way, or waits for its pace (paced) */
+	bool paced;
+	bool stopping; /* nothing waits any more: it fails instead */
 	struct loop_timer *pace;
 	int64_t pace_ms;  /* how far the broker may be behind; 0: any */
 	size_t last_rows; /* of the last batch */
@@ -55,7 +58,8 @@ void signup_next(struct signups *all); /* a batch has ended: the next, if any wa
 /* signup_batch.c */
 struct signup_batch *signup_batch_new(struct signups *all);
 void signup_batch_free(struct signup_batch *b);
-void signup_batch_run(struct signup_batch *b); /* takes from the queue */
+void signup_batch_run(struct signup_batch *b);    /* takes from the queue */
+void signup_batch_cancel(struct signup_batch *b); /* what waits to be asked again fails */
 
 /* signup_key.c */
 /* Claims the key, then enqueues; or answers what was answered before. */

@@ -104,6 +104,7 @@ struct signup_batch {
 	struct arena *mem;
 	struct loop_timer *again; /* the database is away: asked again, until until_ms */
 	int64_t until_ms;
+	bool waiting; /* for again */
 };
 
 static void verdicts_ask(void *arg);
@@ -236,11 +237,26 @@ answer_created(struct signup_batch *b)
 static void
 verdicts_again(struct signup_batch *b, const struct err *e)
 {
-	if (e->kind == ERR_AWAY && clock_mono_ms() < b->until_ms) {
+	if (e->kind == ERR_AWAY && clock_mono_ms() < b->until_ms && !b->all->stopping) {
 		loop_timer_set(b->again, AGAIN_MS);
+		b->waiting = true;
 		return;
 	}
 	fail_all(b, e);
+	batch_end(b);
+}
+
+void
+signup_batch_cancel(struct signup_batch *b)
+{
+	struct err e = ERR_INIT;
+
+	if (!b->waiting)
+		return;
+	b->waiting = false;
+	loop_timer_clear(b->again);
+	err_set(&e, ERR_AWAY, "the server is stopping");
+	fail_all(b, &e);
 	batch_end(b);
 }
 
@@ -288,6 +304,7 @@ verdicts_ask(void *arg)
 	struct err e = ERR_INIT;
 	size_t n = 0;
 
+	b->waiting = false;
 	for (size_t i = 0; i < b->count; i++)
 		if (b->list[i])
 			b->list[n++] = b->list[i];

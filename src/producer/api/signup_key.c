@@ -75,7 +75,7 @@ signup_key_read(struct signup *s)
 	return 0;
 }
 
-static void claim_run(void *arg);
+static void on_again(void *arg);
 
 static void
 again(struct signup *s)
@@ -87,8 +87,14 @@ again(struct signup *s)
 		signup_fail(s, &e);
 		return;
 	}
+	if (s->all->stopping) {
+		err_set(&e, ERR_AWAY, "the server is stopping");
+		signup_fail(s, &e);
+		return;
+	}
+	TAILQ_INSERT_TAIL(&s->all->claiming, s, entry);
 	if (!s->again)
-		s->again = loop_timer_new(s->all->api->loop, claim_run, s);
+		s->again = loop_timer_new(s->all->api->loop, on_again, s);
 	loop_timer_set(s->again, ASK_MS);
 }
 
@@ -147,9 +153,8 @@ on_claim(void *arg, const struct sql_result *r, const struct err *e)
 }
 
 static void
-claim_run(void *arg)
+claim_run(struct signup *s)
 {
-	struct signup *s = arg;
 	struct err e = ERR_INIT;
 
 	sql_params_init(&s->params);
@@ -158,6 +163,15 @@ claim_run(void *arg)
 	sql_add_text(&s->params, s->event_text);
 	if (api_read(s->all->api, NULL, &claim, &s->params, on_claim, s, &e))
 		signup_fail(s, &e);
+}
+
+static void
+on_again(void *arg)
+{
+	struct signup *s = arg;
+
+	TAILQ_REMOVE(&s->all->claiming, s, entry);
+	claim_run(s);
 }
 
 void
