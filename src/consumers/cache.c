@@ -4,9 +4,10 @@
  * never an older version over a newer one; lists of countries and the copies
  * that other processes hold are told to go.
  *
- * The profile is read back from PostgreSQL, since an event carries no address;
- * one of a user whom PostgreSQL does not have, by another publisher, is made
- * from the event itself.
+ * The profile is read back from PostgreSQL, since an event carries no address.
+ * A user of another publisher, or of a test, has no row there: the profile is
+ * made from the event. An event of onboard-api without a row is one of a user
+ * who has been deleted since, and makes no profile.
  */
 #include "cache_users.h"
 
@@ -41,8 +42,8 @@ country_forget(struct consumer *c, const char *code, struct err *e)
 }
 
 static int
-user_write(struct consumer *c, const struct event *ev, const struct sql_result *r, struct buf *text,
-	int64_t ttl_s, struct err *e)
+user_write(struct consumer *c, const struct event *ev, const struct sql_result *r, bool gone,
+	struct buf *text, int64_t ttl_s, struct err *e)
 {
 	size_t row = cache_users_find(r, ev->user_id);
 	int64_t version = ev->version;
@@ -53,12 +54,12 @@ user_write(struct consumer *c, const struct event *ev, const struct sql_result *
 		user_json(text, r, row);
 		if (sql_i64(r, row, USER_VERSION, &version, e))
 			return -1;
-	} else if (ev->kind != EVENT_DELETED) {
+	} else if (ev->kind != EVENT_DELETED && !gone) {
 		user_json_of_event(text, ev);
 	}
 	/* of a user that is new nobody has a copy */
 	profile_write_make(&w, ev->user_id, version, buf_text(text), text->length, ttl_s,
-		ev->kind != EVENT_CREATED);
+		ev->kind != EVENT_CREATED || gone);
 	if (kv_add_script(consumer_kv(c), profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e))
 		return -1;
 	return country_forget(c, ev->country, e) || country_forget(c, ev->previous_country, e) ? -1
@@ -87,14 +88,15 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	int64_t ttl_s = ((struct cache *)state)->ttl_s;
 	struct kv *kv = consumer_kv(c);
 	struct sql_result r;
+	const bool *gone = NULL;
 	struct buf text;
 	int rc;
 
 	buf_init(&text, PROFILE_MAX);
-	rc = cache_users_read(c, b, &r, e);
+	rc = cache_users_read(c, b, &r, e) || !(gone = cache_users_gone(c, b, &r, e));
 	for (size_t i = 0; i < b->n && rc == 0; i++)
 		if (b->d[i].ev->kind != EVENT_ACTIVITY)
-			rc = user_write(c, b->d[i].ev, &r, &text, ttl_s, e);
+			rc = user_write(c, b->d[i].ev, &r, gone[i], &text, ttl_s, e);
 	buf_fini(&text);
 	if (rc || kv_flush_all(kv, b->mem, NULL, e)) {
 		kv_forget(kv);

@@ -1,7 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "cache_users.h"
 
+#include <string.h>
+
 #include "run/user_json.h"
+
+#define DAY_MS 86400000
+#define MADE_UP_FROM INT64_C(8000000000000000) /* user ids from here on are made up for tests */
+#define ARRAY_BYTES (1u << 20)
 
 static const struct sql_statement by_ids = { "cache_users",
 	USER_SELECT " WHERE u.id = ANY ($1::bigint[]) ORDER BY u.id" };
@@ -13,7 +19,7 @@ cache_users_read(struct consumer *c, struct batch *b, struct sql_result *r, stru
 	struct sql_params p;
 	int rc;
 
-	sql_array_init(&ids, 1 << 20);
+	sql_array_init(&ids, ARRAY_BYTES);
 	sql_params_init(&p);
 	for (size_t i = 0; i < b->n; i++)
 		if (b->d[i].ev->kind != EVENT_DELETED)
@@ -40,4 +46,71 @@ cache_users_find(const struct sql_result *r, int64_t user_id)
 	}
 	return low < r->rows && sql_i64(r, low, USER_ID, &id, NULL) == 0 && id == user_id ? low
 											  : r->rows;
+}
+
+/*
+ * An event of onboard-api that was sent again need not say that it is one: its
+ * id stands in the archive. One look by the key for each.
+ */
+static const struct sql_statement in_archive = { "cache_archived",
+	"SELECT t.n, EXISTS (SELECT FROM outbox o WHERE o.day = date '1970-01-01' + t.day"
+	" AND o.event_id = t.event_id AND o.user_id = t.user_id)"
+	" FROM unnest($1::integer[], $2::uuid[], $3::bigint[], $4::bigint[])"
+	" AS t (day, event_id, user_id, n)" };
+
+static bool
+candidate_add(struct sql_array *a, const struct event *ev, size_t i)
+{
+	struct uuid id;
+
+	must(uuid_parse(ev->id, strlen(ev->id), &id));
+	if (!uuid_is_v7(&id) || ev->user_id >= MADE_UP_FROM)
+		return false;
+	sql_array_i64(&a[0], uuid7_time_ms(&id) / DAY_MS);
+	sql_array_text(&a[1], ev->id);
+	sql_array_i64(&a[2], ev->user_id);
+	sql_array_i64(&a[3], (int64_t)i);
+	return true;
+}
+
+static int
+archive_ask(struct consumer *c, struct batch *b, struct sql_array *a, bool *gone, struct err *e)
+{
+	struct sql_params p;
+	struct sql_result r;
+	int64_t i;
+
+	sql_params_init(&p);
+	if (sql_add_arrays(&p, a, 4, e) || sql_run(consumer_sql(c), b->mem, &in_archive, &p, &r, e))
+		return -1;
+	for (size_t row = 0; row < r.rows; row++) {
+		if (sql_i64(&r, row, 0, &i, e) || sql_bool(&r, row, 1, &gone[i], e))
+			return -1;
+	}
+	return 0;
+}
+
+const bool *
+cache_users_gone(struct consumer *c, struct batch *b, const struct sql_result *r, struct err *e)
+{
+	bool *gone = arena_alloc(b->mem, b->n * sizeof *gone);
+	struct sql_array a[4];
+	size_t asked = 0;
+	int rc = 0;
+
+	must(gone);
+	sql_arrays_init(a, ARRAY_LEN(a), ARRAY_BYTES);
+	for (size_t i = 0; i < b->n; i++) {
+		const struct event *ev = b->d[i].ev;
+		bool known = ev->kind == EVENT_DELETED || ev->kind == EVENT_ACTIVITY ||
+			cache_users_find(r, ev->user_id) < r->rows;
+
+		gone[i] = !known && b->d[i].own;
+		if (!known && !gone[i])
+			asked += candidate_add(a, ev, i);
+	}
+	if (asked > 0)
+		rc = archive_ask(c, b, a, gone, e);
+	sql_arrays_fini(a, ARRAY_LEN(a));
+	return rc ? NULL : gone;
 }

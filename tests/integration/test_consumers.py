@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -170,6 +171,40 @@ def test_stale_versions_are_ignored():
                      user_event("created", behind := next(numbers)))
         wait_until(lambda: KV.get(f"user:{behind}:profile"), SECONDS, "what came behind")
         assert KV.get(f"user:{user}:profile") is None and KV.get(f"user:{user}:version") == "5"
+        assert daemon.terminate() == 0
+
+
+def uuid7():
+    return str(uuid.UUID(int=(time.time_ns() // 1000000 << 80) | (7 << 76) | (2 << 62) | random.getrandbits(62)))
+
+
+def test_a_deleted_user_does_not_come_back_by_an_old_event():
+    """Events of the API whose user has no row any more, sent again when Redis knows nothing of the deletion."""
+    def profile(one):
+        return KV.get(f"user:{one['payload']['user_id']}:profile")
+
+    own, other, old, changed, foreign = (user_event("created", 700000 + n) | {"id": uuid7()} for n in range(5))
+    changed["type"] = "user.updated"
+    random_id, made_up = user_event("created", 700010), user_event("created", next(numbers)) | {"id": uuid7()}
+    with Sql(PIPE.place.postgres) as sql:
+        for one in (other, old, changed):  # whoever sends them again does not say whose they are
+            sql.ask("INSERT INTO outbox (day, event_id, type, user_id, body) VALUES ((now() AT TIME ZONE 'UTC')::date,"
+                    f" '{one['id']}', '{one['type']}', {one['payload']['user_id']}, '')")
+    KV.set(f"user:{old['payload']['user_id']}:profile", "as a snapshot had it", ex=3600)
+    with cache() as daemon:
+        daemon.wait_ready()
+        PIPE.publish_raw(own["type"], json.dumps(own).encode(), app_id="onboard", message_id=own["id"])
+        for one in (other, old, changed):
+            PIPE.publish_raw(one["type"], json.dumps(one).encode())
+        PIPE.publish_raw(made_up["type"], json.dumps(made_up).encode(), app_id="onboardctl", headers={"x-test": 1})
+        PIPE.publish_raw(foreign["type"], json.dumps(foreign).encode())
+        PIPE.publish(random_id)
+        for one in (foreign, random_id, made_up):
+            got = wait_until(lambda e=one: profile(e), SECONDS, "another publisher's users have profiles")
+            assert json.loads(got)["username"] == one["payload"]["username"], got
+        wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == 7, SECONDS, "7 acked")
+        for one in (own, other, old, changed):
+            assert profile(one) is None, (one["type"], profile(one))
         assert daemon.terminate() == 0
 
 

@@ -47,6 +47,7 @@ struct delivery {
 	enum outcome out;
 	const char *why; /* of RETRY and REJECT: b->mem's or a constant; no address in it */
 	bool test;       /* header x-test */
+	bool own;        /* app_id says that onboard-api published it, and it is no test */
 	bool last;       /* no retry is left: RETRY is its end */
 };
 

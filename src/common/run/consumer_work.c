@@ -10,6 +10,7 @@
 #include "link/kv.h"
 #include "link/sql.h"
 #include "run/consumer_own.h"
+#include "run/publisher.h"
 
 #define PROBE_EVERY_MS 2000
 
@@ -103,6 +104,8 @@ decode(struct bunch *b, struct delivery *d, size_t *which)
 
 	for (size_t i = 0; i < b->count; i++) {
 		struct held *h = &b->list[i];
+		const char *app = h->m->props.app_id;
+		bool test = broker_table_int(&h->m->props.headers, "x-test", 0) == 1;
 		struct err e = ERR_INIT;
 
 		if (h->out != OUT_UNSET)
@@ -118,7 +121,8 @@ decode(struct bunch *b, struct delivery *d, size_t *which)
 			.body = h->m->body,
 			.length = h->m->length,
 			.last = retry_count(h->m) >= TOPOLOGY_RETRIES,
-			.test = broker_table_int(&h->m->props.headers, "x-test", 0) == 1 };
+			.test = test,
+			.own = app && strcmp(app, PUBLISHER_APP_ID) == 0 && !test };
 	}
 	return n;
 }

@@ -309,7 +309,7 @@ send_one(struct publisher *p, struct item *i, struct err *e)
 				    .delivery_mode = 2,
 				    .message_id = i->id,
 				    .type = i->event.type,
-				    .app_id = "onboard",
+				    .app_id = PUBLISHER_APP_ID,
 				    .has_timestamp = true,
 				    .timestamp = (uint64_t)uuid7_time_ms(&i->event.id) / 1000 },
 			    .headers = headers,

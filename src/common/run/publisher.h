@@ -34,6 +34,8 @@ struct publisher_event {
 	bool test;               /* header x-test */
 };
 
+#define PUBLISHER_APP_ID "onboard" /* of every event that it publishes */
+
 struct publisher_options {
 	const char *url, *name; /* the daemon's */
 	unsigned heartbeat_s;
