@@ -19,8 +19,14 @@ start(struct consumer *c, void *state, struct err *e)
 	return doc_indexes_make(consumer_doc(c), EVENT_COLLECTION, e);
 }
 
-/* Of those who are deleted in this batch, and of those who have been before and of whom an event
- * came late. */
+/* A user with many events takes long: the watchdog is told of each page. */
+static bool
+goes_on(void *arg)
+{
+	return consumer_wait(arg, 0);
+}
+
+/* Users deleted in this batch, and users deleted earlier whose events arrive late. */
 static int
 forget(struct consumer *c, struct batch *b, struct err *e)
 {
@@ -39,7 +45,7 @@ forget(struct consumer *c, struct batch *b, struct err *e)
 	}
 	return event_forget_remember(d, b->mem, &gone, e) ||
 			event_forget_look(d, b->mem, &named, &gone, e) ||
-			event_forget_strip(d, b->mem, &gone, e)
+			event_forget_strip(d, &gone, goes_on, c, e)
 		? -1
 		: 0;
 }

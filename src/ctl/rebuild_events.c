@@ -79,7 +79,7 @@ forget(struct rebuild *r, const struct event *ev, size_t n, const struct sql_res
 			fresh.at[fresh.n++] = id;
 	}
 	return event_forget_remember(r->doc, r->mem, &all, e) ||
-			event_forget_strip(r->doc, r->mem, &fresh, e)
+			event_forget_strip(r->doc, &fresh, NULL, NULL, e)
 		? -1
 		: 0;
 }

@@ -258,6 +258,40 @@ def test_a_deleted_user():
     listener.close()
 
 
+def test_a_deleted_user_with_many_events():
+    """Each call has a second. All the user's events in one would take longer; a page of them does not. Killed
+    halfway, the event log goes on where it was."""
+    user, other, count = next(numbers), next(numbers), 10000
+
+    def documents(of, n):
+        return [{"_id": str(uuid.uuid4()), "user_id": of, "event_type": "updated", "type": "user.updated",
+                 "timestamp": datetime.datetime.utcnow(), "payload": {"user_id": of, "username": "Gone", "email": "gone@example.com",
+                                                                      "country": "LV"}} for _ in range(n)]
+
+    def named(of):
+        return PIPE.events.count_documents({"user_id": of, "payload.email": {"$exists": True}})
+
+    for _ in range(0, count, 2000):
+        PIPE.events.insert_many(documents(user, 2000), ordered=False)
+    PIPE.events.insert_many(documents(other, 10))
+    url = f"{PIPE.place.mongo}{'&' if '?' in PIPE.place.mongo else '?'}socketTimeoutMS=1000"
+    for killed in (True, False):
+        with eventlog(ONBOARD_MONGO_URL=url) as daemon:
+            daemon.wait_ready()
+            if killed:
+                PIPE.publish(event("deleted", {"user_id": user, "version": 3, "country": "LV"}))
+                wait_until(lambda: 0 < named(user) < count, SECONDS, "some are without a name")
+                daemon.process.kill()
+                daemon.process.wait()
+            else:
+                wait_until(lambda: named(user) == 0, 30, "all are without a name")
+                wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == 1, SECONDS, "acked")
+                assert daemon.terminate() == 0
+            assert "a store is away" not in daemon.log(), daemon.log()[-1000:]
+    assert PIPE.events.count_documents({"user_id": user, "payload.country": "LV"}) == count + 1
+    assert named(other) == 10
+
+
 def test_garbage_is_dead_at_once():
     sound = user_event("created", next(numbers))
     wrong = event("created", {"user_id": 5})
