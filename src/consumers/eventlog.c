@@ -12,13 +12,6 @@
 
 #include "base/clock.h"
 
-static int
-start(struct consumer *c, void *state, struct err *e)
-{
-	(void)state;
-	return doc_indexes_make(consumer_doc(c), EVENT_COLLECTION, e);
-}
-
 /* A user with many events takes long: the watchdog is told of each page. */
 static bool
 goes_on(void *arg)
@@ -98,7 +91,7 @@ main(int argc, char **argv)
 		.summary = "Stores every event in MongoDB.",
 		.admin_port = 9105,
 		.needs = NEED_DOC,
-		.start = start,
+		.collection = EVENT_COLLECTION,
 		.handle = handle };
 
 	return consumer_main(argc, argv, &eventlog);

@@ -13,13 +13,6 @@
 #include "segments_picks.h"
 #include "segments_users.h"
 
-static int
-start(struct consumer *c, void *state, struct err *e)
-{
-	(void)state;
-	return doc_indexes_make(consumer_doc(c), USER_COLLECTION, e);
-}
-
 /* By user, older first; what came later counts as newer where the event does not say. */
 static int
 compare(const void *a, const void *b)
@@ -120,7 +113,7 @@ main(int argc, char **argv)
 		.summary = "Keeps each user's segment and scores in MongoDB.",
 		.admin_port = 9107,
 		.needs = NEED_DOC | NEED_KV,
-		.start = start,
+		.collection = USER_COLLECTION,
 		.handle = handle };
 
 	return consumer_main(argc, argv, &segments);

@@ -199,13 +199,24 @@ static int
 indexes(struct doctor *d, struct doc *doc, const char *collection, const char *daemon,
 	struct err *e)
 {
-	const char *missing;
-	char text[160], fix[96];
+	const char *missing, *same = "";
+	char text[240], fix[240];
 
-	if (doc_indexes_missing(doc, d->mem, collection, &missing, e))
+	if (doc_indexes_missing(doc, d->mem, collection, &missing, e) ||
+		(*missing && doc_indexes_duplicates(doc, d->mem, collection, &same, e)))
 		return -1;
-	snprintf(text, sizeof text, "%s: %s", collection, *missing ? missing : "whole");
-	snprintf(fix, sizeof fix, "missing: %s makes them when it starts", daemon);
+	snprintf(text, sizeof text, "%s: %s%s%s", collection, *missing ? missing : "whole",
+		*same ? "; these users have one e-mail: " : "", same);
+	if (*same)
+		snprintf(fix, sizeof fix,
+			"missing: `onboardctl rebuild segments` writes them as PostgreSQL has "
+			"them; of a user whom it does not know, unset the e-mail. Then %s makes "
+			"the index",
+			daemon);
+	else
+		snprintf(fix, sizeof fix,
+			"missing: %s makes them within topology.check_every, is it running?",
+			daemon);
 	finding(d, *missing ? CTL_MARK_BAD : CTL_MARK_OK, "indexes", text, *missing ? fix : NULL);
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "base/url.h"
 #include "ops.h"
 #include "progress.h"
+#include "run/doc_indexes.h"
 
 #define BATCH 500
 #define ARENA_MAX (128u << 20)
@@ -37,6 +38,16 @@ rebuild_user_valid(const char *cursor)
 	size_t n = strlen(cursor);
 
 	return n >= 1 && n <= 18 && strspn(cursor, "0123456789") == n;
+}
+
+int
+rebuild_indexes(struct rebuild *r, const char *collection, struct err *e)
+{
+	const char *why;
+
+	if (doc_indexes_mend(r->doc, r->mem, collection, NULL, NULL, &why, e))
+		return -1;
+	return *why ? err_set(e, ERR_CONFLICT, "%s", why) : 0;
 }
 
 static void

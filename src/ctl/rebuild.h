@@ -38,6 +38,8 @@ struct rebuild_kind {
 	int (*finish)(struct rebuild *r, struct err *e); /* may be NULL */
 };
 
+/* At the end: an index that still cannot be made is a failure. */
+int rebuild_indexes(struct rebuild *r, const char *collection, struct err *e) MUST_CHECK;
 bool rebuild_user_valid(const char *cursor); /* of a kind whose cursor is a user's id */
 
 extern const struct rebuild_kind rebuild_cache, rebuild_events, rebuild_segments;

@@ -142,7 +142,7 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 static int
 finish(struct rebuild *r, struct err *e)
 {
-	return doc_indexes_make(r->doc, EVENT_COLLECTION, e);
+	return rebuild_indexes(r, EVENT_COLLECTION, e);
 }
 
 const struct rebuild_kind rebuild_events = { .name = "events",

@@ -324,11 +324,26 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 	return users_batch(r, n, e);
 }
 
-/* Before the first write: without its index an e-mail could stand there twice. */
+/*
+ * Before the first write: the index keeps an e-mail from standing there twice. Where it does
+ * already, the writes mend that, and the index is made behind them.
+ */
 static int
 begin(struct rebuild *r, struct err *e)
 {
-	return doc_indexes_make(r->doc, USER_COLLECTION, e);
+	const char *why;
+
+	if (doc_indexes_mend(r->doc, r->mem, USER_COLLECTION, NULL, NULL, &why, e))
+		return -1;
+	if (*why)
+		fprintf(stderr, "%s; going on, and trying again at the end\n", why);
+	return 0;
+}
+
+static int
+finish(struct rebuild *r, struct err *e)
+{
+	return rebuild_indexes(r, USER_COLLECTION, e);
 }
 
 const struct rebuild_kind rebuild_segments = { .name = "segments",
@@ -338,5 +353,6 @@ const struct rebuild_kind rebuild_segments = { .name = "segments",
 	.needs_doc = true,
 	.cursor_valid = cursor_valid,
 	.begin = begin,
+	.finish = finish,
 	.count = count,
 	.batch = batch };

@@ -204,6 +204,22 @@ def test_segments_emails_that_went_from_one_to_another():
     assert states() == had
 
 
+def test_segments_without_their_index():
+    """Two documents have one e-mail, so the index cannot be made before they are written anew."""
+    had, indexes = states(), {i["name"] for i in MONGO_USERS.list_indexes()}
+    a, b, stranger = IDS[11], IDS[12], 8000000000000098
+    MONGO_USERS.drop_index("email_1")
+    MONGO_USERS.update_one({"_id": a}, {"$set": {"email": had[b]["email"], "version": 1}})
+    MONGO_USERS.insert_one({"_id": stranger, "email": had[b]["email"], "version": 1})
+    code, _, err = ctl("rebuild", "segments")  # of the stranger PostgreSQL knows nothing
+    assert code == 1 and f"{b} and {stranger}" in err and "@" not in err, (code, err)
+    MONGO_USERS.delete_one({"_id": stranger})
+    MONGO_USERS.update_one({"_id": a}, {"$set": {"email": had[b]["email"], "version": 1}})
+    _, err = rebuilt("segments", "--from", "0")
+    assert "trying again at the end" in err and f"{a} and {b}" in err, err
+    assert states() == had and {i["name"] for i in MONGO_USERS.list_indexes()} == indexes
+
+
 def test_segments_killed_half_way_go_on():
     had = states()
     MONGO_USERS.delete_many({})

@@ -305,6 +305,49 @@ def test_activity_of_a_user_not_yet_seen():
         assert user(ident) == beginning(one)
 
 
+def index_there():
+    return any(i["name"] == "email_1" and i.get("unique") for i in USERS.list_indexes())
+
+
+def test_an_index_that_somebody_drops_is_made_again():
+    with running(ONBOARD_TOPOLOGY_CHECK_EVERY="1s") as daemon:
+        USERS.drop_index("email_1")
+        wait_until(index_there, SECONDS, "it is made again")
+        wait_until(lambda: '"index":"email_1"' in daemon.log(), SECONDS, "the log says so")
+        assert metric(daemon, "onboard_consumer_indexes_missing") == 0
+
+
+def test_two_documents_with_one_e_mail():
+    """The index cannot be made. The daemon says whose documents they are, works on, and makes it once they differ."""
+    first, second = next(numbers), next(numbers)
+    email = f"u{first}@example.com"
+    with running(ONBOARD_TOPOLOGY_CHECK_EVERY="1s") as daemon:
+        USERS.drop_index("email_1")
+        USERS.insert_one({"_id": first, "email": email, "version": 1})
+        if index_there():  # it looked just then
+            USERS.drop_index("email_1")
+        USERS.insert_one({"_id": second, "email": email, "version": 1})
+        wait_until(lambda: daemon.ask_json("/ready")[1]["status"] == "degraded", SECONDS, "it says that it lacks something")
+    with running(ONBOARD_TOPOLOGY_CHECK_EVERY="1s") as daemon:
+        status, said = daemon.ask_json("/ready")
+        assert status == 200 and said["status"] == "degraded", said
+        assert "email_1" in said["notice"] and str(first) in said["notice"] and str(second) in said["notice"], said
+        assert metric(daemon, "onboard_consumer_indexes_missing") == 1
+        one = user_event("created", next(numbers))
+        PIPE.publish(one)
+        done(daemon, 1)
+        assert user(one["payload"]["user_id"]) == beginning(one)
+        doctor = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "doctor"], env=os.environ | PIPE.env, timeout=60,
+                                stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False).stdout
+        assert str(first) in doctor and str(second) in doctor and "rebuild segments" in doctor, doctor
+        assert email not in doctor and email not in daemon.log()
+        USERS.update_one({"_id": second}, {"$unset": {"email": ""}})
+        wait_until(index_there, SECONDS, "it is made")
+        wait_until(lambda: daemon.ask_json("/ready")[1]["status"] == "ready", SECONDS, "ready")
+        assert "notice" not in daemon.ask_json("/ready")[1] and metric(daemon, "onboard_consumer_indexes_missing") == 0
+    USERS.delete_many({"_id": {"$in": [first, second]}})
+
+
 def test_cleaning_up():
     for queue in PIPE.place.queues():
         assert PIPE.depth(queue) == 0, queue

@@ -218,22 +218,37 @@ down(struct doc *d, uint64_t losses, const char *why)
 	must(pthread_mutex_unlock(&d->lock) == 0);
 }
 
-int
-doc_call_begin(struct doc *d, const char *collection, struct doc_call *c, struct err *e)
+static int
+call_begin(struct doc *d, const char *collection, struct doc_call *c, bool whole, struct err *e)
 {
-	int64_t deadline = clock_mono_ms() + CALL_ALL_MS;
+	int64_t began = clock_mono_ms();
 
-	*c = (struct doc_call){ .d = d, .database = d->database };
+	*c = (struct doc_call){ .d = d, .database = d->database, .whole = whole };
 	if (!may_try(d, &c->losses))
 		return away(d, e);
 	c->client = mongoc_client_pool_pop(d->pool);
 	if (!c->client)
 		return err_set(e, ERR_AWAY, "all connections are in use");
-	doc_deadline_set(deadline);
+	if (whole)
+		doc_deadline_set_whole(began + CALL_WHOLE_MS);
+	else
+		doc_deadline_set(began + CALL_ALL_MS);
 	doc_stream_use(c->client);
 	if (collection)
 		c->collection = mongoc_client_get_collection(c->client, d->database, collection);
 	return 0;
+}
+
+int
+doc_call_begin(struct doc *d, const char *collection, struct doc_call *c, struct err *e)
+{
+	return call_begin(d, collection, c, false, e);
+}
+
+int
+doc_call_begin_whole(struct doc *d, const char *collection, struct doc_call *c, struct err *e)
+{
+	return call_begin(d, collection, c, true, e);
 }
 
 int
@@ -262,7 +277,7 @@ doc_call_end(struct doc_call *c, bool good, struct err *e)
 int
 doc_call_ms(const struct doc_call *c)
 {
-	return c->d->call_ms * 9 / 10;
+	return (c->whole ? CALL_WHOLE_MS : c->d->call_ms) * 9 / 10;
 }
 
 int

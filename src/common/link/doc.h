@@ -13,7 +13,8 @@
  * twice; the driver's own second tries are off. Texts hold the server's message
  * up to where it begins to quote, and its code: no content, address or password.
  *
- * Time: a call ends 4.5 s after it began at the latest, whatever the server
+ * Time: a call ends 4.5 s after it began at the latest (the two that read a whole
+ * collection, to make an index or in doc_aggregate_whole: 20 s), whatever the server
  * does, plus what a host name of several dead addresses costs (2 s each). A
  * host *name* is resolved by the C library, which waits as resolv.conf says.
  */
@@ -71,6 +72,10 @@ int doc_count(struct doc *d, const char *collection, const struct doc_body *sele
  */
 int doc_aggregate(struct doc *d, struct arena *mem, const char *collection, const char *pipeline,
 	const struct doc_body *parameters, struct doc_list *out, struct err *e) MUST_CHECK;
+/* The same for a pipeline that reads the whole collection. */
+int doc_aggregate_whole(struct doc *d, struct arena *mem, const char *collection,
+	const char *pipeline, const struct doc_body *parameters, struct doc_list *out,
+	struct err *e) MUST_CHECK;
 
 /* ---- writing ---- */
 

@@ -127,9 +127,9 @@ substitute(bson_iter_t *from, const bson_t *parameters, bson_t *out)
 	}
 }
 
-int
-doc_aggregate(struct doc *d, struct arena *mem, const char *collection, const char *pipeline,
-	const struct doc_body *parameters, struct doc_list *out, struct err *e)
+static int
+aggregate(struct doc *d, struct arena *mem, const char *collection, const char *pipeline,
+	const struct doc_body *parameters, bool whole, struct doc_list *out, struct err *e)
 {
 	bson_t given, stages = BSON_INITIALIZER, opts = BSON_INITIALIZER, *parsed = NULL;
 	struct doc_call c;
@@ -143,7 +143,8 @@ doc_aggregate(struct doc *d, struct arena *mem, const char *collection, const ch
 	parsed = bson_new_from_json((const uint8_t *)pipeline, -1, NULL);
 	must(parsed && bson_iter_init(&i, parsed)); /* it is a constant */
 	substitute(&i, &given, &stages);
-	if (doc_call_begin(d, collection, &c, e))
+	if (whole ? doc_call_begin_whole(d, collection, &c, e)
+		  : doc_call_begin(d, collection, &c, e))
 		goto out;
 	BSON_APPEND_INT32(&opts, "maxTimeMS", doc_call_ms(&c));
 	cursor = mongoc_collection_aggregate(c.collection, MONGOC_QUERY_NONE, &stages, &opts, NULL);
@@ -153,4 +154,18 @@ out:
 	bson_destroy(&stages);
 	bson_destroy(&opts);
 	return rc;
+}
+
+int
+doc_aggregate(struct doc *d, struct arena *mem, const char *collection, const char *pipeline,
+	const struct doc_body *parameters, struct doc_list *out, struct err *e)
+{
+	return aggregate(d, mem, collection, pipeline, parameters, false, out, e);
+}
+
+int
+doc_aggregate_whole(struct doc *d, struct arena *mem, const char *collection, const char *pipeline,
+	const struct doc_body *parameters, struct doc_list *out, struct err *e)
+{
+	return aggregate(d, mem, collection, pipeline, parameters, true, out, e);
 }

@@ -27,11 +27,20 @@ extern mongoc_stream_t *mongoc_client_default_stream_initiator(const mongoc_uri_
 	const mongoc_host_list_t *host, void *client, bson_error_t *error) __attribute__((weak));
 
 static _Thread_local int64_t deadline_ms;
+static _Thread_local bool whole; /* one wait may last until the deadline */
 
 void
 doc_deadline_set(int64_t mono_ms)
 {
 	deadline_ms = mono_ms;
+	whole = false;
+}
+
+void
+doc_deadline_set_whole(int64_t mono_ms)
+{
+	deadline_ms = mono_ms;
+	whole = true;
 }
 
 /* What is left for a wait of timeout ms (below 0: without end); 0: nothing. */
@@ -45,7 +54,7 @@ left_of(int32_t timeout)
 	left = deadline_ms - clock_mono_ms();
 	if (left <= 0)
 		return 0;
-	return timeout < 0 || left < timeout ? (int32_t)left : timeout;
+	return whole || timeout < 0 || left < timeout ? (int32_t)left : timeout;
 }
 
 static bool

@@ -90,7 +90,7 @@ doc_create_index(struct doc *d, const char *collection, const struct doc_index *
 	bool good;
 
 	if (doc_bson(i->keys, &keys, e) || doc_bson(i->partial, &partial, e) ||
-		doc_call_begin(d, NULL, &c, e))
+		doc_call_begin_whole(d, NULL, &c, e))
 		return -1;
 	BSON_APPEND_UTF8(&command, "createIndexes", collection);
 	BSON_APPEND_ARRAY_BEGIN(&command, "indexes", &list);

@@ -30,6 +30,8 @@ static const struct metric_def defs[CM_COUNT] = {
 		"1 while an operator has paused it.", { "consumer" } },
 	[CM_REDELIVERED] = { "onboard_consumer_redelivered_total", METRIC_COUNTER,
 		"Deliveries that had come before.", { "consumer" } },
+	[CM_INDEXES] = { "onboard_consumer_indexes_missing", METRIC_GAUGE,
+		"1 while an index of its collection cannot be made.", { "consumer" } },
 };
 
 /* The daemon's hooks know no handler but this one: a program is one consumer. */
@@ -187,7 +189,9 @@ notice(void *state)
 
 	if (atomic_load(&c->stopped))
 		return "paused by an operator; `onboardctl resume` ends it";
-	return atomic_load(&c->paused) ? "a store is away; the events held are tried again" : NULL;
+	if (atomic_load(&c->paused))
+		return "a store is away; the events held are tried again";
+	return consumer_indexes_notice(c);
 }
 
 static bool

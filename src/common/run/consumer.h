@@ -71,7 +71,8 @@ struct handler {
 	const char *name;    /* as in the topology: "eventlog"; the daemon is onboard-NAME */
 	const char *summary; /* for --help */
 	unsigned short admin_port;
-	unsigned needs;                 /* NEED_...: stores that must be there */
+	unsigned needs;         /* NEED_...: stores that must be there */
+	const char *collection; /* run/doc_indexes.h: the runtime keeps its indexes; NULL: none */
 	size_t batch_max, prefetch_max; /* whatever is configured; 0: no bound of its own */
 	size_t state_size;
 	/* As in struct daemon_def: of the configuration, what the keys' types don't say. */
@@ -82,7 +83,7 @@ struct handler {
 	void (*reload)(void *state, const struct conf *now);
 	/* Beside those stores: ERR_AWAY while what it works on is. May be NULL. */
 	int (*probe)(struct consumer *c, void *state, struct err *e);
-	/* Before the first batch, and again until it succeeds: indexes and the like. May be NULL. */
+	/* Before the first batch, and again until it succeeds. May be NULL. */
 	int (*start)(struct consumer *c, void *state, struct err *e);
 	int (*handle)(struct consumer *c, void *state, struct batch *b, struct err *e);
 	void (*stop)(void *state); /* may be NULL */

@@ -7,6 +7,7 @@
  *	consumer_fate.c  what becomes of a delivery: ack, retry, dead letter
  *	consumer_work.c  the thread that runs the handler
  *	consumer_pause.c whether an operator has paused it
+ *	consumer_indexes.c  the indexes of its MongoDB collection
  *
  * A bunch is a batch with what it was made of. It goes I/O → worker → I/O by
  * two one-place boxes; whoever holds it owns it.
@@ -35,6 +36,7 @@ enum consumer_metric {
 	CM_PAUSED,
 	CM_STOPPED,
 	CM_REDELIVERED,
+	CM_INDEXES,
 	CM_COUNT
 };
 
@@ -85,9 +87,15 @@ struct consumer {
 	char *topology_only; /* topology.consumers; our own copy, NULL: all */
 	struct loop_timer *drain_look;
 
+	char lack_shown[200]; /* the main thread's copy */
+
+	/* the worker's */
+	int64_t indexes_ms; /* the next look */
+
 	/* between the threads */
 	pthread_mutex_t lock;
 	struct bunch *to_worker, *to_io; /* to_io: a list */
+	char lack[200];                  /* the index that is missing, and why; "": none */
 	atomic_bool paused;              /* a store is away, until a batch has succeeded */
 	atomic_bool stopped;             /* by an operator: see consumer_pause.c */
 	atomic_bool started;             /* handler->start has succeeded */
@@ -134,6 +142,11 @@ void consumer_returned(void *arg, const struct broker_message *m, int code, cons
 /* consumer_pause.c */
 /* Before consuming, in each turn. -1: the connection is lost. */
 int consumer_pause_look(struct consumer *c, struct err *e) MUST_CHECK;
+
+/* consumer_indexes.c */
+/* In the worker. Does nothing before its time. -1: the store is away. */
+int consumer_indexes_look(struct consumer *c, struct err *e) MUST_CHECK;
+const char *consumer_indexes_notice(struct consumer *c); /* main thread; NULL: none is missing */
 
 /* consumer_work.c */
 void consumer_work_run(struct thread *t, void *arg);

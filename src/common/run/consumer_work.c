@@ -194,7 +194,8 @@ start(struct consumer *c, struct thread *t)
 		thread_tick(t);
 		e = ERR_INIT;
 		there = probe(c, &e) == 0;
-		if (there && (!c->handler->start || c->handler->start(c, c->state, &e) == 0)) {
+		if (there && consumer_indexes_look(c, &e) == 0 &&
+			(!c->handler->start || c->handler->start(c, c->state, &e) == 0)) {
 			atomic_store(&c->started, true);
 			thread_wake(c->io);
 			return true;
@@ -247,9 +248,12 @@ consumer_work_run(struct thread *t, void *arg)
 		return;
 	while (!thread_stopping(t)) {
 		struct bunch *b;
+		struct err e = ERR_INIT;
 		bool whole;
 
 		thread_tick(t);
+		if (!atomic_load(&c->paused)) /* where it fails the link says why */
+			(void)!consumer_indexes_look(c, &e);
 		must(pthread_mutex_lock(&c->lock) == 0);
 		b = c->to_worker;
 		c->to_worker = NULL;
