@@ -291,7 +291,12 @@ dlq_entry_json(const struct dlq_entry *d, struct buf *out)
 		buf_printf(out, "%s\"%s\":", i ? "," : "", fields[i].name);
 		dlq_json_text(out, fields[i].text);
 	}
-	buf_printf(out, ",\"retry_count\":%" PRId64 ",\"first_failed_at\":", d->retry_count);
+	/* JSON numbers beyond 2^53 lose digits, and our own reader refuses them */
+	buf_printf(out,
+		d->retry_count > JSON_INTEGER_MAX ? ",\"retry_count\":\"%" PRId64 "\""
+						  : ",\"retry_count\":%" PRId64,
+		d->retry_count);
+	buf_add_text(out, ",\"first_failed_at\":");
 	dlq_json_text(out, d->first_failed_at);
 	buf_add_text(out, ",\"failed_at\":");
 	dlq_json_text(out, d->failed_at);

@@ -14,7 +14,7 @@
 struct import {
 	struct dlq *d;
 	struct dlq_reader reader; /* for the confirms alone */
-	uint64_t lines, sent, confirmed, refused;
+	uint64_t lines, sent, confirmed, refused, expiring;
 	char why[256];
 };
 
@@ -59,6 +59,9 @@ line_send(struct import *x, const char *line, size_t length, struct err *e)
 	p.length = m.length;
 	p.props = m.props;
 	p.props.user_id = NULL; /* the broker takes no name but our own */
+	/* the entry would vanish from the DLQ */
+	x->expiring += p.props.expiration != NULL;
+	p.props.expiration = NULL;
 	while (broker_publish(x->d->b, &p, NULL, &why)) {
 		if (why.kind == ERR_LIMIT && broker_unconfirmed(x->d->b)) {
 			if (broker_pump(x->d->b, 100, e))
@@ -79,6 +82,21 @@ line_send(struct import *x, const char *line, size_t length, struct err *e)
 	return broker_unsent(x->d->b) > 1 << 18 ? broker_pump(x->d->b, 0, e) : 0;
 }
 
+/* What a full disk or a kill left of the last line; it has no end, and makes no sense. */
+static bool
+line_torn(struct import *x, const char *line, size_t length, FILE *f, bool tell)
+{
+	struct broker_message m;
+
+	if (line[length - 1] == '\n' || !feof(f) ||
+		dlq_line_read(line, length, x->d->mem, &m, NULL) == 0)
+		return false;
+	if (tell)
+		ctl_fail(x->d->ctl, 0, "the last line (%" PRIu64 ") is torn: it is left out",
+			x->lines);
+	return true;
+}
+
 static int
 file_send(struct import *x, FILE *f, bool check_only, struct err *e)
 {
@@ -94,6 +112,9 @@ file_send(struct import *x, FILE *f, bool check_only, struct err *e)
 		x->lines++;
 		if (strspn(line, " \t\r\n") == (size_t)n)
 			continue;
+		arena_reset(x->d->mem);
+		if (line_torn(x, line, (size_t)n, f, !check_only))
+			break;
 		arena_reset(x->d->mem);
 		if (!check_only) {
 			rc = line_send(x, line, (size_t)n, e);
@@ -157,6 +178,11 @@ dlq_import(struct dlq *d)
 	a.filter = buf_text(&where);
 	rc = dlq_connect(d, &e) || audit_begin(d->ctl, &a, &e) || import(&x, f, &e) ? -1 : 0;
 	d->reader = NULL;
+	if (x.expiring)
+		ctl_fail(d->ctl, 0,
+			"%" PRIu64 " had an expiration, which is left out: an entry stays until "
+			"it is taken out",
+			x.expiring);
 	audit_end(&a, x.confirmed, rc ? e.text : "done");
 	if (f != stdin)
 		fclose(f);

@@ -74,8 +74,8 @@ dlq_line_write(struct buf *out, const struct dlq_entry *d, const struct broker_m
 	dlq_bytes_write(out, "routing_key", m->routing_key, strlen(m->routing_key));
 	buf_add_char(out, ',');
 	properties_write(out, &m->props);
-	buf_add_text(out, ",\"headers\":");
-	dlq_table_write(out, &m->props.headers, 0);
+	buf_add_char(out, ',');
+	dlq_headers_write(out, &m->props.headers);
 	buf_add_char(out, ',');
 	dlq_bytes_write(out, "body", m->body, m->length);
 	buf_add_text(out, "}\n");
@@ -162,6 +162,7 @@ dlq_line_read(const char *line, size_t length, struct arena *mem, struct broker_
 	struct err *e)
 {
 	const struct json *v, *part;
+	const char *raw;
 	struct buf headers;
 	size_t n = 0;
 	int rc = 0;
@@ -185,8 +186,15 @@ dlq_line_read(const char *line, size_t length, struct arena *mem, struct broker_
 	if (part && properties_parse(part, mem, &out->props, e))
 		return -1;
 	part = json_get(v, "headers");
-	if (!part)
-		return 0;
+	if (!part) {
+		if (bytes_parse(v, "headers", mem, &raw, &n, e))
+			return -1;
+		if (raw)
+			out->props.headers = (struct broker_table){ (const uint8_t *)raw, n };
+		return broker_table_whole(&out->props.headers)
+			? 0
+			: err_set(e, ERR_INVALID, "headers_base64 is no table");
+	}
 	if (json_type(part) != JSON_ARRAY)
 		return err_set(e, ERR_INVALID, "headers is no array of name, type and value");
 	buf_init(&headers, BROKER_HEAD_MAX);

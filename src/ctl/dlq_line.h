@@ -14,6 +14,8 @@
 
 /* Members without braces: "type":…,"value":… */
 void dlq_value_write(struct buf *out, const struct broker_value *v, unsigned depth);
+/* The member "headers", or "headers_base64" where JSON has no room for so many. */
+void dlq_headers_write(struct buf *out, const struct broker_table *t);
 void dlq_table_write(struct buf *out, const struct broker_table *t, unsigned depth);
 /* Text as a member of this name, or as name_base64. */
 void dlq_bytes_write(struct buf *out, const char *name, const char *bytes, size_t length);

@@ -19,6 +19,7 @@ struct purge {
 	struct dlq_selection s;
 	char path[4096];
 	int fd;
+	off_t size; /* of the file, as far as it is on the disk */
 	struct buf lines;
 	uint64_t tags[TOGETHER];
 	size_t waiting;
@@ -55,6 +56,15 @@ file_make(struct purge *p, struct err *e)
 	return 0;
 }
 
+/* The file ends with its last line that is on the disk: what follows is torn, and still in the DLQ. */
+static int
+write_failed(struct purge *p, struct err *e)
+{
+	err_set(e, ERR_INTERNAL, "cannot write %s: %s", p->path, strerror(errno));
+	(void)!ftruncate(p->fd, p->size);
+	return -1;
+}
+
 /* To the disk, then out of the queue. */
 static int
 flush(struct purge *p, struct err *e)
@@ -67,12 +77,12 @@ flush(struct purge *p, struct err *e)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return err_set(e, ERR_INTERNAL, "cannot write %s: %s", p->path,
-				strerror(errno));
+			return write_failed(p, e);
 		at += n, left -= (size_t)n;
 	}
 	if (p->waiting && fdatasync(p->fd))
-		return err_set(e, ERR_INTERNAL, "cannot write %s: %s", p->path, strerror(errno));
+		return write_failed(p, e);
+	p->size += (off_t)p->lines.length;
 	for (size_t i = 0; i < p->waiting; i++)
 		if (broker_ack(p->d->b, p->tags[i], false, e))
 			return -1;
@@ -186,7 +196,7 @@ dlq_purge(struct dlq *d)
 	audit_end(&a, p.removed, rc ? e.text : "done");
 	if (p.fd >= 0) {
 		close(p.fd);
-		if (p.removed == 0)
+		if (p.size == 0)
 			unlink(p.path);
 	}
 	code = report(&p, rc, &e);

@@ -8,10 +8,28 @@
 #include "dlq.h"
 #include "dlq_line.h"
 
+#define LARGE 65536
+#define WEIGHT_MAX (JSON_NODES_MAX - 100) /* the line has other values too */
+
+/* Of a large text that escapes would make larger than base64 does. */
+static bool
+escapes_many(const char *text, size_t length)
+{
+	size_t more = 0;
+
+	if (length < LARGE)
+		return false;
+	for (size_t i = 0; i < length; i++)
+		more += (uint8_t)text[i] < 0x20 || text[i] == 0x7f || text[i] == (char)0xc2 ? 5
+			: text[i] == '"' || text[i] == '\\' || text[i] == (char)0xe2        ? 3
+											    : 0;
+	return more > length / 3;
+}
+
 void
 dlq_bytes_write(struct buf *out, const char *name, const char *bytes, size_t length)
 {
-	if (length == 0 || json_utf8_valid(bytes, length)) {
+	if (length == 0 || (json_utf8_valid(bytes, length) && !escapes_many(bytes, length))) {
 		buf_printf(out, "\"%s\":", name);
 		dlq_json_bytes(out, length ? bytes : "", length);
 		return;
@@ -83,6 +101,59 @@ dlq_value_write(struct buf *out, const struct broker_value *v, unsigned depth)
 		base64_add(out, v->bytes, v->length);
 		buf_add_char(out, '"');
 	}
+}
+
+/* JSON values that it becomes, at most. */
+static size_t
+weight(const struct broker_value *v, unsigned depth)
+{
+	struct broker_value item;
+	struct broker_table inner;
+	const char *name;
+	size_t at = 0, n, sum = 5; /* the object, name, type, value, about */
+
+	if (depth == DLQ_TABLE_DEPTH)
+		return sum;
+	while (v->kind == 'A' && broker_array_next(v, &at, &item))
+		sum += weight(&item, depth + 1);
+	if (broker_value_table(v, &inner))
+		while (broker_table_next(&inner, &at, &name, &n, &item))
+			sum += weight(&item, depth + 1);
+	return sum;
+}
+
+/* Too many entries for a JSON reader: the wire's bytes as they are. */
+static bool
+headers_write_raw(struct buf *out, const struct broker_table *t)
+{
+	struct broker_value v;
+	struct buf raw;
+	const char *name;
+	size_t at = 0, n, sum = 0;
+
+	while (broker_table_next(t, &at, &name, &n, &v))
+		sum += weight(&v, 0);
+	if (sum <= WEIGHT_MAX)
+		return false;
+	buf_init(&raw, BROKER_HEAD_MAX);
+	for (at = 0; broker_table_next(t, &at, &name, &n, &v);)
+		if (!dlq_header_volatile(name, n))
+			broker_field_add(&raw, name, n, &v);
+	buf_add_text(out, "\"headers_base64\":\"");
+	base64_add(out, raw.data, raw.length);
+	buf_add_char(out, '"');
+	out->failed |= buf_failed(&raw);
+	buf_fini(&raw);
+	return true;
+}
+
+void
+dlq_headers_write(struct buf *out, const struct broker_table *t)
+{
+	if (headers_write_raw(out, t))
+		return;
+	buf_add_text(out, "\"headers\":");
+	dlq_table_write(out, t, 0);
 }
 
 void

@@ -73,5 +73,51 @@ def test_headers_past_every_bound_are_said_and_double_nothing():
         assert got <= 30 and got + depth(channel) >= 16, got
 
 
+def test_import_takes_what_purge_wrote():
+    with place() as (op, channel):
+        odd = dead_headers("mailer", **{"x-retry-count": 2 ** 60})
+        bury(channel, event_body(1)[1], odd)
+        bury(channel, event_body(2)[1], dead_headers("mailer", seconds=1, **{"x-many": [None] * 60000}))
+        bury(channel, b"\x01" * (1 << 20), dead_headers("mailer", seconds=2))
+        depth_is(channel, 3)
+        assert int(op.rows("dlq", "list")[0]["retry_count"]) == 2 ** 60
+        op.run("dlq", "purge", "--all", "--yes", "--to", "gone")
+        assert op.rows("dlq", "import", "gone") == [{"imported": 3}]
+        (first, _), (many, _), (_, large) = sorted(bodies_in(op, "user.dlq"), key=lambda m: m[0].headers["x-failed-at"])
+        assert large == b"\x01" * (1 << 20) and len(many.headers["x-many"]) == 60000
+        assert first.headers == odd, first.headers
+
+
+def test_a_full_disk_tears_no_file_of_purge():
+    with place() as (op, channel):
+        for n in range(30):  # flushed each 8 MiB: the first flush succeeds, the next does not
+            bury(channel, (b"%02d" % n) + b"x" * (1 << 20), dead_headers("mailer", seconds=n))
+        depth_is(channel, 30)
+        said = op.run("dlq", "purge", "--all", "--yes", "--to", "gone", code=1, file_max=12 << 20)
+        assert "cannot write gone" in said, said
+        with open(os.path.join(op.folder, "gone"), encoding="utf-8") as f:
+            lines = [json.loads(line) for line in f]
+        assert 0 < len(lines) < 30
+        depth_is(channel, 30 - len(lines))
+        # one that was cut off all the same, by a kill: the rest is taken, and it is said
+        with open(os.path.join(op.folder, "gone"), "a", encoding="utf-8") as f:
+            f.write(json.dumps(lines[0])[:1000])
+        said = op.run("dlq", "import", "gone", both=True)
+        assert f"line ({len(lines) + 1}) is torn" in said and f"{len(lines)} entries imported" in said, said
+        depth_is(channel, 30)
+        assert {body[:2] for _, body in bodies_in(op, "user.dlq")} == {b"%02d" % n for n in range(30)}
+
+
+def test_an_imported_entry_does_not_expire():
+    with place() as (op, channel):
+        line = {"body": "{}", "properties": {"expiration": "1", "type": "t"}, "headers": []}
+        with open(os.path.join(op.folder, "file"), "w", encoding="utf-8") as f:
+            f.write(json.dumps(line))  # whole, though without an end of line
+        said = op.run("dlq", "import", "file", both=True)
+        assert "1 had an expiration" in said and "1 entries imported" in said and "torn" not in said, said
+        props, _ = take(channel, "user.dlq")
+        assert props.expiration is None and props.type == "t"
+
+
 if __name__ == "__main__":
     sys.exit(tap.run(dict(globals())))

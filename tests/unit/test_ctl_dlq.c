@@ -253,7 +253,9 @@ a_line_is_the_message_byte_for_byte(void **state)
 		"nT\xff\xff\xff\xff\xff\xff\xff\xff\x01"
 		"oV\x01"
 		"pS\x00\x00\x00\x03\xff\x00z\x01"
-		"qx\x00\x00\x00\x02hi\x01"
+		"qx\x00\x00\x00\x02hi\x0d"
+		"x-retry-countl\x10\x00\x00\x00\x00\x00\x00\x00"
+		"\x01"
 		"rF\x00\x00\x00\x0e\x01zS\x00\x00\x00\x00\x01ZA\x00\x00\x00\x00\x01"
 		"rA\x00\x00\x00\x08VF\x00\x00\x00\x00t\x00\x02\xff\xfeV";
 	static const char body[] = "a\0b";
@@ -297,6 +299,43 @@ a_line_is_the_message_byte_for_byte(void **state)
 	arena_free(mem);
 }
 
+/* What a line has is read again, however much is in it. */
+static void
+a_line_of_very_many_headers_is_read_again(void **state)
+{
+	static uint8_t wire[200000];
+	static char body[300000];
+	struct broker_message m = { .body = body,
+		.length = sizeof body,
+		.exchange = "",
+		.routing_key = "",
+		.props = { .headers = { wire, sizeof wire } } },
+			      back;
+	struct arena *mem = arena_new(1 << 16, 64 << 20);
+	struct dlq_entry entry;
+	struct err e = ERR_INIT;
+	struct buf line;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof wire; i += 2)
+		memcpy(wire + i, "\0V", 2);
+	memset(body, '\x01', sizeof body);
+	assert_true(broker_table_whole(&m.props.headers));
+	buf_init(&line, 4 << 20);
+	dlq_entry_read(&entry, &m, mem);
+	if (dlq_line_write(&line, &entry, &m, &e) ||
+		dlq_line_read(line.data, line.length, mem, &back, &e))
+		fail_msg("%s", e.text);
+	assert_int_equal(back.props.headers.length, sizeof wire);
+	assert_memory_equal(back.props.headers.bytes, wire, sizeof wire);
+	assert_int_equal(back.length, sizeof body);
+	assert_memory_equal(back.body, body, sizeof body);
+	/* base64 takes four bytes for three, an escape would take six for one */
+	assert_true(line.length < (sizeof wire + sizeof body) * 7 / 5);
+	buf_fini(&line);
+	arena_free(mem);
+}
+
 static void
 lines_that_are_none_are_refused(void **state)
 {
@@ -310,7 +349,8 @@ lines_that_are_none_are_refused(void **state)
 		"{\"body\":\"\",\"headers\":[{\"name\":\"a\",\"type\":\"F\",\"value\":[{}]}]}",
 		"{\"body\":\"\",\"properties\":{\"priority\":256}}",
 		"{\"body\":\"\",\"properties\":{\"timestamp\":-1}}",
-		"{\"body\":\"\",\"properties\":[]}" };
+		"{\"body\":\"\",\"properties\":[]}",
+		"{\"body\":\"\",\"headers_base64\":\"AA==\"}" };
 	struct arena *mem = arena_new(1 << 16, 16 << 20);
 	struct broker_message m;
 	struct err e = ERR_INIT;
@@ -359,6 +399,7 @@ main(void)
 		cmocka_unit_test(sorts_more_than_memory_holds),
 		cmocka_unit_test(base64_there_and_back),
 		cmocka_unit_test(a_line_is_the_message_byte_for_byte),
+		cmocka_unit_test(a_line_of_very_many_headers_is_read_again),
 		cmocka_unit_test(lines_that_are_none_are_refused),
 		cmocka_unit_test(made_up_events_hold_their_schema),
 	};
