@@ -14,7 +14,7 @@ import load
 
 SUBJECTS = 6        # users that are changed at a time
 TOGETHER = 0.7      # share of the changes that all clients send to one user at the same moment
-LATE_S = 0.0        # how long another instance may show what it had
+LATE_S = 0.5        # how long another instance may show what it had: it hears of a change through Redis
 GONE = 20           # deleted users that are still read
 COUNTRIES = ("LV", "EE", "LT", "DE", "FR")
 

@@ -63,6 +63,7 @@ class Signup:
         self.name, self.body, self.key, self.want = name, body, key, want
         self.word, self.status, self.user, self.event = "unreached", 0, None, None
         self.tries, self.faults = 0, []
+        self.told = []      # (when, status) of each try, 0: no answer
 
     @property
     def address(self):
@@ -132,10 +133,12 @@ class Client(threading.Thread):
         one.tries += 1
         try:
             status, text, _ = self.line.ask("POST", SIGNUP, one.body, {"Idempotency-Key": one.key} if one.key else None)
+            one.told.append((time.strftime("%T"), status))
             self.hear(one, status, text)
         except Unreached:
             pass  # as clear as before
         except Lost:
+            one.told.append((time.strftime("%T"), 0))
             if one.word not in ("acknowledged", "refused"):
                 one.word = "unclear"
 

@@ -68,7 +68,7 @@ class Users(Store):
             if one.word == "acknowledged" and one.user not in [row[0] for row in rows]:
                 yield "lost: acknowledged, not stored", f"{one.name} id {one.user}"
             elif one.word in ("refused", "unreached") and rows:
-                yield f"{one.word}, but stored", one.name
+                yield f"{one.word}, but stored", f"{one.name} told {one.told}"
             elif one.word == "acknowledged" and one.address and one.user not in outbox.changed and not rows[0][2]:
                 yield "lost: the address", one.name
 
@@ -452,7 +452,7 @@ class Book:
             store.read(sql)
         for one in self.signups:
             for fault in one.faults:
-                self.faults["answered wrongly"].append(f"{one.name}: {fault}")
+                self.faults["answered wrongly"].append(f"{one.name}: {fault}, told {one.told}")
         for store in self.stores:
             for what, whose in store.faults(self):
                 self.faults[what].append(whose)
