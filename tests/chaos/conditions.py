@@ -45,10 +45,15 @@ def redis(harm, mend):
 
 
 def redis_denied(*words):
-    """The APIs' user lacks rights."""
+    """The APIs' user lacks rights, and no onboard-cache mends in Redis what they cannot."""
     def harm(rig, _random):
+        rig.consumer_end("cache", signal.SIGTERM)
         rig.redis("ACL", "SETUSER", rig.redis_name, *words)
-        return lambda: rig.redis("ACL", "SETUSER", rig.redis_name, "+@all")
+
+        def mend():
+            rig.redis("ACL", "SETUSER", rig.redis_name, "+@all")
+            rig.consumer_start("cache")
+        return mend
     return harm
 
 

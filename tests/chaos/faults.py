@@ -13,7 +13,8 @@ HOLDS = {  # those that last otherwise
     "postgres-counts-locked": TRIED_OUT,
     "mongo-documents-locked": TRIED_OUT,
     "redis-writes-paused": TRIED_OUT,
-    "redis-full": (4.0, 8.0),
+    **dict.fromkeys(("redis-full", "redis-denies-write", "redis-denies-eval", "redis-denies-publish", "redis-denies-del"),
+                    (4.0, 8.0)),
     # these wait for things themselves
     "long-reader": (0.0, 1.0),
     "postgres-read-only": (1.0, 3.0),
