@@ -174,11 +174,6 @@ confirmed(void *arg, const struct uuid *batch_id)
 static int
 sweep(struct outbox *o, struct err *e)
 {
-	size_t n = atomic_exchange(&o->swept, 0);
-
-	if (n > 0)
-		log_info("events that had stayed behind are published",
-			LOG_I("events", (int64_t)n));
 	if (outbox_owner_hold(&o->sweep, o->mem, e))
 		return -1;
 	return outbox_sweep(&o->sweep, o->mem, e);
@@ -208,9 +203,13 @@ stuck_look(struct outbox *o, bool looked, const char *oldest, int64_t age_s)
 static int
 look(struct outbox *o, struct err *e)
 {
+	size_t swept = atomic_exchange(&o->swept, 0);
 	struct sql_result r;
 	int64_t n, age = 0;
 
+	if (swept > 0)
+		log_info("events that had stayed behind are published",
+			LOG_I("events", (int64_t)swept));
 	if (sql_run(o->sql, o->mem, &backlog, NULL, &r, e) || sql_i64(&r, 0, 0, &n, e) ||
 		(!sql_null(&r, 0, 2) && sql_i64(&r, 0, 2, &age, e))) {
 		stuck_look(o, false, NULL, 0);
@@ -248,13 +247,19 @@ keys_forget(struct outbox *o, struct err *e)
 	return outbox_keys_forget(o->sql, o->mem, KEYS_BUDGET_MS, e);
 }
 
-/* Away is said by the link; anything else is news. Answers how long to wait at least. */
+/*
+ * The link tells of a server that is away. Anything else is logged, once the
+ * schema has been seen. Returns how long to wait at least.
+ */
 static int64_t
 step_failed(const struct outbox *o, const char *step, const struct err *e)
 {
+	int64_t due = sql_due_ms(o->sql);
+
 	if (!link_usable(sql_link(o->sql)))
-		return sql_due_ms(o->sql) > 50 ? sql_due_ms(o->sql) : 50;
-	log_warn("keeping the outbox failed", LOG_S("step", step), LOG_E(e));
+		return due > 50 ? due : 50;
+	if (e->kind != ERR_AWAY || atomic_load(&o->ready))
+		log_warn("keeping the outbox failed", LOG_S("step", step), LOG_E(e));
 	return SWEEP_EVERY_MS;
 }
 
