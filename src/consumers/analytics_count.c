@@ -20,9 +20,12 @@
  */
 static const struct sql_statement count = { "analytics_count",
 	"WITH came AS MATERIALIZED (SELECT * FROM unnest($1::integer[], $2::uuid[], $3::integer[],"
-	" $4::text[], $5::text[]) AS c (inbox_day, event_id, day, type, country)),"
-	" fresh AS (INSERT INTO analytics_inbox (day, event_id)"
-	" SELECT date '1970-01-01' + inbox_day, event_id FROM came ON CONFLICT DO NOTHING"
+	" $4::text[], $5::text[], $6::bigint[])"
+	" AS c (inbox_day, event_id, day, type, country, user_id)),"
+	" fresh AS (INSERT INTO analytics_inbox (day, event_id, user_id, counted_for)"
+	" SELECT date '1970-01-01' + inbox_day, event_id, user_id,"
+	" CASE WHEN day <> inbox_day THEN date '1970-01-01' + day END"
+	" FROM came ON CONFLICT DO NOTHING"
 	" RETURNING event_id)"
 	" INSERT INTO event_counts AS have (day, type, country, count)"
 	" SELECT date '1970-01-01' + day, type, country, n FROM (SELECT day, type, country,"
@@ -92,7 +95,7 @@ int
 analytics_count(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
 	struct err *e)
 {
-	struct sql_array a[5];
+	struct sql_array a[6];
 	struct sql_params p;
 	struct sql_result r = { 0 };
 	int rc;
@@ -104,6 +107,7 @@ analytics_count(struct consumer *c, struct arena *mem, const struct counted *lis
 		sql_array_i64(&a[2], list[i].day);
 		sql_array_text(&a[3], list[i].ev->type);
 		sql_array_text(&a[4], list[i].country);
+		sql_array_i64(&a[5], list[i].ev->user_id);
 	}
 	sql_params_init(&p);
 	rc = sql_add_arrays(&p, a, ARRAY_LEN(a), e);

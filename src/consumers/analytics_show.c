@@ -10,9 +10,8 @@
 #include "link/kv.h"
 #include "link/sql.h"
 
-#define KEPT_S "7776000" /* 90 days after the last event of the day */
-#define KEY_SIZE 32
 #define DAY_US 86400000000
+#define TURNS_MAX 3 /* of keys that go while we write them */
 
 /*
  * Totals are read after the commit, so who commits last reads them all. Of a day
@@ -30,13 +29,20 @@ static const struct sql_statement totals = { "analytics_totals",
 
 static struct kv_script script;
 
-/* Counts only grow: a smaller one is an older one, by a process that was slower. */
+/*
+ * Counts only grow: a smaller one is an older one, by a process that was slower.
+ * KEYS: totals. ARGV: TTL, "whole" when all types of the day are given, types
+ * and their totals. 0: the day is not there, and not all of it is given.
+ */
 static void
 script_make(void)
 {
 	kv_script_init(&script,
-		"for i = 2, #ARGV, 2 do\n"
-		" local have = tonumber(redis.call('HGET', KEYS[1], ARGV[i]) or '')\n"
+		KV_LUA_OF_TYPE
+		"if of_type(KEYS[1], 'hash') == 'none' and ARGV[2] ~= 'whole' then return 0 end\n"
+		"for i = 3, #ARGV, 2 do\n"
+		" local have = redis.call('HGET', KEYS[1], ARGV[i])\n"
+		" have = have and tonumber(string.match(have, '^%d+$') or '')\n"
 		" if not have or have < tonumber(ARGV[i + 1]) then\n"
 		"  redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])\n"
 		" end\n"
@@ -52,42 +58,59 @@ by_day(const void *x, const void *y)
 	return a->day != b->day ? (a->day < b->day ? -1 : 1) : strcmp(a->ev->type, b->ev->type);
 }
 
-static void
-day_key(const char *prefix, int64_t day, char out[static KEY_SIZE])
+void
+analytics_day_key(const char *prefix, int64_t day, char out[static ANALYTICS_KEY_SIZE])
 {
 	char text[CLOCK_RFC3339_SIZE];
 
 	clock_format_rfc3339(day * DAY_US, text);
-	snprintf(out, KEY_SIZE, "%s:%.10s", prefix, text);
+	snprintf(out, ANALYTICS_KEY_SIZE, "%s:%.10s", prefix, text);
 }
 
-/* Those of one day are active; adds three commands. */
-static int
-active_add(struct kv *kv, struct arena *mem, const struct counted *list, size_t n, struct err *e)
+/* The first of list of another day than from's. */
+static size_t
+day_end(const struct counted *list, size_t n, size_t from)
 {
-	char key[KEY_SIZE], stats[KEY_SIZE];
-	const char **argv = arena_alloc(mem, (n + 2) * sizeof *argv);
+	size_t i = from + 1;
 
-	must(argv);
-	day_key("active", list[0].day, key);
-	day_key("stats:events", list[0].day, stats);
-	argv[0] = "SADD";
-	argv[1] = key;
-	for (size_t i = 0; i < n; i++) {
-		argv[2 + i] = arena_printf(mem, "%" PRId64, list[i].ev->user_id);
-		must(argv[2 + i]);
-	}
-	return kv_add(kv, n + 2, argv, NULL, e) ||
-			kv_add(kv, 3, (const char *const[]){ "EXPIRE", key, KEPT_S }, NULL, e) ||
-			kv_add(kv, 2, (const char *const[]){ "EXISTS", stats }, NULL, e)
-		? -1
-		: 0;
+	while (i < n && list[i].day == list[from].day)
+		i++;
+	return i;
 }
 
-/* The replies are active_add's, three a day, in the list's order. */
+/* Who was active; and which days have totals: has_totals[i] of the day that begins at i. */
+static int
+active_show(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
+	bool *has_totals, struct err *e)
+{
+	struct kv *kv = consumer_kv(c);
+	char totals_key[ANALYTICS_KEY_SIZE];
+	struct kv_reply *replies;
+	int rc = 0;
+
+	for (size_t from = 0, end; from < n && rc == 0; from = end) {
+		end = day_end(list, n, from);
+		analytics_day_key("stats:events", list[from].day, totals_key);
+		rc = analytics_active_add(kv, mem, list + from, end - from, e) ||
+				kv_add(kv, 2, (const char *const[]){ "TYPE", totals_key }, NULL, e)
+			? -1
+			: 0;
+	}
+	if (rc || kv_flush_all(kv, mem, &replies, e))
+		return -1;
+	for (size_t from = 0, end, k = 0; from < n && rc == 0; from = end, k += 2) {
+		end = day_end(list, n, from);
+		has_totals[from] =
+			replies[k + 1].type == KV_TEXT && strcmp(replies[k + 1].text, "hash") == 0;
+		if (replies[k].number == 0)
+			rc = analytics_active_make(c, mem, list + from, end - from, e);
+	}
+	return rc;
+}
+
 static int
 totals_read(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
-	const struct kv_reply *replies, struct sql_result *r, struct err *e)
+	const bool *has_totals, struct sql_result *r, struct err *e)
 {
 	enum { WHOLE, DAYS, TYPES, COUNT };
 	struct sql_array a[COUNT];
@@ -95,10 +118,10 @@ totals_read(struct consumer *c, struct arena *mem, const struct counted *list, s
 	int rc;
 
 	sql_arrays_init(a, COUNT, 1 << 20);
-	for (size_t i = 0, day = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		bool first = i == 0 || list[i - 1].day != list[i].day;
 
-		if (first && replies[3 * day++ + 2].number == 0)
+		if (first && !has_totals[i])
 			sql_array_i64(&a[WHOLE], list[i].day);
 		if (first || strcmp(list[i - 1].ev->type, list[i].ev->type) != 0) {
 			sql_array_i64(&a[DAYS], list[i].day);
@@ -111,52 +134,83 @@ totals_read(struct consumer *c, struct arena *mem, const struct counted *list, s
 	return rc ? -1 : 0;
 }
 
+/* Whether list's day, in its order, had totals. */
+static bool
+day_had_totals(const struct counted *list, size_t n, const bool *has_totals, int64_t day)
+{
+	for (size_t from = 0; from < n; from = day_end(list, n, from))
+		if (list[from].day == day)
+			return has_totals[from];
+	return false;
+}
+
 static int
-totals_add(struct kv *kv, struct arena *mem, const struct sql_result *r, struct err *e)
+totals_add(struct kv *kv, struct arena *mem, const struct sql_result *r, const struct counted *list,
+	size_t n, const bool *has_totals, struct err *e)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
-	const char **argv = arena_alloc(mem, (2 * r->rows + 2) * sizeof *argv);
-	char key[KEY_SIZE];
+	const char **argv = arena_alloc(mem, (2 * r->rows + 3) * sizeof *argv);
+	char key[ANALYTICS_KEY_SIZE];
+	size_t words = 3;
 	int64_t day;
-	size_t n = 0;
 
 	must(argv && pthread_once(&once, script_make) == 0);
-	argv[1] = KEPT_S;
+	argv[1] = ANALYTICS_KEPT_S;
 	for (size_t i = 0; i < r->rows; i++) {
-		argv[2 + n++] = sql_text(r, i, 1);
-		argv[2 + n++] = sql_text(r, i, 2);
+		argv[words++] = sql_text(r, i, 1);
+		argv[words++] = sql_text(r, i, 2);
 		if (i + 1 < r->rows && strcmp(sql_text(r, i, 0), sql_text(r, i + 1, 0)) == 0)
 			continue;
 		if (sql_i64(r, i, 0, &day, e))
 			return -1;
-		day_key("stats:events", day, key);
+		analytics_day_key("stats:events", day, key);
 		argv[0] = key;
-		if (kv_add_script(kv, &script, 1, 2 + n, argv, NULL, e))
+		argv[2] = day_had_totals(list, n, has_totals, day) ? "part" : "whole";
+		if (kv_add_script(kv, &script, 1, words, argv, NULL, e))
 			return -1;
-		n = 0;
+		words = 3;
 	}
+	return 0;
+}
+
+/* 1: a day's totals went meanwhile: has_totals is out of date. */
+static int
+totals_show(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
+	const bool *has_totals, struct err *e)
+{
+	struct kv *kv = consumer_kv(c);
+	struct kv_reply *replies;
+	struct sql_result r;
+	size_t added;
+
+	if (totals_read(c, mem, list, n, has_totals, &r, e) ||
+		totals_add(kv, mem, &r, list, n, has_totals, e))
+		return -1;
+	added = kv_added(kv);
+	if (kv_flush_all(kv, mem, &replies, e))
+		return -1;
+	for (size_t i = 0; i < added; i++)
+		if (replies[i].number == 0)
+			return 1;
 	return 0;
 }
 
 int
 analytics_show(struct consumer *c, struct arena *mem, struct counted *list, size_t n, struct err *e)
 {
-	struct kv *kv = consumer_kv(c);
-	struct kv_reply *replies;
-	struct sql_result r;
-	int rc = 0;
+	bool *has_totals = arena_alloc(mem, n * sizeof *has_totals);
+	int rc = 1;
 
+	must(has_totals);
 	qsort(list, n, sizeof *list, by_day);
-	for (size_t i = 0, from = 0; i < n && rc == 0; i++)
-		if (i + 1 == n || list[i + 1].day != list[i].day) {
-			rc = active_add(kv, mem, list + from, i + 1 - from, e);
-			from = i + 1;
-		}
-	if (rc || kv_flush_all(kv, mem, &replies, e) ||
-		totals_read(c, mem, list, n, replies, &r, e) || totals_add(kv, mem, &r, e) ||
-		kv_flush_all(kv, mem, NULL, e)) {
-		kv_forget(kv);
-		return -1;
+	for (int turn = 0; turn < TURNS_MAX && rc == 1; turn++) {
+		rc = active_show(c, mem, list, n, has_totals, e);
+		if (rc == 0)
+			rc = totals_show(c, mem, list, n, has_totals, e);
 	}
-	return 0;
+	if (rc == 1)
+		rc = err_set(e, ERR_AWAY, "keys of analytics go while they are written");
+	if (rc)
+		kv_forget(consumer_kv(c));
+	return rc;
 }

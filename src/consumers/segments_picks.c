@@ -2,6 +2,7 @@
 #include "segments_picks.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -62,25 +63,33 @@ popular_read(struct consumer *c, struct batch *b, struct buf *tail, struct err *
 	return buf_failed(tail) ? err_set(e, ERR_LIMIT, "the popular products are too long") : 0;
 }
 
-/* NX: what was worked out for this user since stays. */
+static struct kv_script unless_there;
+
+/* KEYS: picks. ARGV: text, TTL. What was worked out for this user since stays. */
+static void
+script_make(void)
+{
+	kv_script_init(&unless_there,
+		KV_LUA_OF_TYPE "if of_type(KEYS[1], 'string') == 'string' then return 0 end\n"
+			       "redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])\n"
+			       "return 1\n");
+}
+
 static int
 greet(struct kv *kv, int64_t user_id, const struct buf *tail, struct buf *text, struct err *e)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char key[KEY_SIZE];
-	const char *const argv[] = { "SET", key, NULL, "EX", TTL_S, "NX" };
-	const char *words[ARRAY_LEN(argv)];
-	size_t lengths[ARRAY_LEN(argv)];
 
+	must(pthread_once(&once, script_make) == 0);
 	snprintf(key, sizeof key, "recommendations:user:%" PRId64, user_id);
 	buf_clear(text);
 	buf_add_text(text, "{\"user_id\":");
 	buf_add_i64(text, user_id);
 	buf_add(text, buf_text(tail), tail->length);
-	for (size_t i = 0; i < ARRAY_LEN(argv); i++) {
-		words[i] = argv[i] ? argv[i] : buf_text(text);
-		lengths[i] = argv[i] ? strlen(argv[i]) : text->length;
-	}
-	return kv_add(kv, ARRAY_LEN(words), words, lengths, e);
+	return kv_add_script(kv, &unless_there, 1, 3,
+		(const char *const[]){ key, buf_text(text), TTL_S },
+		(const size_t[]){ strlen(key), text->length, strlen(TTL_S) }, e);
 }
 
 static int

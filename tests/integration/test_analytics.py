@@ -189,11 +189,47 @@ def test_redis_that_was_emptied_shows_totals_again():
         PIPE.publish(event("purchase", {"user_id": FIRST_USER}, timestamp=at(0)))
         settled(daemon, deliveries=5)
         assert shown() == {day(0): {"user.login": 1, "user.logout": 1, "user.purchase": 1}}, shown()
+        assert KV.smembers(f"active:{day(0)}") == {str(FIRST_USER)}
         # an older total never replaces a newer one
         KV.hset(f"stats:events:{day(0)}", "user.login", 50)
         PIPE.publish(event("login", {"user_id": FIRST_USER}, timestamp=at(0)))
         settled(daemon, deliveries=6)
         assert shown()[day(0)]["user.login"] == 50, shown()
+        assert daemon.terminate() == 0
+
+
+def test_keys_that_are_gone_or_of_another_type_are_made_again_whole():
+    afresh()
+    active, stats = f"active:{day(0)}", f"stats:events:{day(0)}"
+
+    def login(user, **more):
+        return event("login", {"user_id": FIRST_USER + user}, timestamp=at(0), **more)
+
+    users = {str(FIRST_USER + n) for n in range(4)}
+    with analytics() as daemon:
+        daemon.wait_ready()
+        # an id of that day, one of another day, and one that tells no day
+        PIPE.publish(login(0, id=uuid7(0)), login(1, id=uuid7(1)), login(2), event("logout", {"user_id": FIRST_USER + 3}, timestamp=at(0)))
+        settled(daemon, deliveries=4)
+        harms = [lambda key: KV.delete(key), lambda key: KV.set(key, "x"), lambda key: KV.lpush(key, "x"),
+                 lambda key: KV.zadd(key, {"x": 1})]
+        for n, harm in enumerate(harms):
+            for key in (active, stats):
+                KV.delete(key)
+                harm(key)
+            PIPE.publish(login(4 + n))
+            users.add(str(FIRST_USER + 4 + n))
+            settled(daemon, deliveries=5 + n)
+            assert KV.smembers(active) == users, KV.smembers(active)
+            assert shown() == totals() and len(shown()[day(0)]) == 2, shown()
+            assert 89 * 86400 < KV.ttl(active) <= 90 * 86400 and not KV.keys("building:*")
+        # more than a page
+        SQL.ask("INSERT INTO analytics_inbox (day, event_id, user_id) SELECT (now() AT TIME ZONE 'UTC')::date,"
+                " gen_random_uuid(), n / 2 FROM generate_series(2, 24999) AS n")
+        KV.delete(active)
+        PIPE.publish(login(0))
+        settled(daemon, deliveries=5 + len(harms))
+        assert KV.scard(active) == 12499 + len(users), KV.scard(active)
         assert daemon.terminate() == 0
 
 

@@ -109,11 +109,17 @@ def test_C2_profiles_in_redis():
         world.redis.publish("cache:invalidate", PROFILE.format(user))
         time.sleep(0.05)
         assert get(user).is_(200).json == answer.json, nonsense
-    world.redis.delete(PROFILE.format(user))
-    world.redis.lpush(PROFILE.format(user), "a list")
+    keys = [PROFILE.format(user), f"user:{user}:version", "users:country:LV"]
+    for key in keys:
+        world.redis.delete(key)
+        world.redis.lpush(key, "a list")
     world.redis.publish("cache:invalidate", PROFILE.format(user))
     time.sleep(0.05)
     assert get(user).is_(200).json == answer.json
+    wait_until(lambda: world.redis.get(PROFILE.format(user)).encode() == answer.text, 5, "kept in Redis again")
+    assert world.redis.get(keys[1]) == "1"
+    listed("?country=LV")
+    wait_until(lambda: world.redis.type(keys[2]) == "string", 5, "the list is kept, too")
 
 
 def at_the_same_moment(api, target, count):

@@ -208,6 +208,26 @@ def test_a_deleted_user_does_not_come_back_by_an_old_event():
         assert daemon.terminate() == 0
 
 
+def test_keys_of_another_type_are_made_again():
+    user = next(numbers)
+    keys = [f"user:{user}:version", f"user:{user}:profile", "users:country:LV", "users:country:EE"]
+    with cache() as daemon:
+        daemon.wait_ready()
+        for version, harm in enumerate([lambda key: KV.lpush(key, "x"), lambda key: KV.hset(key, "x", "y"),
+                                        lambda key: KV.set(key, "inf")], 2):
+            for key in keys:
+                KV.delete(key)
+                harm(key)
+            PIPE.publish(user_event("updated", user, f"name{version}", version=version, country="LV", previous_country="EE"))
+            got = wait_until(lambda: KV.type(keys[1]) == "string" and (text := KV.get(keys[1])) != "inf" and text, SECONDS,
+                             "the profile")
+            wait_until(lambda n=version: metric(daemon, "onboard_consumer_deliveries_total") == n - 1, SECONDS, "acked")
+            assert json.loads(got)["version"] == version and KV.get(keys[0]) == str(version), got
+            assert KV.exists(*keys[2:]) == 0
+        assert metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == 3 and PIPE.depth("user.dlq") == 0
+        assert daemon.terminate() == 0
+
+
 def heard(listener, wanted, seconds=SECONDS):
     got = set()
 

@@ -107,7 +107,8 @@ def test_D5_what_is_popular_is_recommended():
         PIPE.publish(second, first)
         done(daemon, 3)
         assert KV.get(picks(ident(second))) == "better" and json.loads(KV.get(picks(ident(first))))["items"] == items
-        # another's key of that name holds nobody up
+        # another's keys of those names hold nobody up
+        KV.lpush(picks(ident(third)), "no text")
         KV.delete("trending:products")
         KV.set("trending:products", "no sorted set")
         PIPE.publish(third)

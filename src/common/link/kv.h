@@ -76,6 +76,17 @@ struct kv_script {
 	char sha[41];
 };
 void kv_script_init(struct kv_script *s, const char *text);
+/*
+ * The begin of a script: of_type(key, 'hash') answers 'hash' or 'none'. A key of
+ * another type is nothing of ours and goes.
+ */
+#define KV_LUA_OF_TYPE \
+	"local function of_type(key, want)\n" \
+	" local has = redis.call('TYPE', key).ok\n" \
+	" if has == want or has == 'none' then return has end\n" \
+	" redis.call('DEL', key)\n" \
+	" return 'none'\n" \
+	"end\n"
 
 /* One command at b's end; lengths NULL: texts. */
 void kv_encode(struct buf *b, size_t argc, const char *const *argv, const size_t *lengths);

@@ -11,8 +11,10 @@ static void
 script_make(void)
 {
 	kv_script_init(&script,
-		"local have = redis.call('GET', KEYS[2])\n"
-		"local write = not have or (tonumber(have) or 0) <= tonumber(ARGV[1])\n"
+		KV_LUA_OF_TYPE
+		"local have = of_type(KEYS[2], 'string') == 'string' and redis.call('GET', KEYS[2])\n"
+		"have = have and tonumber(string.match(have, '^%d+$') or '')\n"
+		"local write = not have or have <= tonumber(ARGV[1])\n"
 		"if write and ARGV[2] == '' then redis.call('DEL', KEYS[1]) end\n"
 		"if write then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[4]) end\n"
 		"if write and ARGV[2] ~= '' then\n"
