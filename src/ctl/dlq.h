@@ -113,6 +113,8 @@ void dlq_sort_free(struct dlq_sort *s);         /* NULL is fine */
 
 /* ---- dlq_line.c: a message as a line of NDJSON and back, byte for byte ---- */
 
+/* The largest body as base64, its headers, the ten fields. */
+#define DLQ_LINE_MAX (200u << 20)
 /* Ends with a line end. The broker's own headers of this delivery are left out. */
 int dlq_line_write(struct buf *out, const struct dlq_entry *d, const struct broker_message *m,
 	struct err *e) MUST_CHECK;

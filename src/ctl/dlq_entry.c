@@ -9,8 +9,8 @@
 #include "dlq.h"
 #include "run/retry.h"
 
-#define TEXT_MAX 4096           /* bytes kept of a header */
-#define BODY_READ_MAX (4 << 20) /* a larger one is no event of ours */
+#define TEXT_MAX 4096 /* bytes kept of a header */
+#define JSON_PART 65536
 
 bool
 dlq_header_volatile(const char *name, size_t length)
@@ -72,12 +72,16 @@ dlq_json_bytes(struct buf *out, const char *text, size_t length)
 	buf_init(&part, 6 * length + 16);
 	buf_add_char(out, '"');
 	for (size_t i = 0; i <= length; i++) {
+		bool part_full = i - plain >= JSON_PART && i < length &&
+			((uint8_t)text[i] & 0xc0) != 0x80; /* between two characters */
+
 		c = i < length ? escaped(text + i, length - i, &n) : 0;
-		if (!c && i < length)
+		if (!c && i < length && !part_full)
 			continue;
 		buf_clear(&part);
 		buf_add_json_string(&part, text + plain, i - plain);
 		buf_add(out, part.data + 1, part.length - 2);
+		plain = i;
 		if (c) {
 			buf_printf(out, "\\u%04x", c);
 			plain = i + n;
@@ -169,8 +173,8 @@ body_read(struct dlq_entry *out, const struct broker_message *m, struct arena *m
 	struct uuid u;
 	char id[UUID_TEXT_SIZE];
 
-	if (m->length && m->length <= BODY_READ_MAX &&
-		json_parse(mem, m->body, m->length, &v, NULL) == 0 && json_type(v) == JSON_OBJECT) {
+	if (m->length && json_parse(mem, m->body, m->length, &v, NULL) == 0 &&
+		json_type(v) == JSON_OBJECT) {
 		s = json_get(v, "id") ? json_string(json_get(v, "id")) : NULL;
 		if (s && uuid_parse(s, strlen(s), &u)) {
 			uuid_format(&u, id);

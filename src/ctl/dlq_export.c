@@ -9,8 +9,6 @@
 
 #include "dlq.h"
 
-#define LINE_MAX_BYTES (200u << 20)
-
 struct export
 {
 	struct dlq *d;
@@ -72,7 +70,7 @@ dlq_export(struct dlq *d)
 	int rc;
 
 	d->o.word_count = 0; /* a file, no id */
-	buf_init(&x.line, LINE_MAX_BYTES);
+	buf_init(&x.line, DLQ_LINE_MAX);
 	if (strcmp(path, "-") == 0) {
 		x.file = stdout;
 		rc = dlq_connect(d, &e) || dlq_select(d, &x.s, &e) || dlq_read(d, &r, &e) ? -1 : 0;

@@ -8,7 +8,8 @@
 #include "base/clock.h"
 #include "dlq_replay.h"
 
-#define PREFETCH 2000 /* what waits in memory at most */
+#define PREFETCH 2000             /* messages that wait in memory at most, */
+#define PENDING_BYTES (64u << 20) /* and about as many bytes */
 #define ALONE_BYTES (1u << 20)
 #define STALL_MS 30000
 #define OLD_DAYS 90
@@ -117,6 +118,13 @@ rate_allows(const struct replay *r)
 	return !rate || r->pass_started <= (uint64_t)((clock_mono_ms() - r->pass_ms) * rate / 1000);
 }
 
+static bool
+has_room(const struct replay *r, const struct broker_message *m)
+{
+	return r->in_flight < r->window &&
+		!((m->length >= ALONE_BYTES || r->alone) && r->in_flight) && rate_allows(r);
+}
+
 /* 1: not now. */
 static int
 publish(struct replay *r, const struct dlq_entry *entry, const char *key,
@@ -124,11 +132,10 @@ publish(struct replay *r, const struct dlq_entry *entry, const char *key,
 {
 	struct replay_slot *slot;
 	uint64_t tag = 0;
-	bool large = m->length >= ALONE_BYTES;
 	struct err why = ERR_INIT;
 	struct dlq_return back;
 
-	if (r->in_flight >= r->window || ((large || r->alone) && r->in_flight) || !rate_allows(r))
+	if (!has_room(r, m))
 		return 1;
 	slot = slot_find(r, 0);
 	must(slot);
@@ -142,7 +149,7 @@ publish(struct replay *r, const struct dlq_entry *entry, const char *key,
 		return 0;
 	}
 	r->tags[slot - r->slots] = tag;
-	r->alone = large;
+	r->alone = m->length >= ALONE_BYTES;
 	r->in_flight++;
 	r->pass_started++;
 	slot->deliver_tag = m->tag;
@@ -223,6 +230,9 @@ keep(struct replay *r, const struct broker_message *m, struct err *e)
 	*r->last = p;
 	r->last = &p->next;
 	r->pending++;
+	r->pending_bytes += m->length;
+	if (r->pending_bytes > PENDING_BYTES)
+		r->full = r->reader.stop = true;
 	return 0;
 }
 
@@ -235,6 +245,7 @@ pending_drop(struct replay *r)
 	if (!r->first)
 		r->last = &r->first;
 	r->pending--;
+	r->pending_bytes -= p->m->length;
 	arena_free(p->mem);
 	free(p);
 }
@@ -280,6 +291,8 @@ turn(void *arg, struct err *e)
 	while (r->first) {
 		int rc;
 
+		if (!has_room(r, r->first->m))
+			break;
 		arena_reset(r->d->mem);
 		dlq_entry_read(&entry, r->first->m, r->d->mem);
 		dlq_entry_key(&entry, r->first->m, key);
@@ -324,6 +337,7 @@ replay_pass(struct replay *r, uint64_t max, struct err *e)
 		.prefetch = PREFETCH };
 	r->pass_max = max;
 	r->pass_started = 0;
+	r->full = false;
 	r->pass_ms = r->moved_ms = clock_mono_ms();
 	r->last = &r->first;
 	rc = dlq_read(r->d, &r->reader, e);

@@ -12,7 +12,6 @@
 #include "dlq.h"
 
 #define TOGETHER 1000 /* one fsync for so many */
-#define LINE_MAX_BYTES (200u << 20)
 
 struct purge {
 	struct dlq *d;
@@ -191,7 +190,7 @@ dlq_purge(struct dlq *d)
 	buf_init(&filter, 1 << 20);
 	dlq_options_json(&d->o, &filter);
 	a.filter = buf_text(&filter);
-	buf_init(&p.lines, LINE_MAX_BYTES);
+	buf_init(&p.lines, DLQ_LINE_MAX);
 	rc = purge(&p, &a, &e) || dlq_read(d, &p.reader, &e) ? -1 : 0;
 	audit_end(&a, p.removed, rc ? e.text : "done");
 	if (p.fd >= 0) {

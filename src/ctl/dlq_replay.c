@@ -153,9 +153,12 @@ passes(struct replay *r, uint64_t max, struct err *e)
 	for (unsigned i = 0;; i++) {
 		uint64_t before = r->replayed + r->stayed;
 		struct err why = ERR_INIT;
+		int rc = replay_pass(r, max ? end - r->replayed : 0, &why);
 
-		if (replay_pass(r, max ? end - r->replayed : 0, &why) == 0)
+		if (rc == 0 && (!r->full || (max && r->replayed >= end)))
 			return 0;
+		if (rc == 0)
+			continue;
 		idle = r->replayed + r->stayed == before ? idle + 1 : 0;
 		/* over and over for the same reason, without a step: it is not the connection */
 		if (broker_fd(r->d->b) >= 0 || i == PASSES_MAX ||

@@ -41,7 +41,8 @@ struct replay {
 	size_t in_flight, window; /* at most so many; a power of two, REPLAY_WINDOW at most */
 	bool alone;               /* what is in flight is so large that it goes by itself */
 	struct replay_pending *first, **last;
-	size_t pending;
+	size_t pending, pending_bytes;
+	bool full;                       /* the pass ended early: memory holds no more of them */
 	uint64_t pass_max, pass_started; /* of this pass; max 0: no bound */
 	int64_t pass_ms, moved_ms, start_us;
 	uint64_t replayed, stayed, homeless, old, chosen;

@@ -13,7 +13,6 @@
 
 #define SORT_MEMORY (8u << 20)
 #define BODY_SHOWN 16384
-#define RECORD_MAX (4u << 20)
 
 struct show {
 	struct dlq *d;
@@ -259,7 +258,7 @@ dlq_show(struct dlq *d)
 	int rc;
 
 	s.sort = dlq_sort_new(0, SORT_MEMORY);
-	buf_init(&s.text, RECORD_MAX);
+	buf_init(&s.text, DLQ_LINE_MAX);
 	rc = dlq_connect(d, &e) || dlq_select(d, &s.s, &e) || dlq_read(d, &r, &e) ? -1 : 0;
 	dlq_disconnect(d);
 	found = s.shown;

@@ -16,6 +16,7 @@
 #define HEAP_MAX 4096 /* a larger limit is sorted like all */
 #define RUNS_MAX 4096
 #define RUN_BUFFER 16384 /* of each run while they are merged; a record must not fit */
+#define WRITE_BYTES (1u << 18)
 
 struct record {
 	int64_t key;
@@ -30,8 +31,8 @@ struct run {
 	off_t at, end;
 	char *buffer;
 	size_t used, have;
-	struct record *now; /* NULL: at its end */
-	size_t room;
+	struct record now; /* its bytes are still in the file */
+	bool over;
 };
 
 struct dlq_sort {
@@ -156,12 +157,22 @@ file_open(struct dlq_sort *s, struct err *e)
 	return 0;
 }
 
+static int
+out_write(struct dlq_sort *s, struct buf *out, struct err *e)
+{
+	int rc = write_all(s->fd, buf_text(out), out->length, s->size, e);
+
+	s->size += (off_t)out->length;
+	buf_clear(out);
+	return rc;
+}
+
 /* What is in memory becomes a run in the file. */
 static int
 spill(struct dlq_sort *s, struct err *e)
 {
 	off_t start = s->size;
-	struct buf out;
+	struct buf out; /* small records go together, a large one by itself */
 	int rc = 0;
 
 	if (s->run_count == RUNS_MAX)
@@ -169,17 +180,21 @@ spill(struct dlq_sort *s, struct err *e)
 	if (file_open(s, e))
 		return -1;
 	qsort(s->list, s->count, sizeof *s->list, order);
-	buf_init(&out, 16 << 20);
+	buf_init(&out, 2 * WRITE_BYTES);
 	for (size_t i = 0; i < s->count && rc == 0; i++) {
-		buf_add(&out, s->list[i], HEAD + s->list[i]->length);
-		if (buf_failed(&out))
-			rc = err_set(e, ERR_LIMIT, "an entry is too large to be sorted");
-		if (rc == 0 && (out.length > 1 << 18 || i + 1 == s->count)) {
-			rc = write_all(s->fd, out.data, out.length, s->size, e);
-			s->size += (off_t)out.length;
-			buf_clear(&out);
+		size_t n = HEAD + s->list[i]->length;
+
+		if (out.length > 0 && out.length + n > WRITE_BYTES)
+			rc = out_write(s, &out, e);
+		if (rc == 0 && n > WRITE_BYTES) {
+			rc = write_all(s->fd, (const char *)s->list[i], n, s->size, e);
+			s->size += (off_t)n;
+		} else {
+			buf_add(&out, s->list[i], n);
 		}
 	}
+	if (rc == 0)
+		rc = out_write(s, &out, e);
 	buf_fini(&out);
 	for (size_t i = 0; i < s->count; i++)
 		free(s->list[i]);
@@ -195,7 +210,7 @@ dlq_sort_add(struct dlq_sort *s, int64_t key, const void *bytes, size_t length, 
 {
 	struct record *r;
 
-	if (length > 8 << 20)
+	if (length > DLQ_LINE_MAX)
 		return err_set(e, ERR_LIMIT, "an entry is too large to be sorted");
 	if (s->heap && s->count == s->limit && key >= s->list[0]->key) {
 		s->seq++;
@@ -250,24 +265,26 @@ run_bytes(struct dlq_sort *s, struct run *r, void *p, size_t n, struct err *e)
 	return 0;
 }
 
+/* Key and length alone: of many large records only the one in turn is in memory. */
 static int
 run_next(struct dlq_sort *s, struct run *r, struct err *e)
 {
-	struct record head;
+	r->over = r->used == r->have && r->at == r->end;
+	return r->over ? 0 : run_bytes(s, r, &r->now, HEAD, e);
+}
 
-	if (r->used == r->have && r->at == r->end) {
-		free(r->now);
-		r->now = NULL;
-		return 0;
-	}
-	if (run_bytes(s, r, &head, HEAD, e))
+static int
+run_tell(struct dlq_sort *s, struct run *r, struct buf *room, dlq_sort_fn *fn, void *arg,
+	struct err *e)
+{
+	char *p;
+
+	buf_clear(room);
+	p = buf_reserve(room, r->now.length);
+	must(p);
+	if (run_bytes(s, r, p, r->now.length, e) || fn(arg, p, r->now.length, e))
 		return -1;
-	if (!r->now || r->room < head.length) {
-		r->room = head.length;
-		r->now = must_realloc(r->now, sizeof head + r->room);
-	}
-	memcpy(r->now, &head, HEAD);
-	return run_bytes(s, r, r->now->bytes, head.length, e);
+	return run_next(s, r, e);
 }
 
 static int
@@ -275,8 +292,10 @@ merge(struct dlq_sort *s, dlq_sort_fn *fn, void *arg, struct err *e)
 {
 	struct run *runs = must_calloc(s->run_count, sizeof *runs);
 	uint64_t left = s->limit ? s->limit : UINT64_MAX;
+	struct buf room;
 	int rc = 0;
 
+	buf_init(&room, DLQ_LINE_MAX);
 	for (size_t i = 0; i < s->run_count && rc == 0; i++) {
 		runs[i] = (struct run){ .at = s->runs[i].at, .end = s->runs[i].end };
 		runs[i].buffer = must_malloc(RUN_BUFFER);
@@ -287,19 +306,16 @@ merge(struct dlq_sort *s, dlq_sort_fn *fn, void *arg, struct err *e)
 		struct run *least = NULL;
 
 		for (size_t i = 0; i < s->run_count; i++)
-			if (runs[i].now && (!least || before(runs[i].now, least->now)))
+			if (!runs[i].over && (!least || before(&runs[i].now, &least->now)))
 				least = &runs[i];
 		if (!least)
 			break;
-		rc = fn(arg, least->now->bytes, least->now->length, e);
-		if (rc == 0)
-			rc = run_next(s, least, e);
+		rc = run_tell(s, least, &room, fn, arg, e);
 	}
-	for (size_t i = 0; i < s->run_count; i++) {
-		free(runs[i].now);
+	for (size_t i = 0; i < s->run_count; i++)
 		free(runs[i].buffer);
-	}
 	free(runs);
+	buf_fini(&room);
 	return rc;
 }
 

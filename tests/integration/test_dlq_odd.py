@@ -73,6 +73,30 @@ def test_headers_past_every_bound_are_said_and_double_nothing():
         assert got <= 30 and got + depth(channel) >= 16, got
 
 
+def test_bodies_of_any_size_are_found_by_their_event():
+    one, _ = event_body(777)
+    with place() as (op, channel):
+        bodies = [json.dumps(one | {"more": "ā\u0080\\" * 100 + "x" * int(mib * (1 << 20))}).encode() for mib in (15.9, 4.1)]
+        for n, consumer in enumerate(("mailer", "cache")):
+            bury(channel, bodies[n], dead_headers(consumer, seconds=n))
+        bury(channel, event_body(778)[1], dead_headers("mailer"))
+        depth_is(channel, 3)
+        assert "mailer" in op.run("dlq", "show", one["id"])
+        assert [r["body"].encode() for r in op.rows("dlq", "show", one["id"])] == bodies
+        assert op.rows("dlq", "replay", one["id"]) == [{"replayed": 2, "stayed": 0}]
+        assert take(channel, "user_mail_queue")[1] == bodies[0] and depth(channel) == 1
+
+
+def test_replay_holds_a_bounded_part_of_many_large_entries():
+    """64 MiB and what is on its way; it takes another look for the rest."""
+    with place() as (op, channel):
+        for n in range(10):
+            bury(channel, (b"%02d" % n) * (4 << 20), dead_headers("mailer", seconds=n))
+        depth_is(channel, 10)
+        assert op.rows("dlq", "replay", "--all", "--rate", "20/s") == [{"replayed": 10, "stayed": 0}]
+        assert depth(channel) == 0 and sorted(b[:2] for _, b in bodies_in(op)) == [b"%02d" % n for n in range(10)]
+
+
 def test_import_takes_what_purge_wrote():
     with place() as (op, channel):
         odd = dead_headers("mailer", **{"x-retry-count": 2 ** 60})

@@ -171,7 +171,7 @@ sorts_more_than_memory_holds(void **state)
 	} rows[] = { { 0, 20000, 5000, 5000, true }, { 0, 1 << 30, 5000, 5000, false },
 		{ 20, 20000, 20, 5000, false }, { 20, 20000, 7, 7, false },
 		{ 4500, 20000, 4500, 5000, true }, { 0, 20000, 0, 0, false },
-		/* records larger than a run's buffer */
+		/* records larger than a run's buffer, and than what is written at once */
 		{ 0, 100000, 300, 300, true } };
 
 	(void)state;
@@ -183,13 +183,13 @@ sorts_more_than_memory_holds(void **state)
 		int64_t worst = 0;
 
 		for (size_t i = 0; i < rows[r].add; i++) {
-			static char bytes[40000];
+			static char bytes[400000];
 			int64_t key;
 			size_t n;
 
 			x ^= x << 13, x ^= x >> 7, x ^= x << 17;
 			key = (int64_t)(x % 3000);
-			n = sizeof key + (rows[r].add == 300 ? x % 39000 : x % 50);
+			n = sizeof key + (rows[r].add == 300 ? x % 390000 : x % 50);
 			memset(bytes, (int)(uint8_t)key, n);
 			memcpy(bytes, &key, sizeof key);
 			if (dlq_sort_add(s, key, bytes, n, &e))
