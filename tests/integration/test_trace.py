@@ -84,8 +84,10 @@ def test_not_published_yet():
         client = api.client()
         wait_until(lambda: api.ask_json("/ready")[1].get("status") in ("degraded", "ready"), 15, "PostgreSQL is there")
         _, one = signup(client, "behind")
-        code, got, _ = hops(one)
-        assert code == 0 and got["published"]["state"] == "waiting" and "not yet" in got["published"]["text"], got
+        assert hops(one, ONBOARD_OUTBOX_SWEEP_AFTER="1h")[1]["published"]["next"].startswith("look again")
+        soon = {"ONBOARD_OUTBOX_SWEEP_AFTER": "100ms"}
+        got = wait_until(lambda: "not yet" in (got := hops(one, **soon)[1])["published"]["text"] and got, 10, "it stayed behind")
+        assert got["published"]["state"] == "waiting" and "stayed behind" in got["published"]["next"], got
         assert got["eventlog"]["state"] == "waiting" and "not published" in got["eventlog"]["text"], got["eventlog"]
 
 
