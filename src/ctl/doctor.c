@@ -189,7 +189,7 @@ redis(struct doctor *d)
 	if (strcmp(info_value(d, &r, "maxmemory"), "0") != 0 &&
 		strcmp(info_value(d, &r, "maxmemory_policy"), "noeviction") == 0)
 		finding(d, CTL_MARK_WARN, "redis",
-			"when it is full it refuses writes, and the cache goes stale",
+			"when it is full it refuses writes, and consumers wait until it is not",
 			"set maxmemory-policy to allkeys-lru");
 	kv_close(k);
 }
