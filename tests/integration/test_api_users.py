@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -329,7 +330,7 @@ def test_changes_of_one_user_at_once_are_each_stored_answered_and_told_as_made()
     try:
         for start in (RIGA, None):
             for changes in pairs:
-                for _ in range(15):
+                for _ in range(10):
                     user = made(name="Before", **({"address": start} if start else {}))
                     before = get(user).json
                     answers = two_changes(clients, user, changes)
@@ -339,6 +340,7 @@ def test_changes_of_one_user_at_once_are_each_stored_answered_and_told_as_made()
         for client in clients:
             client.close()
     assert orphans() == 0, "addresses that nobody has"
+    assert strays() == []
 
 
 def orphans():
@@ -359,7 +361,7 @@ def test_a_move_beside_a_deletion():
 def test_two_who_share_an_address_leave_it_at_once():
     api = world.shared()
     for kind in (TALLINN, None):
-        for _ in range(15):
+        for _ in range(10):
             one, other = made(address=RIGA), made()
             world.sql("UPDATE users SET address_id = (SELECT address_id FROM users WHERE id = %s) WHERE id = %s", one, other)
             for answer in at_once(2, lambda i, u=(one, other), k=kind: api("PATCH", path(u[i]), {"address": k})):
@@ -377,6 +379,33 @@ def test_a_change_that_waits_too_long_changes_nothing_and_the_next_goes_through(
         other.rollback()
     assert get(user).json["version"] == 1 and events_of(user) == []
     assert places(api("PATCH", path(user), {"address": TALLINN}).is_(200).json) == ("EE", "Tallinn")
+
+
+def strays():
+    """Users beside whom stands another place than that of their address."""
+    return world.sql("SELECT u.id, u.country, u.city_id, co.code, ci.id FROM users u LEFT JOIN addresses a ON a.id = u.address_id"
+                     " LEFT JOIN cities ci ON ci.id = a.city_id LEFT JOIN countries co ON co.id = ci.country_id"
+                     " WHERE (u.country, u.city_id) IS DISTINCT FROM (co.code, ci.id)")
+
+
+def test_the_place_beside_the_user_follows_whoever_writes():
+    api = world.shared()
+    user, other = made(address=RIGA), made()
+    for address in (TALLINN, {**TALLINN, "street": "Pikk 2"}, None, RIGA):
+        api("PATCH", path(user), {"address": address}).is_(200)
+        assert strays() == [], address
+    world.sql("UPDATE users SET address_id = (SELECT address_id FROM users WHERE id = %s) WHERE id = %s", user, other)
+    assert strays() == [] and other in [u["id"] for u in listed("?country=LV&limit=200")["items"]]
+    api("PATCH", path(user), {"address": {**RIGA, "street": "In the same city"}}).is_(200)
+    assert strays() == [], "a new address in the same city"
+    world.sql("UPDATE addresses SET city_id = (SELECT min(id) FROM cities WHERE name = 'Tallinn')"
+              " WHERE id = (SELECT address_id FROM users WHERE id = %s)", other)
+    assert strays() == [] and world.one("SELECT country FROM users WHERE id = %s", other) == "EE"
+    world.sql("UPDATE users SET address_id = NULL WHERE id = %s", other)
+    world.sql("INSERT INTO users (username, email, address_id) SELECT 'by.hand', 'by.hand@example.org', address_id FROM users"
+              " WHERE id = %s", user)
+    assert strays() == []
+    world.sql("DELETE FROM users WHERE username = 'by.hand'")
 
 
 def test_the_event_names_the_city_as_it_is_stored():
@@ -467,7 +496,7 @@ def test_a_read_that_is_under_way_keeps_nothing_old():
     proxy = Proxy(url.hostname, url.port)
     try:
         slow = url._replace(netloc=re.sub(r":\d+$", f":{proxy.port}", url.netloc)).geturl()
-        with world.api(ONBOARD_POSTGRES_URL=slow, ONBOARD_API_READERS="1") as api:
+        with world.api(ONBOARD_POSTGRES_URL=slow, ONBOARD_API_READERS="1", ONBOARD_API_LISTERS="1") as api:
             api.ready()
             user = made(address={**RIGA, "country": "MT", "city": "Valletta"})
             get(987654321, api).problem(404)          # both statements are known to the server
@@ -605,6 +634,97 @@ def test_countries_and_stats():
     assert stats["FJ"] == {"code": "FJ", "name": "Fiji", "users": 3, "avg_score": 10.5}
     assert sum(c["users"] for c in stats.values()) == world.one("SELECT count(*) FROM users WHERE address_id IS NOT NULL")
     assert api.statements(lambda: api("GET", "/api/countries/stats")) <= 1
+
+
+def test_statistics_are_made_once_for_all_and_kept_for_a_while():
+    with world.api(ONBOARD_API_STATS_TTL="700ms") as api:
+        api.ready()
+        made(address=RIGA)
+        before = api.metric("onboard_sql_statements_total")
+        with world.locked("users"):
+            turn = at_the_same_moment(api, "/api/countries/stats", 50)
+            next(turn)
+            wait_until(lambda: api.metric("onboard_http_requests_open") == 50, 10, "50 wait")
+        found = next(turn)
+        assert {line for line, _ in found} == {b"HTTP/1.1 200 OK"} and len({text for _, text in found}) == 1
+        assert api.metric("onboard_sql_statements_total") - before == 1
+        first = json.loads(found[0][1])
+        assert first.keys() == {"items", "next_cursor", "as_of"} and re.fullmatch(TIME, first["as_of"]), first
+        assert {c["code"]: c["users"] for c in first["items"]}["LV"] == \
+            world.one("SELECT count(*) FROM users WHERE country = 'LV'")
+        made(address=RIGA)
+        later = wait_until(lambda: (s := api("GET", "/api/countries/stats").is_(200).json)["as_of"] != first["as_of"] and s,
+                           10, "made again")
+        assert later["as_of"] > first["as_of"]
+        users = [{c["code"]: c["users"] for c in s["items"]}["LV"] for s in (first, later)]
+        assert users[1] == users[0] + 1
+
+
+def postgres_process(port):
+    """The server's process behind the client's port: its title names it. Its own pid is one of its namespace."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as f:
+            title = f.read()
+            if title.startswith(b"postgres: ") and f"({port})".encode() in title:
+                return int(pid)
+    raise AssertionError(f"no process of PostgreSQL serves port {port}")
+
+
+def test_statistics_under_way_hold_up_nobody_else():
+    api, user = world.shared(), made(address=RIGA)
+    others = [made() for _ in range(5)]
+    with world.api(ONBOARD_API_STATS_TTL="100ms") as api:
+        api.ready()
+
+        def held():
+            return [p for p, in world.sql("SELECT client_port FROM pg_stat_activity WHERE state = 'active'"
+                                          " AND query LIKE '%avg(%profile_score)%' AND wait_event_type = 'Lock'")]
+
+        asked = at_the_same_moment(api, "/api/countries/stats", 8)
+        with world.locked("users"):
+            next(asked)
+            wait_until(lambda: api.metric("onboard_http_requests_open") == 8 and held(), 10, "statistics wait for the lock")
+            stopped_ = [postgres_process(port) for port in held()]
+            for pid in stopped_:
+                os.kill(pid, signal.SIGSTOP)
+        try:
+            for n, other in enumerate(others):
+                api("PATCH", path(user), {"name": f"Meanwhile {n}", "address": (TALLINN, RIGA)[n % 2]}).is_(200)
+                get(other, api).is_(200)
+                api.signup(world.user(address=RIGA)).is_(201)
+                api("GET", "/api/users?country=LV&limit=5").is_(200)
+        finally:
+            for pid in stopped_:
+                os.kill(pid, signal.SIGCONT)
+        assert {line for line, _ in next(asked)} == {b"HTTP/1.1 200 OK"}
+
+
+def test_a_page_reads_a_page_whatever_the_country_holds():
+    many = 8000
+    world.sql("WITH c AS (INSERT INTO cities (name, country_id) SELECT 'Berlin', id FROM countries WHERE code = 'DE' RETURNING id),"
+              " a AS (INSERT INTO addresses (street, city_id) SELECT 'Straße', id FROM c RETURNING id)"
+              " SELECT id FROM a")
+    world.sql("INSERT INTO users (username, email, address_id, profile_score) SELECT 'de' || n, n || '@berlin.example', a.id, n %% 100"
+              " FROM generate_series(1, %s) n, addresses a JOIN cities c ON c.id = a.city_id WHERE c.name = 'Berlin'", many)
+    world.sql("ANALYZE users, addresses")
+
+    def read(what):
+        return world.one(f"SELECT sum({what})::bigint FROM pg_stat_user_tables WHERE relname IN ('users', 'addresses')")
+
+    scans, rows = ("seq_scan + idx_scan", "seq_tup_read + idx_tup_fetch")
+    try:
+        middle = world.one("SELECT id FROM users WHERE username = 'de4000'")
+        # the server's processes tell what they have read at their next ping
+        wait_until(lambda: (before := read(scans)) is not None and (time.sleep(0.5) or read(scans) == before), 20, "all is counted")
+        before = read(scans), read(rows)
+        queries = ["country=DE", f"country=DE&cursor={middle}", "city=Berlin", "city=berlin&min_score=50", f"cursor={middle}"]
+        for query in queries:
+            assert len(listed(f"?{query}&limit=100")["items"]) == 100, query
+        wait_until(lambda: read(scans) - before[0] >= len(queries) * 2, 20, "what they read is counted")
+        assert read(rows) - before[1] < len(queries) * 500, read(rows) - before[1]
+        assert strays() == []
+    finally:
+        world.sql("DELETE FROM users WHERE username LIKE 'de%%' AND country = 'DE'")
 
 
 # ---- Redis away ----

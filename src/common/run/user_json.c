@@ -24,9 +24,9 @@ user_json_text(struct buf *out, const char *name, const struct sql_result *r, si
 		buf_add_json_string(out, sql_text(r, row, column), sql_length(r, row, column));
 }
 
-/* A number as PostgreSQL writes it; what is none in JSON (NaN, Infinity) is null. */
-static void
-number(struct buf *out, const char *name, const struct sql_result *r, size_t row, size_t column)
+void
+user_json_number(struct buf *out, const char *name, const struct sql_result *r, size_t row,
+	size_t column)
 {
 	const char *text = sql_text(r, row, column);
 
@@ -49,11 +49,11 @@ user_json(struct buf *out, const struct sql_result *r, size_t row)
 	user_json_text(out, "email", r, row, 2);
 	buf_add_char(out, ',');
 	user_json_text(out, "name", r, row, 3);
-	number(out, "profile_score", r, row, 4);
+	user_json_number(out, "profile_score", r, row, 4);
 	buf_add_text(out,
 		strcmp(sql_text(r, row, 5), "0") == 0 ? ",\"is_verified\":false"
 						      : ",\"is_verified\":true");
-	number(out, "version", r, row, USER_VERSION);
+	user_json_number(out, "version", r, row, USER_VERSION);
 	buf_add_char(out, ',');
 	user_json_text(out, "created_at", r, row, 7);
 	buf_add_char(out, ',');

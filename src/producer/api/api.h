@@ -10,6 +10,7 @@
  *	places.c       an address' country and city, before the transaction
  *	user_input.c   what a client may say of a user, every fault at once
  *	user_get.c     GET one: process, Redis, database; one rebuild at a time
+ *	flight.c       one making of an answer for all who ask meanwhile
  *	user_list.c    GET many, in pages
  *	user_change.c  PATCH, PUT, DELETE
  *	countries.c    names and statistics
@@ -34,7 +35,24 @@
 #include "run/outbox_sweep.h"
 #include "run/publisher.h"
 
-#define API_READERS_MAX 16
+#define API_LANE_MAX 16
+
+/*
+ * Connections to the database, by what they serve: lists and statistics may
+ * take long, and what is behind them in a queue waits. So they have connections
+ * of their own, and so have changes, which may wait for a row's lock.
+ */
+enum api_lane {
+	LANE_READ, /* by key: users, places, idempotency keys */
+	LANE_LIST,
+	LANE_CHANGE,
+	LANE_COUNT
+};
+
+struct api_lane_pool {
+	struct sql_async *list[API_LANE_MAX];
+	size_t count;
+};
 
 enum api_metric {
 	M_BATCH_ROWS,
@@ -52,32 +70,34 @@ enum api_metric {
 };
 
 struct cache;
+struct countries;
+struct flights;
 struct places;
 struct signups;
-struct user_loads;
 
 struct api {
 	struct daemon *daemon;
 	struct loop *loop;
 	struct http *http;
 	struct sql_async *writer; /* signups alone */
-	struct sql_async *readers[API_READERS_MAX];
-	size_t reader_count;
+	struct api_lane_pool lanes[LANE_COUNT];
 	struct publisher *publisher;
 	struct outbox *outbox;
 	int owner; /* this process' number in outbox_unpublished */
 	struct cache *cache;
 	struct places *places;
 	struct signups *signups;
-	struct user_loads *loads;
+	struct flights *flights; /* by the keys of the caches */
+	struct countries *countries;
 	struct metrics *metrics;
 	struct metric_cell *cells[M_COUNT];
 };
 
-/* The reader with the least to do. A refusal is an error, not an answer of done. */
+/* On the lane's connection with the least to do. A refusal is an error, not an answer of done. */
 int api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
 	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
-
+int api_list(struct api *a, struct arena *mem, const struct sql_statement *st,
+	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
 /* The parts of one transaction, as sql_async_transact has them. */
 int api_change(struct api *a, struct arena *mem, const struct sql_part *parts, size_t count,
 	sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
@@ -94,6 +114,6 @@ void signups_reload(struct signups *s, const struct conf *c);
 void signups_stop(struct signups *s); /* NULL is fine */
 void signups_free(struct signups *s);
 
-/* user_get.c */
-struct user_loads *user_loads_new(struct api *a);
-void user_loads_free(struct user_loads *l);
+/* countries.c */
+struct countries *countries_new(struct api *a);
+void countries_free(struct countries *c);

@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "base/lru.h"
 #include "cache_owed.h"
+#include "flight.h"
 #include "run/profile.h"
-#include "user_get.h"
 
 #define JUST_MS 1000
 #define COUNTRY_KEY "users:country:"
@@ -41,7 +41,7 @@ copies_renew(void *arg)
 
 	lru_clear(c->lru);
 	c->list_changes++;
-	user_loads_forget_all(c->api->loads);
+	flights_forget_all(c->api->flights);
 }
 
 /* ---- what other processes changed ---- */
@@ -79,7 +79,7 @@ on_invalidate(void *arg, const struct kv_reply *r)
 	if (strncmp(r->text, COUNTRY_KEY, strlen(COUNTRY_KEY)) == 0)
 		list_forget(c, r->text);
 	lru_drop(c->lru, r->text);
-	user_loads_forget(c->api->loads, r->text);
+	flights_forget(c->api->flights, r->text);
 }
 
 /* ---- telling others ---- */
@@ -230,7 +230,7 @@ cache_user_changed(struct cache *c, int64_t user_id, int64_t version, owed_done_
 
 	profile_key(user_id, key);
 	lru_floor(c->lru, key, version);
-	user_loads_forget(c->api->loads, key);
+	flights_forget(c->api->flights, key);
 	invalidate(c, &item, false, done, arg);
 }
 
@@ -246,7 +246,7 @@ cache_country_changed(struct cache *c, const char *code)
 	profile_country_key(code, key);
 	c->list_changes++;
 	lru_drop(c->lru, key);
-	user_loads_forget(c->api->loads, key);
+	flights_forget(c->api->flights, key);
 	invalidate(c, &item, false, NULL, NULL);
 }
 

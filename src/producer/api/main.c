@@ -6,12 +6,24 @@
 #include "api.h"
 #include "base/log.h"
 #include "cache.h"
+#include "flight.h"
 #include "places.h"
 
 #define DRAIN_PUBLISH_MS 4000
 #define DRAIN_OUTBOX_MS 2000
 #define DESCRIPTORS_BESIDE 64 /* servers, timers, log, admin */
-#define READ_QUEUE 1024
+#define QUEUE_MAX 1024        /* calls that wait for one connection */
+#define LIST_QUERY_MS 5000    /* statistics read all users; only lists wait for them */
+
+static const struct {
+	const char *key, *link_name;
+	int64_t query_ms;
+	enum sql_want want;
+} lanes[LANE_COUNT] = {
+	[LANE_READ] = { "readers", "postgres-reader", 0, SQL_WANT_PRIMARY },
+	[LANE_LIST] = { "listers", "postgres-lister", LIST_QUERY_MS, SQL_WANT_PRIMARY },
+	[LANE_CHANGE] = { "changers", "postgres-changer", 0, SQL_WANT_WRITABLE },
+};
 
 static const struct metric_def defs[M_COUNT] = {
 	[M_BATCH_ROWS] = { "onboard_signup_batch_rows_total", METRIC_COUNTER,
@@ -50,34 +62,50 @@ static const struct http_route routes[] = {
 };
 
 static struct sql_async *
-least_busy(struct api *a)
+least_busy(struct api *a, enum api_lane lane)
 {
+	const struct api_lane_pool *p = &a->lanes[lane];
 	struct sql_async *best = NULL;
 
-	for (size_t i = 0; i < a->reader_count; i++) {
-		struct sql_async *s = a->readers[i];
+	for (size_t i = 0; i < p->count; i++) {
+		struct sql_async *s = p->list[i];
 
 		if (link_usable(sql_async_link(s)) &&
 			(!best || sql_async_waiting(s) < sql_async_waiting(best)))
 			best = s;
 	}
-	return best ? best : a->readers[0];
+	return best ? best : p->list[0];
+}
+
+static int
+ask(struct api *a, enum api_lane lane, struct arena *mem, const struct sql_part *parts,
+	size_t count, sql_done_fn *done, void *arg, struct err *e)
+{
+	if (a->lanes[lane].count == 0) /* closed by stop() */
+		return err_set(e, ERR_AWAY, "the process is ending");
+	metric_add(a->cells[M_STATEMENTS], count);
+	return sql_async_transact(least_busy(a, lane), mem, parts, count, done, arg, e);
 }
 
 int
 api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
 	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e)
 {
-	metric_add(a->cells[M_STATEMENTS], 1);
-	return sql_async_run(least_busy(a), mem, st, p, done, arg, e);
+	return ask(a, LANE_READ, mem, &(struct sql_part){ st, p }, 1, done, arg, e);
+}
+
+int
+api_list(struct api *a, struct arena *mem, const struct sql_statement *st,
+	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e)
+{
+	return ask(a, LANE_LIST, mem, &(struct sql_part){ st, p }, 1, done, arg, e);
 }
 
 int
 api_change(struct api *a, struct arena *mem, const struct sql_part *parts, size_t count,
 	sql_done_fn *done, void *arg, struct err *e)
 {
-	metric_add(a->cells[M_STATEMENTS], count);
-	return sql_async_transact(least_busy(a), mem, parts, count, done, arg, e);
+	return ask(a, LANE_CHANGE, mem, parts, count, done, arg, e);
 }
 
 /* The kernel's own bound of connections: past it they wait, and nothing here grows. */
@@ -98,16 +126,33 @@ descriptors_bound(int64_t connections)
 }
 
 static int
+lane_open(struct api *a, enum api_lane lane, const struct conf *c, struct sql_options *o,
+	struct err *e)
+{
+	struct api_lane_pool *p = &a->lanes[lane];
+	size_t count = (size_t)conf_int(c, "api", lanes[lane].key);
+
+	o->link_name = lanes[lane].link_name;
+	o->query_ms = lanes[lane].query_ms;
+	o->want = lanes[lane].want;
+	for (size_t i = 0; i < count; i++) {
+		p->list[i] = sql_async_open(loop_base(a->loop), o, e);
+		if (!p->list[i])
+			return -1;
+		p->count++;
+	}
+	return 0;
+}
+
+static int
 databases_open(struct api *a, const struct conf *c, struct err *e)
 {
-	char owner
-		[OUTBOX_OWNER_SETTING_SIZE]; /* both the writer's and the readers' rows are ours */
+	char owner[OUTBOX_OWNER_SETTING_SIZE]; /* of the rows of signups and of changes */
 	struct sql_options o = { .url = conf_string(c, "postgres", "url"),
 		.application = "onboard-api",
 		.want = SQL_WANT_WRITABLE,
 		.settings = owner,
-		.queue_max = READ_QUEUE };
-	size_t readers = (size_t)conf_int(c, "api", "readers");
+		.queue_max = QUEUE_MAX };
 
 	a->owner = outbox_owner_new();
 	outbox_owner_setting(a->owner, owner);
@@ -115,14 +160,9 @@ databases_open(struct api *a, const struct conf *c, struct err *e)
 	if (!a->writer)
 		return -1;
 	daemon_depends(a->daemon, sql_async_link(a->writer), true);
-	o.link_name = "postgres-reader";
-	o.want = SQL_WANT_PRIMARY;
-	for (size_t i = 0; i < readers; i++) {
-		a->readers[i] = sql_async_open(loop_base(a->loop), &o, e);
-		if (!a->readers[i])
+	for (enum api_lane lane = 0; lane < LANE_COUNT; lane++)
+		if (lane_open(a, lane, c, &o, e))
 			return -1;
-		a->reader_count++;
-	}
 	return 0;
 }
 
@@ -187,13 +227,14 @@ start(struct daemon *d, void *state, struct err *e)
 		a->cells[i] = metrics_cell(a->metrics, i);
 	daemon_metrics(d, a->metrics);
 	descriptors_bound(conf_int(c, "api", "connections"));
+	a->flights = flights_new();
 	if (databases_open(a, c, e) || !(a->cache = cache_new(a, c, e)) ||
 		publishing_start(a, c, e))
 		return -1;
 	daemon_depends(d, cache_link(a->cache), false);
 	daemon_depends(d, cache_writes_link(a->cache), false);
 	a->places = places_new(a);
-	a->loads = user_loads_new(a);
+	a->countries = countries_new(a);
 	a->signups = signups_new(a);
 	a->http = http_new(&(struct http_options){ .gate = gate,
 				   .open = open_for_clients,
@@ -215,11 +256,11 @@ static bool
 ready(void *state)
 {
 	struct api *a = state;
-	bool readers = false;
 
-	for (size_t i = 0; i < a->reader_count; i++)
-		readers |= link_usable(sql_async_link(a->readers[i]));
-	return readers && publisher_settled(a->publisher) && outbox_ready(a->outbox);
+	for (enum api_lane lane = 0; lane < LANE_COUNT; lane++)
+		if (!link_usable(sql_async_link(least_busy(a, lane))))
+			return false;
+	return publisher_settled(a->publisher) && outbox_ready(a->outbox);
 }
 
 static const char *
@@ -279,12 +320,17 @@ stop(void *state)
 	outbox_stop(a->outbox, DRAIN_OUTBOX_MS);
 	signups_stop(a->signups);
 	sql_async_close(a->writer);
-	while (a->reader_count > 0) /* what one answers may ask another, but none that is freed */
-		sql_async_close(a->readers[--a->reader_count]);
+	for (enum api_lane lane = 0; lane < LANE_COUNT; lane++) {
+		struct api_lane_pool *p = &a->lanes[lane];
+
+		while (p->count > 0) /* what one answers may ask another, but none that is freed */
+			sql_async_close(p->list[--p->count]);
+	}
 	cache_free(a->cache);
 	http_free(a->http);
 	signups_free(a->signups);
-	user_loads_free(a->loads);
+	countries_free(a->countries);
+	flights_free(a->flights);
 	places_free(a->places);
 	metrics_free(a->metrics);
 }

@@ -29,9 +29,10 @@
 	"WITH input AS MATERIALIZED (SELECT nextval('users_id_seq') AS id, t.*," \
 	" CASE WHEN t.city_id IS NOT NULL THEN nextval('addresses_id_seq') END AS address_id" \
 	" FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[]," \
-	" $7::date[], $8::uuid[], $9::text[], $10::text[], $11::text[]"
+	" $7::date[], $8::uuid[], $9::text[], $10::text[], $11::text[], $12::text[]"
 #define COLUMNS \
-	" AS t (username, email, name, city_id, street, postal_code, day, event_id, head, tail, trace"
+	" AS t (username, email, name, city_id, street, postal_code, day, event_id, head, tail, trace," \
+	" country"
 #define REST \
 	" a AS (INSERT INTO addresses (id, street, postal_code, city_id)" \
 	" SELECT i.address_id, i.street, i.postal_code, i.city_id FROM input i JOIN u ON u.id = i.id" \
@@ -40,11 +41,11 @@
 	" SELECT i.day, i.event_id, 'user.created', i.id, i.head || i.id || i.tail, i.trace" \
 	" FROM input i JOIN u ON u.id = i.id)," \
 	" p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids)" \
-	" SELECT $12::uuid, min(i.day), max(i.day), array_agg(i.event_id)" \
+	" SELECT $13::uuid, min(i.day), max(i.day), array_agg(i.event_id)" \
 	" FROM input i JOIN u ON u.id = i.id HAVING count(*) > 0)"
 #define USERS \
-	" u AS (INSERT INTO users (id, username, email, name, address_id)" \
-	" SELECT i.id, i.username, i.email, i.name, i.address_id FROM input i"
+	" u AS (INSERT INTO users (id, username, email, name, address_id, city_id, country)" \
+	" SELECT i.id, i.username, i.email, i.name, i.address_id, i.city_id, i.country FROM input i"
 #define VERDICT " SELECT i.n, i.id FROM input i JOIN u ON u.id = i.id"
 
 static const struct sql_statement insert_plain = { "signup_insert",
@@ -54,7 +55,7 @@ static const struct sql_statement insert_plain = { "signup_insert",
 /* With keys: only while the claim is still ours, and answered in the same transaction. */
 static const struct sql_statement insert_keyed = { "signup_insert_keyed",
 	INPUT
-	", $13::text[]) WITH ORDINALITY" COLUMNS ", key, n)),"
+	", $14::text[]) WITH ORDINALITY" COLUMNS ", key, n)),"
 	" own AS MATERIALIZED (SELECT k.key FROM signup_keys k JOIN input i ON i.key = k.key"
 	" AND i.event_id = k.claim WHERE k.user_id IS NULL AND k.taken IS NULL FOR UPDATE OF k)," USERS
 	" WHERE i.key IS NULL OR i.key IN (SELECT key FROM own)"
@@ -87,6 +88,7 @@ enum {
 	A_HEAD,
 	A_TAIL,
 	A_TRACE,
+	A_COUNTRY,
 	A_KEY,
 	A_COUNT
 };
@@ -395,6 +397,7 @@ arrays_add(struct signup_batch *b, const struct signup *s)
 	sql_array_text(&a[A_HEAD], s->head);
 	sql_array_text(&a[A_TAIL], s->tail);
 	sql_array_text(&a[A_TRACE], http_trace(s->request)->parent);
+	sql_array_text(&a[A_COUNTRY], placed ? s->place.country : NULL);
 	sql_array_text(&a[A_KEY], s->key);
 }
 

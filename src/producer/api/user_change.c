@@ -34,9 +34,8 @@ static const struct sql_statement lock_address = {
 };
 
 #define OLD \
-	"WITH old AS MATERIALIZED (SELECT u.id, u.version, u.address_id, co.code FROM users u" \
-	" LEFT JOIN addresses a ON a.id = u.address_id LEFT JOIN cities ci ON ci.id = a.city_id" \
-	" LEFT JOIN countries co ON co.id = ci.country_id WHERE u.id = $1)," \
+	"WITH old AS MATERIALIZED (SELECT u.id, u.version, u.address_id, u.country AS code" \
+	" FROM users u WHERE u.id = $1)," \
 	" go AS (SELECT old.*, EXISTS (SELECT FROM users o WHERE o.address_id = old.address_id" \
 	" AND o.id <> old.id) AS shared FROM old WHERE $2::bigint[] IS NULL OR version = ANY ($2))"
 #define EVENT(type, payload) \
@@ -59,7 +58,8 @@ enum { CHANGE_BODY, CHANGE_BEFORE, CHANGE_VERSION };
 	" e.body, old.code, w.version FROM old LEFT JOIN w ON true LEFT JOIN e ON true"
 #define DROPPED " SELECT e.body, old.code, old.version + 1 FROM old LEFT JOIN e ON true"
 
-/* $7 username, $8 email, $9 has name, $10 name, $11 has address, $12 city, $13 street, $14 postal */
+/* $7 username, $8 email, $9 has name, $10 name, $11 has address, $12 city, $13 street, $14 postal,
+ * $15 country's code */
 static const struct sql_statement update = { "user_update",
 	OLD
 	", an AS (SELECT nextval('addresses_id_seq') AS id FROM go"
@@ -74,6 +74,8 @@ static const struct sql_statement update = { "user_update",
 	" address_id = CASE WHEN NOT $11::boolean THEN users.address_id"
 	" WHEN $12::bigint IS NULL THEN NULL"
 	" ELSE coalesce((SELECT id FROM an), users.address_id) END,"
+	" city_id = CASE WHEN $11::boolean THEN $12::bigint ELSE users.city_id END,"
+	" country = CASE WHEN $11::boolean THEN $15::text ELSE users.country END,"
 	" version = users.version + 1, updated_at = clock_timestamp() FROM go"
 	" WHERE users.id = go.id RETURNING users.id, users.username, users.email, users.name,"
 	" users.profile_score, users.is_verified, users.version, users.created_at,"
@@ -294,6 +296,7 @@ run(struct change *c)
 			sql_add_text(p, NULL);
 		sql_add_text(p, c->in.address.street);
 		sql_add_text(p, c->in.address.postal_code);
+		sql_add_text(p, c->place.city_id ? c->place.country : NULL);
 	}
 	if (api_change(c->api, http_mem(c->request), addressed ? with_address : alone,
 		    addressed ? ARRAY_LEN(with_address) : ARRAY_LEN(alone), on_changed, c, &e))

@@ -1,16 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* GET /api/users/{id}: the process, Redis, the database; one rebuild at a time for one key. */
-#include "user_get.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "api.h"
-#include "base/clock.h"
 #include "base/json.h"
 #include "cache.h"
+#include "flight.h"
 #include "run/profile.h"
 #include "run/user_json.h"
 
@@ -20,73 +17,12 @@
 static const struct sql_statement by_id = { "user_by_id", USER_SELECT " WHERE u.id = $1" };
 
 struct load {
-	UT_hash_handle hh;
 	struct api *api;
-	int64_t user_id, began_ms;
-	char key[PROFILE_KEY_SIZE];
-	bool forgotten; /* not in the table any more */
-	struct http_request **waiting;
-	size_t count, room;
+	struct flight *flight;
+	int64_t user_id;
 	struct arena *mem;
 	struct sql_params params;
 };
-
-struct user_loads {
-	struct api *api;
-	struct load *by_key;
-};
-
-struct user_loads *
-user_loads_new(struct api *a)
-{
-	struct user_loads *l = must_calloc(1, sizeof *l);
-
-	l->api = a;
-	return l;
-}
-
-void
-user_loads_free(struct user_loads *l)
-{
-	must(!l || !l->by_key); /* every link has answered by now */
-	free(l);
-}
-
-static void
-load_forget(struct user_loads *l, struct load *one)
-{
-	HASH_DEL(l->by_key, one);
-	one->forgotten = true;
-}
-
-void
-user_loads_forget(struct user_loads *l, const char *key)
-{
-	struct load *one;
-
-	if (!l)
-		return;
-	HASH_FIND_STR(l->by_key, key, one);
-	if (one)
-		load_forget(l, one);
-}
-
-void
-user_loads_forget_all(struct user_loads *l)
-{
-	while (l && l->by_key)
-		load_forget(l, l->by_key);
-}
-
-static void
-wait_for(struct load *l, struct http_request *r)
-{
-	if (l->count == l->room) {
-		l->room = l->room ? l->room * 2 : 4;
-		l->waiting = must_realloc(l->waiting, l->room * sizeof *l->waiting);
-	}
-	l->waiting[l->count++] = r;
-}
 
 static void
 answer_user(struct http_request *r, const char *text, size_t length, int64_t version)
@@ -98,32 +34,46 @@ answer_user(struct http_request *r, const char *text, size_t length, int64_t ver
 	http_answer(r, 200, "application/json", text, length);
 }
 
+struct loaded {
+	const char *text;
+	size_t length;
+	int64_t version;
+};
+
 static void
-load_end(struct load *l)
+answer_loaded(const void *arg, struct http_request *r)
 {
-	if (!l->forgotten)
-		HASH_DEL(l->api->loads->by_key, l);
+	const struct loaded *l = arg;
+
+	answer_user(r, l->text, l->length, l->version);
+}
+
+static void
+answer_error(const void *arg, struct http_request *r)
+{
+	http_answer_error(r, arg);
+}
+
+static void
+load_end(struct load *l, flight_answer_fn *answer, const void *arg)
+{
+	flight_land(l->flight, answer, arg);
 	arena_free(l->mem);
-	free(l->waiting);
 	free(l);
 }
 
 static void
 load_answer(struct load *l, const char *text, size_t length, int64_t version)
 {
-	if (!l->forgotten)
-		cache_memory_put(l->api->cache, l->key, text, length, version);
-	for (size_t i = 0; i < l->count; i++)
-		answer_user(l->waiting[i], text, length, version);
-	load_end(l);
+	if (!flight_forgotten(l->flight))
+		cache_memory_put(l->api->cache, flight_key(l->flight), text, length, version);
+	load_end(l, answer_loaded, &(struct loaded){ text, length, version });
 }
 
 static void
 load_fail(struct load *l, const struct err *e)
 {
-	for (size_t i = 0; i < l->count; i++)
-		http_answer_error(l->waiting[i], e);
-	load_end(l);
+	load_end(l, answer_error, e);
 }
 
 static void
@@ -153,7 +103,7 @@ on_row(void *arg, const struct sql_result *r, const struct err *e)
 		err_set(&why, ERR_INTERNAL, "a user is over %u bytes", ANSWER_MAX);
 		load_fail(l, &why);
 	} else {
-		if (!l->forgotten)
+		if (!flight_forgotten(l->flight))
 			cache_profile_put(l->api->cache, l->user_id, version, buf_text(&b),
 				b.length);
 		load_answer(l, buf_text(&b), b.length, version);
@@ -206,6 +156,7 @@ user_get(void *arg, struct http_request *r)
 	struct api *a = arg;
 	char key[PROFILE_KEY_SIZE];
 	const char *text;
+	struct flight *flight;
 	struct load *l;
 	int64_t id, version;
 	size_t length;
@@ -220,24 +171,17 @@ user_get(void *arg, struct http_request *r)
 		answer_user(r, text, length, version);
 		return;
 	}
-	HASH_FIND_STR(a->loads->by_key, key, l);
 	/* nobody tells us of changes now: what began long ago may have read the state before one */
-	if (l && clock_mono_ms() - l->began_ms >= JOIN_MS && !cache_usable(a->cache)) {
-		load_forget(a->loads, l);
-		l = NULL;
-	}
-	if (l) {
-		wait_for(l, r);
+	if (!cache_usable(a->cache))
+		flights_forget_older(a->flights, key, JOIN_MS);
+	flight = flight_join(a->flights, key, r);
+	if (!flight)
 		return;
-	}
 	l = must_calloc(1, sizeof *l);
-	l->began_ms = clock_mono_ms();
 	l->api = a;
+	l->flight = flight;
 	l->user_id = id;
-	memcpy(l->key, key, sizeof key);
 	l->mem = arena_new(4096, 4 << 20);
-	wait_for(l, r);
-	HASH_ADD_STR(a->loads->by_key, key, l);
 	if (cache_redis_get(a->cache, key, on_redis, l))
 		from_database(l);
 }
