@@ -35,6 +35,8 @@ WARN += $(if $(DEVELOPER)$(CI),-Werror)
 
 # One pkg-config call; a package that is missing is named by `make` with the way out.
 PKGS := libpq libmongoc-1.0 libcjson libevent libevent_pthreads libidn2 libcurl hiredis librabbitmq
+# From 1.0 on (Debian 13) hiredis has TLS, in a library of its own.
+PKGS += $(if $(shell pkg-config --exists hiredis_ssl && echo yes),hiredis_ssl openssl)
 NEEDS_BUILD := $(filter-out clean distclean help fmt setup% run up test check bench chaos deb uninstall,$(or $(MAKECMDGOALS),all))
 ifneq ($(filter all lint-build $(O)/%,$(NEEDS_BUILD)),)
 ifneq ($(shell pkg-config --exists $(PKGS) && echo yes),yes)

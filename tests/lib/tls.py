@@ -18,8 +18,12 @@ def certificate(folder, name, host, expired=False):
                "-addext", f"subjectAltName=DNS:{host}"]
     if expired:
         subprocess.run([*request, "-out", f"{base}.csr"], check=True, stderr=subprocess.DEVNULL)
-        subprocess.run(["openssl", "x509", "-req", "-in", f"{base}.csr", "-signkey", f"{base}.key", "-days", "-1",
-                        "-copy_extensions", "copy", "-out", f"{base}.pem"], check=True, stderr=subprocess.DEVNULL)
+        sign = ["openssl", "x509", "-req", "-in", f"{base}.csr", "-signkey", f"{base}.key", "-copy_extensions", "copy",
+                "-out", f"{base}.pem"]
+        # OpenSSL 3.5 refuses days below 0, and 3.0 has no dates.
+        if subprocess.run([*sign, "-not_before", "20250101000000Z", "-not_after", "20250102000000Z"], check=False,
+                          stderr=subprocess.DEVNULL).returncode != 0:
+            subprocess.run([*sign, "-days", "-1"], check=True, stderr=subprocess.DEVNULL)
     else:
         subprocess.run([*request, "-x509", "-days", "2", "-out", f"{base}.pem"], check=True,
                        stderr=subprocess.DEVNULL)

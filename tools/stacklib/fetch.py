@@ -18,12 +18,15 @@ import time
 from pathlib import Path
 
 from . import sandbox
-from .layout import EX_UNAVAILABLE, StackError, disk_room
+from .layout import EX_UNAVAILABLE, EX_USAGE, ROOT, StackError, disk_room
 
 SUITE = "forky"
 PACKAGES = ["postgresql-18-documentdb", "rabbitmq-server", "redis-server", "python3"]
 GO_PACKAGES = ["golang-1.26-go", "ca-certificates"]
 FERRETDB = "v2.7.0"
+RELEASES = {"12": "bookworm", "13": "trixie"}  # those that the README promises
+RELEASE_PACKAGES = ["openssl", "postgresql-client", "python3-pika", "python3-psycopg2", "python3-pymongo",
+                    "python3-redis", "redis-server"]
 RECIPE = 1  # raise it when the way of building changes
 FALLBACK_MIRROR = "http://deb.debian.org/debian"
 NEEDED = {"postgresql-18": "postgres", "postgresql-18-documentdb": "docstore",
@@ -279,6 +282,18 @@ def bootable(packages):
     wanted = sorted({"systemd-sysv", "dbus", *packages})
     return _cached(f"boot-{suite}-{arch}-{_key(RECIPE, suite, arch, wanted)}", _debootstrap(
         wanted, f"fetching a Debian {suite} that boots", suite, owners=True))
+
+
+def debian(number):
+    """A Debian release that builds and tests the project: what tools/setup installs for that, and a
+    Redis with TLS."""
+    if number not in RELEASES:
+        raise StackError(f"no Debian {number} here (there are: {' '.join(RELEASES)})", EX_USAGE)
+    suite, arch = RELEASES[number], platform.machine()
+    wanted = sorted({*_capture(ROOT / "tools/setup", "--list", "build", "unit", "deb").split(),
+                     *RELEASE_PACKAGES})
+    return _cached(f"release-{number}-{arch}-{_key(RECIPE, suite, arch, wanted)}", _debootstrap(
+        wanted, f"fetching a Debian {number} ({suite}) that builds", suite))
 
 
 def _go_on_path():

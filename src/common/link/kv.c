@@ -2,6 +2,7 @@
 /* Redis, what both ways share: settings, encoding, replies, scripts. */
 #include "link/kv_own.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -11,14 +12,40 @@
 #include "base/url.h"
 
 #if HIREDIS_MAJOR >= 1
+/* The authorities are OpenSSL's own, /etc/ssl/certs on Debian; SSL_CERT_FILE names another. */
 static int
 tls_init(struct kv_settings *s, struct err *e)
 {
-	redisSSLContextError why = REDIS_SSL_CTX_NONE;
-
 	redisInitOpenSSL();
-	s->ssl = redisCreateSSLContext(NULL, "/etc/ssl/certs", NULL, NULL, s->host, &why);
-	return s->ssl ? 0 : err_set(e, ERR_INVALID, "TLS: %s", redisSSLContextGetError(why));
+	s->ssl = SSL_CTX_new(TLS_client_method());
+	if (!s->ssl || SSL_CTX_set_default_verify_paths(s->ssl) != 1 ||
+		SSL_CTX_set_min_proto_version(s->ssl, TLS1_2_VERSION) != 1)
+		return err_set(e, ERR_INVALID, "TLS: OpenSSL cannot be set up");
+	SSL_CTX_set_verify(s->ssl, SSL_VERIFY_PEER, NULL);
+	return 0;
+}
+
+/* Not by hiredis' own context: that believes an authority's certificate for any host. */
+int
+kv_tls_begin(const struct kv_settings *s, redisContext *c, struct err *e)
+{
+	struct in6_addr ip;
+	bool name = inet_pton(AF_INET, s->host, &ip) != 1 && inet_pton(AF_INET6, s->host, &ip) != 1;
+	SSL *ssl;
+
+	if (!s->ssl)
+		return 0;
+	ssl = SSL_new(s->ssl);
+	if (!ssl || SSL_set1_host(ssl, s->host) != 1 ||
+		(name && SSL_set_tlsext_host_name(ssl, s->host) != 1)) {
+		SSL_free(ssl);
+		return err_set(e, ERR_AWAY, "TLS: OpenSSL refuses the host's name");
+	}
+	if (redisInitiateSSL(c, ssl) == REDIS_OK) /* ssl is c's now */
+		return 0;
+	err_set(e, ERR_AWAY, "TLS: %s", c->errstr);
+	SSL_free(ssl);
+	return -1;
 }
 #else
 static int
@@ -29,6 +56,15 @@ tls_init(struct kv_settings *s, struct err *e)
 		"rediss:// needs hiredis 1.0 or newer, and this program has %d.%d: build "
 		"with a newer hiredis, or use redis:// to a local TLS tunnel (stunnel)",
 		HIREDIS_MAJOR, HIREDIS_MINOR);
+}
+
+int
+kv_tls_begin(const struct kv_settings *s, redisContext *c, struct err *e)
+{
+	(void)s;
+	(void)c;
+	(void)e;
+	return 0; /* tls_init has refused a rediss:// URL */
 }
 #endif
 
@@ -64,8 +100,7 @@ void
 kv_settings_fini(struct kv_settings *s)
 {
 #if HIREDIS_MAJOR >= 1
-	if (s->ssl)
-		redisFreeSSLContext(s->ssl);
+	SSL_CTX_free(s->ssl);
 #endif
 	arena_free(s->mem);
 	*s = (struct kv_settings){ 0 };

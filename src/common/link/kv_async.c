@@ -271,6 +271,7 @@ on_disconnect(const redisAsyncContext *c, int status)
 static void
 begin(struct kv_async *k)
 {
+	struct err e = ERR_INIT;
 	redisAsyncContext *c;
 
 	link_state_set(&k->link, LINK_CONNECTING, NULL);
@@ -282,12 +283,10 @@ begin(struct kv_async *k)
 		return;
 	}
 	c->data = k;
-#if HIREDIS_MAJOR >= 1
-	if (k->settings.ssl && redisInitiateSSLWithContext(&c->c, k->settings.ssl) != REDIS_OK) {
-		lost(k, c->c.errstr, true);
+	if (kv_tls_begin(&k->settings, &c->c, &e)) {
+		lost(k, e.text, true);
 		return;
 	}
-#endif
 	must(redisLibeventAttach(c, k->base) == REDIS_OK);
 	must(redisAsyncSetConnectCallback(c, on_connect) == REDIS_OK);
 	must(redisAsyncSetDisconnectCallback(c, on_disconnect) == REDIS_OK);

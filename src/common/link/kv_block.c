@@ -172,13 +172,9 @@ reach(struct kv *k, struct err *e)
 		goto bad;
 	}
 	link_socket_set(c->fd);
-#if HIREDIS_MAJOR >= 1
 	(void)redisSetTimeout(c, tv); /* of the TLS handshake, the only thing that still blocks */
-	if (s->ssl && redisInitiateSSLWithContext(c, s->ssl) != REDIS_OK) {
-		err_set(&why, ERR_AWAY, "TLS: %s", c->errstr);
+	if (kv_tls_begin(s, c, &why))
 		goto bad;
-	}
-#endif
 	flags = fcntl(c->fd, F_GETFL);
 	if (flags < 0 || fcntl(c->fd, F_SETFL, flags | O_NONBLOCK)) {
 		err_set(&why, ERR_INTERNAL, "fcntl: %s", strerror(errno));

@@ -5,6 +5,7 @@
 #include <hiredis/hiredis.h>
 #if HIREDIS_MAJOR >= 1
 #include <hiredis/hiredis_ssl.h>
+#include <openssl/ssl.h>
 #endif
 
 #include "link/kv.h"
@@ -16,12 +17,14 @@ struct kv_settings {
 	bool tls;
 	int64_t connect_ms, call_ms;
 #if HIREDIS_MAJOR >= 1
-	redisSSLContext *ssl;
+	SSL_CTX *ssl; /* NULL: redis:// */
 #endif
 };
 
 int kv_settings_init(struct kv_settings *s, const struct kv_options *o, struct err *e) MUST_CHECK;
 void kv_settings_fini(struct kv_settings *s);
+/* TLS on a new connection where the URL wants it; the server's certificate must be for its host. */
+int kv_tls_begin(const struct kv_settings *s, redisContext *c, struct err *e) MUST_CHECK;
 
 /* AUTH and SELECT if the URL wants them, PING: what a new connection says; false: no more. */
 bool kv_hello(const struct kv_settings *s, size_t i, struct buf *out);
