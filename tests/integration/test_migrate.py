@@ -125,7 +125,7 @@ def test_P1_the_place_beside_the_user_is_filled_in():
     with Database() as db:
         check(db.migrate("up"), 0)
         places = "SELECT username, country, (SELECT name FROM cities WHERE id = city_id) FROM users ORDER BY 1"
-        check(db.migrate("down", str(db.last - 8)), 0, "taken back 0009_user_places")
+        check(db.migrate("down", str(db.last - 9)), 0, "taken back 0010_user_places")
         connection = psycopg2.connect(db.url)
         connection.autocommit = True
         cursor = connection.cursor()
@@ -133,7 +133,7 @@ def test_P1_the_place_beside_the_user_is_filled_in():
                        "INSERT INTO addresses (street, city_id) SELECT 'Brivibas 1', id FROM cities;"
                        "INSERT INTO users (username, email, address_id) SELECT 'ann', 'ann@example.com', id FROM addresses;"
                        "INSERT INTO users (username, email) VALUES ('bob', 'bob@example.com')")
-        check(db.migrate("up"), 0, "applied    0009_user_places")
+        check(db.migrate("up"), 0, "applied    0010_user_places")
         assert db.ask(places) == [("ann", "LV", "Riga"), ("bob", None, None)]
         connection.close()
 
