@@ -18,7 +18,7 @@ shown(const char *text, char out[static 81])
 {
 	size_t n = 0;
 
-	for (; text[n] && n < 80; n++)
+	for (; n < 80 && text[n]; n++)
 		out[n] = text[n] > 0x20 && text[n] < 0x7f ? text[n] : '?';
 	out[n] = '\0';
 	return out;
