@@ -34,6 +34,8 @@ def say(text):
     print(f"chaos: {text}", file=sys.stderr, flush=True)
 
 
+# A port that was free when it was chosen and is a client's by now: the daemon is started again.
+PORT_TAKEN = "is taken by another process"
 # In a daemon's log: a sanitizer's report, a must() that does not hold.
 REPORT = re.compile(r"ERROR: (?:Address|Leak)Sanitizer.*|WARNING: ThreadSanitizer.*|FATAL: ThreadSanitizer.*"
                     r"|.*runtime error: .*|bug: .*")
@@ -167,7 +169,7 @@ class Rig:
     def _end(self, one, who, how):
         """By this signal. What does not end in time is killed; that, an end of its own and what a sanitizer
         said are faults."""
-        process = one.process
+        process, log = one.process, one.log()
         if process.poll() is None:
             process.send_signal(how)
             try:
@@ -176,7 +178,7 @@ class Rig:
                     self.fault(f"{who} ended with {process.returncode} after SIGTERM")
             except subprocess.TimeoutExpired:
                 self.fault(f"{who} did not end within {STOP_SECONDS} s of SIGTERM")
-        elif not re.search("kill|abort", one.points):
+        elif not re.search("kill|abort", one.points) and PORT_TAKEN not in log:
             self.fault(f"{who} ended by itself, with {process.returncode}")
         log = one.log()
         os.makedirs(self.logs, exist_ok=True)
@@ -193,6 +195,17 @@ class Rig:
         for who in ("api", "api-2", *faults.CONSUMERS):
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.log_path(who))
+
+    def revive(self):
+        """A daemon that has ended by itself is a fault; the campaign goes on with a new one."""
+        for number, one in enumerate(self.apis):
+            if one.process.poll() is not None:
+                self.api_end(signal.SIGKILL, number)
+                self.api_start(number=number)
+        for name, one in list(self.consumers.items()):
+            if one.process.poll() is not None:
+                self.consumer_end(name, signal.SIGKILL)
+                self.consumer_start(name)
 
     def ready(self):
         return all(one.process.poll() is None and one.ask("/ready")[0] == 200
@@ -253,12 +266,9 @@ class Campaign:
         self.rig.migrate()
         for number in range(len(self.rig.apis)):
             self.rig.api_start(number=number)
-        for one in self.rig.apis:
-            one.wait_ready(30)
         for name in faults.CONSUMERS:
             self.rig.consumer_start(name)
-        for one in self.rig.consumers.values():
-            one.wait_ready(30)
+        self._wait(self.rig.ready, 60, "every daemon is ready")
         for store in self.stores:
             store.start()
         self.load.start()
@@ -266,20 +276,23 @@ class Campaign:
         self.recovered("the start")
         self.rig.wait(2)  # every daemon has done its work a few times before the first fault
 
+    def _wait(self, what, seconds, description):
+        wait_until(lambda: self.rig.revive() or what(), seconds, description)
+
     def recovered(self, what):
         """Ready, a signup that is acknowledged, a change at each instance, and what the scenario wants besides:
         the seconds until then."""
         began, before, checks = time.monotonic(), self.load.acknowledged(), self.rig.checks
         told, self.rig.checks = dict(self.load.pool.acknowledged), []
         try:
-            wait_until(self.rig.ready, BACK_SECONDS, "ready")
-            wait_until(lambda: self.load.acknowledged() > before, BACK_SECONDS, "a signup is acknowledged")
+            self._wait(self.rig.ready, BACK_SECONDS, "ready")
+            self._wait(lambda: self.load.acknowledged() > before, BACK_SECONDS, "a signup is acknowledged")
             if self.changers:
                 for where in range(len(self.rig.apis)):
                     checks.append((lambda n=where: self.load.pool.acknowledged[n] > told.get(n, 0),
                                    f"a change is acknowledged by instance {where + 1}"))
             for check, description in checks:
-                wait_until(check, max(1.0, began + BACK_SECONDS - time.monotonic()), description)
+                self._wait(check, max(1, round(began + BACK_SECONDS - time.monotonic())), description)
         except AssertionError as why:
             self.trouble.append(f"not recovered after {what}: {why}")
             say(self.trouble[-1])
@@ -325,6 +338,7 @@ class Campaign:
     def finish(self):
         """Stops the load and closes the ledger."""
         self.load.stop()
+        self.rig.revive()
         self.settle()
         book = stores.Book(self.load.signups(), self.stores, self.load.pool.changes())
         book.store(chains.Changes).subjects = self.load.pool.all

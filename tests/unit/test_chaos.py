@@ -386,6 +386,7 @@ def test_how_daemons_end():
         for running, status, points, log, faulty in (
                 (True, 0, "", "", 0), (True, 66, "", "", 1), (False, 0, "", "", 1), (False, -6, "", "", 1),
                 (False, -9, "signup_committed=kill@3", "", 0), (False, -9, "signup_committed=fail@3", "", 1),
+                (False, 1, "", "127.0.0.1:9101 is taken by another process; set admin.listen", 0),
                 (True, 0, "", "WARNING: ThreadSanitizer: data race (pid=1)\n", 1)):
             rig = object.__new__(campaign.Rig)
             rig.logs, rig.folder, rig.doing, rig.ended = folder, "x", "test", []
