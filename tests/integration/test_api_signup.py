@@ -308,6 +308,27 @@ def test_R1_what_no_queue_takes_stays_unpublished():
                                  {"routing_key": b["routing_key"]})
 
 
+def test_a_key_that_is_taken_over_while_its_request_waits_has_one_answer():
+    """Two requests with one key in one batch: the one that lost the claim gets the other's answer, not a 409."""
+    api, key = world.shared(), {"Idempotency_Key": "taken-over"}
+    body, got = world.user(), {}
+
+    def send(name, body, **headers):
+        got[name] = api.signup(body, **headers)
+
+    threads = [threading.Thread(target=send, args=args, kwargs=more) for args, more in (
+        (("other", world.user()), {}), (("first", body), key), (("second", body), key))]
+    with world.locked("users"):
+        for count, thread in enumerate(threads):
+            thread.start()
+            wait_until(lambda n=count: api.metric("onboard_signup_queue") == n, 10, f"{count} wait")
+            world.sql("UPDATE signup_keys SET claimed_at = now() - interval '4 seconds' WHERE key = 'taken-over'")
+    for thread in threads:
+        thread.join()
+    assert got["first"].is_(201).json == got["second"].is_(201).json
+    assert world.one("SELECT count(*) FROM users WHERE username = %s", body["username"]) == 1
+
+
 def test_a_key_and_none_in_one_batch():
     api = world.shared()
     bodies, answers = [world.user() for _ in range(24)], []

@@ -86,7 +86,10 @@ search_run(struct search *s, bool making, struct err *e)
 	sql_add_text(&s->params, making ? s->country : s->in->country);
 	sql_add_text(&s->params, s->in->city);
 	sql_add_text(&s->params, s->in->region);
-	return api_read(s->places->api, NULL, making ? &make : &find, &s->params, on_found, s, e);
+	if (making)
+		return api_change(s->places->api, NULL, &(struct sql_part){ &make, &s->params }, 1,
+			on_found, s, e);
+	return api_read(s->places->api, NULL, &find, &s->params, on_found, s, e);
 }
 
 static void

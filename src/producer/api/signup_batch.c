@@ -5,8 +5,9 @@
  * never on a name: two requests for one name may sit in one batch.
  *
  *	inserted            → 201
- *	not inserted        → asked why: taken (409), or ours after all (an answer
- *	                      that was lost at COMMIT), or neither any more: again
+ *	not inserted        → asked why: taken (409), ours after all (an answer that
+ *	                      was lost at COMMIT), another request has the key
+ *	                      (its answer counts), or none of these any more: again
  *	deadlock            → the same batch again
  *	any other data error → each one alone, so that one bad row fails alone
  *	the answer was lost → asked whether the events are there
@@ -56,9 +57,9 @@ static const struct sql_statement insert_plain = { "signup_insert",
 static const struct sql_statement insert_keyed = { "signup_insert_keyed",
 	INPUT
 	", $14::text[]) WITH ORDINALITY" COLUMNS ", key, n)),"
-	" own AS MATERIALIZED (SELECT k.key FROM signup_keys k JOIN input i ON i.key = k.key"
+	" own AS MATERIALIZED (SELECT k.claim FROM signup_keys k JOIN input i ON i.key = k.key"
 	" AND i.event_id = k.claim WHERE k.user_id IS NULL AND k.taken IS NULL FOR UPDATE OF k)," USERS
-	" WHERE i.key IS NULL OR i.key IN (SELECT key FROM own)"
+	" WHERE i.key IS NULL OR i.event_id IN (SELECT claim FROM own)"
 	" ORDER BY i.n ON CONFLICT DO NOTHING RETURNING id)," REST
 	", k AS (UPDATE signup_keys s SET user_id = i.id FROM input i JOIN u ON u.id = i.id"
 	" WHERE s.key = i.key)" VERDICT };
@@ -74,7 +75,8 @@ static const struct sql_statement verdicts = { "signup_verdicts",
 	" k AS (UPDATE signup_keys s SET taken = concat_ws(' ', CASE WHEN v.by_name THEN 'username' END,"
 	" CASE WHEN v.by_email THEN 'email' END) FROM v WHERE v.key IS NOT NULL AND s.key = v.key"
 	" AND s.claim = v.event_id AND s.user_id IS NULL AND v.own IS NULL AND (v.by_name OR v.by_email))"
-	" SELECT v.n, v.by_name, v.by_email, v.own FROM v" };
+	" SELECT v.n, v.by_name, v.by_email, v.own, v.key IS NOT NULL AND NOT EXISTS (SELECT"
+	" FROM signup_keys s WHERE s.key = v.key AND s.claim = v.event_id) FROM v" };
 
 enum {
 	A_USERNAME,
@@ -274,16 +276,19 @@ on_verdicts(void *arg, const struct sql_result *r, const struct err *e)
 	}
 	for (size_t row = 0; row < r->rows; row++) {
 		int64_t n;
-		bool name, email;
+		bool name, email, lost;
 		struct signup *s;
 
 		if (sql_i64(r, row, 0, &n, &why) || sql_bool(r, row, 1, &name, &why) ||
-			sql_bool(r, row, 2, &email, &why))
+			sql_bool(r, row, 2, &email, &why) || sql_bool(r, row, 4, &lost, &why))
 			continue;
 		must(n >= 1 && (size_t)n <= b->count && b->list[n - 1]);
 		s = b->list[n - 1];
 		if (!sql_null(r, row, 3)) {
 			must(sql_i64(r, row, 3, &s->user_id, &why) == 0);
+		} else if (lost) { /* another request has the key: its answer is ours, too */
+			b->list[n - 1] = NULL;
+			signup_key_wait(s);
 		} else if (name || email) {
 			signup_taken(s, name, email);
 			b->list[n - 1] = NULL;

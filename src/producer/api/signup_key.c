@@ -77,8 +77,8 @@ signup_key_read(struct signup *s)
 
 static void on_again(void *arg);
 
-static void
-again(struct signup *s)
+void
+signup_key_wait(struct signup *s)
 {
 	struct err e = ERR_INIT;
 
@@ -128,7 +128,7 @@ on_claim(void *arg, const struct sql_result *r, const struct err *e)
 		return;
 	}
 	if (e) {
-		again(s);
+		signup_key_wait(s);
 		return;
 	}
 	if (sql_bool(r, 0, 0, &mine, &why) ||
@@ -137,7 +137,7 @@ on_claim(void *arg, const struct sql_result *r, const struct err *e)
 	} else if (mine) {
 		signup_enqueue(s);
 	} else if (sql_null(r, 0, 1)) {
-		again(s); /* claimed by another after our look */
+		signup_key_wait(s); /* claimed by another after our look */
 	} else if (!same) {
 		loop_timer_free(s->again);
 		s->again = NULL;
@@ -146,7 +146,7 @@ on_claim(void *arg, const struct sql_result *r, const struct err *e)
 			&(struct problem_field){ "Idempotency-Key", "is used for another body" },
 			1);
 	} else if (sql_null(r, 0, 3) && sql_null(r, 0, 4)) {
-		again(s);
+		signup_key_wait(s);
 	} else {
 		answer_again(s, r);
 	}
@@ -161,7 +161,8 @@ claim_run(struct signup *s)
 	sql_add_text(&s->params, s->key);
 	sql_add_text(&s->params, s->normal);
 	sql_add_text(&s->params, s->event_text);
-	if (api_read(s->all->api, NULL, &claim, &s->params, on_claim, s, &e))
+	if (api_change(s->all->api, NULL, &(struct sql_part){ &claim, &s->params }, 1, on_claim, s,
+		    &e))
 		signup_fail(s, &e);
 }
 
@@ -208,6 +209,7 @@ signup_key_release(struct signup *s)
 	sql_params_init(&r->params);
 	sql_add_text(&r->params, r->key);
 	sql_add_text(&r->params, r->claim);
-	if (api_read(s->all->api, NULL, &unclaim, &r->params, on_released, r, NULL))
+	if (api_change(s->all->api, NULL, &(struct sql_part){ &unclaim, &r->params }, 1,
+		    on_released, r, NULL))
 		free(r);
 }
