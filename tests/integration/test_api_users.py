@@ -8,6 +8,7 @@ import re
 import resource
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -475,6 +476,23 @@ def test_C5_a_change_shows_in_another_process():
                 assert shown["name"] == f"turn {turn}", f"{turn}: the process still shows {shown['name']}"
         one("DELETE", path(user)).is_(204)
         get(user, other).problem(404)
+
+
+def test_C5_a_change_shows_in_a_process_that_is_busy():
+    """Its loop finds the invalidation and the request in the same turn: the invalidation comes first."""
+    one = world.shared()
+    with world.api() as other:
+        other.ready()
+        user, path_of_others = made(), path(made())
+        with subprocess.Popen(["wrk", "-t1", "-c32", "-d60", f"http://127.0.0.1:{other.port}{path_of_others}"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as load:
+            changing, reading = one.client(), other.client()
+            reading("GET", path(user)).is_(200)
+            for turn in range(1000):
+                changing("PATCH", path(user), {"name": f"turn {turn}"}).is_(200)
+                shown = reading("GET", path(user)).is_(200).json["name"]
+                assert shown == f"turn {turn}", f"{turn}: the process still shows {shown}"
+            load.kill()
 
 
 def test_reuse_port_shares_it():

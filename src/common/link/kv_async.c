@@ -43,6 +43,7 @@ struct kv_async {
 	redisAsyncContext *c; /* NULL: none */
 	enum phase phase;
 	struct event *timer;
+	struct event *first; /* of a channel's connection: see on_first_readable */
 	struct call *head, **tail; /* in the order in which replies come */
 	size_t waiting, calls_max, hello_left;
 	int64_t ping_ms;
@@ -91,6 +92,9 @@ lost(struct kv_async *k, const char *why, bool free_it)
 	k->c = NULL;
 	k->phase = PHASE_WAITING;
 	k->hello_left = 0;
+	if (k->first)
+		event_free(k->first);
+	k->first = NULL;
 	if (k->closing)
 		link_closed(&k->link);
 	else
@@ -230,6 +234,28 @@ on_reply(redisAsyncContext *c, void *reply, void *arg)
 	free(call);
 }
 
+/*
+ * Messages of the channel are read before all else that is readable in the same
+ * turn of the loop. So a request that was sent after a message had reached this
+ * process is handled after the message. hiredis' own event finds nothing more.
+ */
+static void
+on_first_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct kv_async *k = arg;
+
+	(void)fd;
+	(void)what;
+	redisAsyncHandleRead(k->c);
+}
+
+static void
+first_begin(struct kv_async *k)
+{
+	k->first = event_new(k->base, k->c->c.fd, EV_READ | EV_PERSIST, on_first_readable, k);
+	must(k->first && event_priority_set(k->first, 0) == 0 && event_add(k->first, NULL) == 0);
+}
+
 static void
 on_connect(const redisAsyncContext *c, int status)
 {
@@ -244,6 +270,8 @@ on_connect(const redisAsyncContext *c, int status)
 		return;
 	}
 	link_socket_set(c->c.fd);
+	if (k->channel)
+		first_begin(k);
 	buf_init(&b, 256 << 10);
 	/* each by itself: hiredis counts replies by commands */
 	for (size_t i = 0; kv_hello(&k->settings, i, &b); i++) {

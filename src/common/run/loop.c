@@ -89,7 +89,9 @@ loop_new(void)
 	must(event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) == 0);
 	l->base = event_base_new_with_config(config);
 	event_config_free(config);
-	must(l->base && pthread_mutex_init(&l->lock, NULL) == 0);
+	/* two priorities: 0 for a channel's messages (link/kv_async.c), 1 for all else */
+	must(l->base && event_base_priority_init(l->base, 2) == 0);
+	must(pthread_mutex_init(&l->lock, NULL) == 0);
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	must(l->wake_fd >= 0);
 	l->wake = event_new(l->base, l->wake_fd, EV_READ | EV_PERSIST, on_wake, l);
