@@ -19,7 +19,7 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 # Each program with words of its tests' names; no words: all of it. Two lanes run side by side, since none of
 # the programs keeps two processors busy. Programs that share a number in Redis are in one lane.
 LANES = [
-    {"test_link_sql.sh": [], "test_api_signup.py": [], "test_migrate.py": [],
+    {"test_link_sql.sh": [], "test_link_sql_async.sh": [], "test_api_signup.py": [], "test_migrate.py": [],
      "test_mailer.py": ["in_the_sink", "twenty_copies", "mail_list", "killed_between", "middle_of_it", "read_whole"],
      "test_rebuild.py": ["cache_as", "events_as"]},
     {"test_api_users.py": ["P1", "P2", "P3", "PATCH", "If_Match", "change", "pages", "by_username", "countries", "DELETE"],
@@ -72,6 +72,7 @@ def test_it_is_the_oldest_one():
 
 def test_the_link():
     passes("test_link_sql.sh")
+    passes("test_link_sql_async.sh")
 
 
 def test_migrations():
