@@ -141,18 +141,18 @@ setup: ## install the packages that building, running, testing and linting need
 check: ## unit tests alone, no server, under 30 s
 	@$(SETUP) build unit
 	@$(MAKE) --no-print-directory tests-build
-	@tests/run --unit --build $(O)
+	@tests/run --unit --build $(O) -q
 test: ## every test: unit, fuzz corpus, integration, fault
 	@$(SETUP) build stack test lint
 	@$(MAKE) --no-print-directory -j2 tests-build V=debug
 	@$(MAKE) --no-print-directory -j2 all V=release
-	@tests/run --build build/debug
+	@tests/run -q --durations=15
 check-all: ## unit tests and fuzz corpus under ASan+UBSan, TSan and valgrind
 	@$(SETUP) build unit
 	@for v in asan tsan; do $(MAKE) --no-print-directory -j2 tests-build V=$$v && \
-		tests/run --unit --build build/$$v || exit 1; done
+		tests/run --unit --build build/$$v -q || exit 1; done
 	@$(MAKE) --no-print-directory -j2 tests-build V=debug
-	@tests/run --unit --build build/debug --valgrind
+	@tests/run --valgrind -q
 FUZZ_SECONDS ?= 60
 fuzz: ## each fuzz target for FUZZ_SECONDS
 	@$(SETUP) build fuzz
@@ -169,7 +169,7 @@ CHAOS_V := $(if $(filter file,$(origin V)),release,$(V))
 chaos: ## faults under load for SECONDS_TOTAL, and the ledger; SEED=N SCENARIO=WORD V=asan; LONG=1: minutes of outage, too
 	@$(SETUP) build stack test
 	@$(MAKE) --no-print-directory -j2 all V=$(CHAOS_V)
-	@$(if $(LONG),LONG=1 tests/run --build build/$(CHAOS_V) fault/api_ledger fault/consumers fault/mailer)
+	@$(if $(LONG),LONG=1 tests/run --build build/$(CHAOS_V) --timeout 0 -n 1 tests/fault/test_api_ledger.py tests/fault/test_consumers.py tests/fault/test_mailer.py)
 	@ONBOARD_BUILD=build/$(CHAOS_V) tests/chaos/run --seconds $(SECONDS_TOTAL) $(if $(SEED),--seed $(SEED)) $(SCENARIO:%=--scenario %)
 run up: ## everything in the foreground (run) or background (up): servers and daemons
 	@$(SETUP) build stack

@@ -20,7 +20,7 @@ import load
 import servers
 import stores
 from proxy import Proxy
-from tap import wait_until
+from wait import wait_until
 
 PREFETCH = 200      # of each consumer: a few seconds of the load
 ENDING = 10         # deliveries beyond it, which a consumer that ends gets one by one to see whether more come

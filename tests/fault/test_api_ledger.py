@@ -1,15 +1,11 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The short form of `make chaos`, on the tests' own stack: a fixed seed, a few faults, the whole ledger."""
 import os
-import sys
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "tests/chaos")]
-sys.dont_write_bytecode = True
+import pytest
 import campaign
-import tap
 
+pytestmark = pytest.mark.seconds(150)
 FAULTS = (("api-kill", 0.5), ("postgres-freeze", 4), ("rabbitmq-stop", 1), ("postgres-reset", 0),
           ("rabbitmq-reset", 0), ("point-committed-kill", 2), ("eventlog-kill", 0.5), ("mongo-freeze", 3),
           ("cache-term", 0.5), ("redis-cut", 2), ("segments-kill", 0.5), ("redis-full", 2), ("redis-denies-eval", 2),
@@ -20,7 +16,7 @@ LONG_FAULTS = (*[("api-kill", 0.5)] * 20, ("rabbitmq-stop", 60), ("rabbitmq-free
                ("postgres-users-locked", 60), ("mongo-documents-locked", 60), ("redis-writes-paused", 60))
 
 
-def test_nothing_is_lost_or_doubled():
+def test_nothing_is_lost_or_doubled(servers):
     rig = campaign.Rig(os.environ, os.environ["ONBOARD_STACK_DIR"])
     one = campaign.Campaign(rig, seed=1, clients=4, rate=60)
     try:
@@ -34,7 +30,3 @@ def test_nothing_is_lost_or_doubled():
     assert not book.faults and not one.trouble, (dict(book.faults), one.trouble)
     assert book.words["acknowledged"] > 200, book.words
     assert book.changes["acknowledged"] > 50, book.changes
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

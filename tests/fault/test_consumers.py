@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Consumers while their servers go and come under load: nothing in the DLQ,
 nothing lost, /ready tells the truth, and all goes on by itself."""
@@ -6,19 +5,18 @@ import collections
 import concurrent.futures
 import contextlib
 import os
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import pytest
 import redis
-import tap
 from harm import stack
 from management import Management
 from pipeline import Load, Pipeline, event, metric, user_event
 from proxy import behind
 from servers import Sql
-from tap import wait_until
+from wait import wait_until
 
+pytestmark = pytest.mark.seconds(300)
 LONG = bool(os.environ.get("LONG"))  # make chaos LONG=1
 RATE = 500
 AWAY_S = 60 if LONG else 5  # how long a store is away
@@ -135,10 +133,16 @@ class Analytics:
         self.kv.flushdb()
 
 
-SEGMENTS, ANALYTICS = Segments.both(), Analytics()
-KINDS = [EventLog(), Cache()]                # where it is the runtime that counts
-HANDLERS = [*KINDS, SEGMENTS[0], ANALYTICS]  # where the handler does
-STORES = [*HANDLERS, SEGMENTS[1]]            # and each of its stores
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global SEGMENTS, ANALYTICS, KINDS, HANDLERS, STORES
+    SEGMENTS, ANALYTICS = Segments.both(), Analytics()
+    KINDS = [EventLog(), Cache()]                # where it is the runtime that counts
+    HANDLERS = [*KINDS, SEGMENTS[0], ANALYTICS]  # where the handler does
+    STORES = [*HANDLERS, SEGMENTS[1]]            # and each of its stores
+    yield
+    for kind in HANDLERS:
+        kind.pipe.close()
 
 
 def start(kind, **env):
@@ -418,12 +422,3 @@ def test_a_queue_that_is_deleted_is_declared_again():
                 time.sleep(1)
                 nothing_is_lost(kind, daemon, load)
             assert daemon.terminate() == 0
-
-
-def test_cleaning_up():
-    for kind in HANDLERS:
-        kind.pipe.close()
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

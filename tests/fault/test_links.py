@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Each server under a tiny daemon (tests/prog/probe): away at start, stopped, frozen, reset, slow,
 wrong password, and back. /ready tells the truth, no call lasts over 5 s, it recovers by itself
@@ -6,17 +5,16 @@ within 10 s. ROUNDS=100 cuts leave memory and descriptors as they were."""
 import os
 import re
 import subprocess
-import sys
 import urllib.parse
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from daemon import Daemon, ROOT
 from harm import alarm, stack
 from management import Management
 from proxy import Proxy, through
-from tap import wait_until
+from wait import wait_until
 
+pytestmark = pytest.mark.seconds(130)
 TRUTH_S = 5     # two heartbeats: what asks an idle server asks every 2 s, or each second (RabbitMQ)
 BACK_S = 10
 CALL_MS = 5000
@@ -28,6 +26,12 @@ SERVERS = [("postgres", "ONBOARD_POSTGRES_URL", "postgres", True),
            ("rabbitmq", "ONBOARD_RABBITMQ_URL", "rabbitmq", True),
            ("mongo", "ONBOARD_MONGO_URL", "mongo", True)]
 QUEUE = f"probe.{os.getpid()}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    yield
+    Management().delete(f"/api/queues/%2F/{QUEUE}")
 
 
 class Proxies:
@@ -237,11 +241,3 @@ def test_rounds_leave_memory_and_descriptors_as_they_were():
         now = daemon.private_kib()
         assert now <= before[0] + 256, f"private dirty: {before[0]} KiB before, {now} KiB after {ROUNDS} rounds"
         no_call_was_long(daemon)
-
-
-def test_cleaning_up():
-    Management().delete(f"/api/queues/%2F/{QUEUE}")
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

@@ -1,30 +1,36 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboard-mailer killed, ended, and with its servers going and coming under load: each user has exactly
 one mail, or is unknown, and nothing lies in the DLQ."""
 import os
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import mailing
+import pytest
 import smtp
-import tap
-from mailing import PIPE, QUEUE, SECONDS, address, close, created, dead, ended, mailer, rows
+from mailing import QUEUE, SECONDS, address, created, dead, ended, mailer, rows
 from pipeline import Load, metric
 from proxy import behind
-from tap import wait_until
+from wait import wait_until
+
+pytestmark = pytest.mark.seconds(130)
 
 # make chaos LONG=1: the long form
 AWAY_S, KILLS, TERMS, RESETS = (60, 20, 20, 100) if os.environ.get("LONG") else (5, 3, 3, 10)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    with mailing.place():
+        yield
+
+
 def each_has_one(server, load, daemon, seconds=60):
     load.stop()
-    wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
+    wait_until(lambda: mailing.PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
     retries = [f"{QUEUE}.retry.{n}" for n in (1, 2, 3)]
-    wait_until(lambda: not any(PIPE.depth(q) for q in retries), seconds, "no retry waits")
-    wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
-    assert PIPE.depth("user.dlq") == 0, dead()
+    wait_until(lambda: not any(mailing.PIPE.depth(q) for q in retries), seconds, "no retry waits")
+    wait_until(lambda: mailing.PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
+    assert mailing.PIPE.depth("user.dlq") == 0, dead()
     got = {}
     for m in server.mails:
         got[m.to] = got.get(m.to, 0) + 1
@@ -43,7 +49,7 @@ def make(_n):
 
 
 def test_killed_under_load():
-    with smtp.Server() as server, Load(PIPE, make, 200) as load:
+    with smtp.Server() as server, Load(mailing.PIPE, make, 200) as load:
         for _ in range(KILLS):
             with mailer(server) as daemon:
                 daemon.wait_ready()
@@ -57,7 +63,7 @@ def test_killed_under_load():
 
 
 def test_sigterm_under_load():
-    with smtp.Server() as server, Load(PIPE, make, 200) as load:
+    with smtp.Server() as server, Load(mailing.PIPE, make, 200) as load:
         for _ in range(TERMS):
             with mailer(server) as daemon:
                 daemon.wait_ready()
@@ -74,7 +80,7 @@ def test_sigterm_under_load():
 def test_mail_server_stopped_under_load():
     with smtp.Server() as server, mailer(server) as daemon:
         daemon.wait_ready()
-        with Load(PIPE, make, 200) as load:
+        with Load(mailing.PIPE, make, 200) as load:
             wait_until(lambda: len(server.mails) > 100, 20, "it works")
             server.stop()
             daemon.wait_status("/ready", 503, SECONDS)
@@ -88,9 +94,9 @@ def test_mail_server_stopped_under_load():
 
 def through_proxy(variable, harm):
     """Under load, with a proxy before that server; harm(proxy, server, daemon)."""
-    with behind(PIPE.env[variable]) as (proxy, way), smtp.Server() as server, mailer(server, **{variable: way}) as daemon:
+    with behind(mailing.PIPE.env[variable]) as (proxy, way), smtp.Server() as server, mailer(server, **{variable: way}) as daemon:
         daemon.wait_ready()
-        with Load(PIPE, make, 200) as load:
+        with Load(mailing.PIPE, make, 200) as load:
             wait_until(lambda: len(server.mails) > 100, 20, "it works")
             harm(proxy, server, daemon)
             daemon.wait_status("/ready", 200, 15)
@@ -123,11 +129,3 @@ def test_broker_connection_reset():
             proxy.reset()
             wait_until(lambda d=done: metric(daemon, "onboard_consumer_deliveries_total") > d, SECONDS, f"goes on after reset {n}")
     assert through_proxy("ONBOARD_RABBITMQ_URL", harm) == 0
-
-
-def test_cleaning_up():
-    close()
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

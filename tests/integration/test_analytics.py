@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboard-analytics on real servers: exact counts by day, type and country, once however often an event
 comes; who was active; totals in Redis; the inbox' partitions; onboardctl counts."""
@@ -8,25 +7,30 @@ import json
 import os
 import random
 import subprocess
-import sys
 import uuid
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import pytest
 import redis
-import tap
 from daemon import BUILD
 from pipeline import Pipeline, event, metric, user_event
 from proxy import behind
 from servers import Sql
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"analytics_{os.getpid()}", 10)
-PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "analytics"
-KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
-SQL = Sql(PIPE.place.postgres)
 QUEUE, SECONDS, WEEK = "user_analytics_queue", 20, 7
 FIRST_USER = 8000000000000000
 TODAY = datetime.datetime.now(datetime.timezone.utc).date()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE, KV, SQL
+    with Pipeline(f"analytics_{os.getpid()}", 10) as PIPE:
+        PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "analytics"
+        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
+        SQL = Sql(PIPE.place.postgres)
+        yield
+        SQL.close()
 
 
 def analytics(**env):
@@ -378,7 +382,3 @@ def test_onboardctl_counts():
 def test_cleaning_up():
     SQL.close()
     PIPE.close()
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """What happens to signups and their events when a server or the API itself goes: nothing is lost,
 nothing is acknowledged that is not there."""
@@ -7,19 +6,25 @@ import json
 import os
 import secrets
 import signal
-import sys
 import threading
 import time
 import uuid
 from datetime import date, datetime, timedelta, timezone
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from api import BACK_S, Load, World, at_once
 from harm import read_only, stack, stopped
-from tap import wait_until
+from wait import wait_until
 
+pytestmark = pytest.mark.seconds(115)
 RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global world
+    with World("outbox", 13) as world:
+        yield
 
 
 def said(api, status, word):
@@ -429,8 +434,3 @@ def test_SIGHUP_takes_a_new_queue_bound():
         api.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "configuration reloaded" in api.log(), 5, "reloaded")
         api.signup(world.user()).is_(201)
-
-
-if __name__ == "__main__":
-    with World("outbox", 13) as world:
-        sys.exit(tap.run(globals()))

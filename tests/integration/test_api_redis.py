@@ -1,21 +1,25 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Two instances of onboard-api while Redis refuses what one of them writes: no reader sees the state before
 a change once the change has been answered, whichever instance and tier it asks."""
 import contextlib
 import os
-import sys
 import urllib.parse
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from api import BACK_S, World, at_once
 from proxy import behind, through
-from tap import wait_until
+from wait import wait_until
 
 ADDRESS = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}
 WORD = "a-word-of-the-tests"
 NAMES = [f"onboard-test-{which}-{os.getpid()}" for which in ("one", "other")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global world
+    with World("redis", 12) as world:
+        yield
 
 
 def rights(which, *rules):
@@ -176,8 +180,3 @@ def test_an_instance_that_may_not_listen_uses_no_copies():
             changes_show(one, other, users)
         for api in (one, other):
             copies_are_used(api)
-
-
-if __name__ == "__main__":
-    with World("redis", 12) as world:
-        sys.exit(tap.run(globals()))

@@ -1,20 +1,24 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """POST /api/users/signup on the real servers: its answers, what it writes, the event it publishes."""
 import json
 import os
 import re
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from api import World, at_once
-from tap import wait_until
+from wait import wait_until
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global world
+    with World("signup", 11) as world:
+        yield
 
 
 def test_D1_the_answer_and_what_is_stored():
@@ -351,8 +355,3 @@ def test_all_is_published_and_nothing_doubled():
     assert world.sql("SELECT user_id FROM outbox WHERE type = 'user.created' GROUP BY user_id HAVING count(*) > 1") == []
     assert world.sql("SELECT id FROM users u WHERE NOT EXISTS (SELECT FROM outbox o WHERE o.user_id = u.id)") == []
     assert "error" not in {json.loads(line)["level"] for line in world.shared().log().splitlines() if line.startswith("{")}
-
-
-if __name__ == "__main__":
-    with World("signup", 11) as world:
-        sys.exit(tap.run(globals()))

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Reading, changing and listing users on the real servers, through all three tiers."""
 import contextlib
@@ -8,22 +7,28 @@ import re
 import resource
 import signal
 import socket
+import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.parse
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from api import BACK_S, World, at_once
 from harm import stopped
 from proxy import Proxy
-from tap import wait_until
+from wait import wait_until
 
 RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga", "country": "LV"}
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"
 PROFILE = "user:{}:profile"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global world
+    with World("users", 12) as world:
+        yield
 
 
 def made(**more):
@@ -778,8 +783,3 @@ def test_C6_without_redis_all_goes_on_and_nothing_old_comes_back():
             get(users[1], api).problem(404)
             assert [u["id"] for u in api("GET", "/api/users?country=CV").json["items"]] == [users[0], users[2], late]
         wait_until(lambda: "Without Redis" in (world.redis.get(PROFILE.format(users[0])) or ""), BACK_S, "kept in Redis again")
-
-
-if __name__ == "__main__":
-    with World("users", 12) as world:
-        sys.exit(tap.run(globals()))

@@ -1,21 +1,22 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The audit log: each verb that changes something is in it, before and after; what changes nothing is not."""
 import os
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from daemon import ROOT
 from dead import QUEUES, Operator, bury, dead_headers, depth, depth_is, event_body
 from pipeline import Pipeline
 from servers import Sql
 
-PIPE = Pipeline(f"audit_{os.getpid()}", 9)
-FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
-OP = Operator(PIPE.place.rabbitmq, FOLDER.name)
-OP.env |= PIPE.env | {"XDG_STATE_HOME": FOLDER.name}
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE, FOLDER, OP
+    with Pipeline(f"audit_{os.getpid()}", 9) as PIPE, tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
+        OP = Operator(PIPE.place.rabbitmq, FOLDER)
+        OP.env |= PIPE.env | {"XDG_STATE_HOME": FOLDER}
+        yield
 
 
 def lines():
@@ -125,7 +126,7 @@ def test_a_log_on_a_full_disk_stops_every_change():
     with PIPE.channel(confirm=False) as channel:
         assert depth(channel, "onboard.paused.eventlog") > 0 and depth(channel, "onboard.paused.mailer") == 0
     assert "user_cache_queue" in OP.run("topology", "check", both=True, code=1)
-    assert not [f for f in os.listdir(FOLDER.name) if "purged" in f]
+    assert not [f for f in os.listdir(FOLDER) if "purged" in f]
     # the same in the middle of a line: what the disk took of it is taken back
     with open(OP.audit, "a", encoding="utf-8") as log:
         log.write("{" + " " * ((412 - os.path.getsize(OP.audit) - 3) % 512) + "}\n")
@@ -134,10 +135,3 @@ def test_a_log_on_a_full_disk_stops_every_change():
     assert "nothing was changed" in OP.run("dlq", "purge", "--all", "--yes", code=1, file_max=size + 100)
     assert os.path.getsize(OP.audit) == size and state() == before
     written(["topology", "declare"], "topology declare")
-
-
-if __name__ == "__main__":
-    code = tap.run(globals())
-    PIPE.close()
-    FOLDER.cleanup()
-    sys.exit(code)

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The consumer runtime, onboard-eventlog and onboard-cache on real servers: an event's way into the
 stores, twice is once, retries, dead letters, poison, stale versions, a deleted user."""
@@ -10,29 +9,32 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
 import uuid
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import pika
+import pytest
 import redis
-import tap
 from daemon import BUILD, ROOT
 from dead import filled
 from management import Management
 from pipeline import DEAD_HEADERS, Pipeline, event, metric, user_event
 from servers import Sql
-from tap import wait_until
+from wait import wait_until
 
 FAILING = "tests/prog/failing_consumer"
-PIPE = Pipeline(f"consumers_{os.getpid()}", 11)
-KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
 SECONDS = 10
 numbers = iter(range(8000000000000000, 8000000001000000))
-FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE, KV, FOLDER
+    with Pipeline(f"consumers_{os.getpid()}", 11) as PIPE, tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
+        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
+        yield
 
 
 def eventlog(**env):
@@ -342,7 +344,7 @@ def test_garbage_is_dead_at_once():
 def test_headers_that_fill_a_frame_are_dead_without_the_largest():
     """The broker has added to them, so what comes is over a frame; a copy with ours beside them would be as well."""
     PIPE.purge()
-    path = os.path.join(FOLDER.name, "filled")
+    path = os.path.join(FOLDER, "filled")
     bodies = {name: json.dumps(user_event("created", next(numbers), name)).encode() for name in ("again3", "never3", "fine3")}
     sent = filled({"traceparent": "mine", "x-test": 1}, message_id="m")
     for body in bodies.values():
@@ -391,7 +393,7 @@ def test_another_senders_properties():
 
 def test_retries_after_1_2_4_seconds_then_exhausted():
     PIPE.purge()
-    path = os.path.join(FOLDER.name, "retries")
+    path = os.path.join(FOLDER, "retries")
     again, fine, never = (user_event("created", next(numbers), name) for name in ("again1", "fine1", "never1"))
     body = json.dumps(again, indent=1).encode()  # its own bytes, not what a writer would make of it
     with eventlog() as log, failing(path) as daemon:
@@ -449,7 +451,7 @@ def test_a_slow_postgres_spends_no_retry():
 def test_the_count_is_seen_on_its_way():
     """The copies as they lie in the retry queues: read there before they are due."""
     PIPE.purge()
-    path = os.path.join(FOLDER.name, "counts")
+    path = os.path.join(FOLDER, "counts")
     for had, queue, wanted in ((None, 1, 1), (1, 2, 2), (2, 3, 3), ("two", 1, 1)):
         again = user_event("created", next(numbers), "again2")
         with failing(path) as daemon:
@@ -467,7 +469,7 @@ def test_the_count_is_seen_on_its_way():
 
 def test_poison_and_its_neighbours():
     PIPE.purge()
-    path = os.path.join(FOLDER.name, "poison")
+    path = os.path.join(FOLDER, "poison")
     neighbours = [user_event("created", next(numbers), f"ok{n}") for n in range(50)]
     marked = user_event("created", next(numbers), "crash1")
     PIPE.publish(*neighbours[:25], marked, *neighbours[25:])
@@ -496,7 +498,7 @@ def test_poison_and_its_neighbours():
 def no_calls(name, prefetch):
     """A consumer whose store answers the probe and no call, as long as the file exists; 120 events wait for it."""
     PIPE.purge()
-    path, away = os.path.join(FOLDER.name, name), os.path.join(FOLDER.name, f"{name}.away")
+    path, away = os.path.join(FOLDER, name), os.path.join(FOLDER, f"{name}.away")
     env = {"FAILING_AWAY": away, "ONBOARD_CONSUMER_PREFETCH": str(prefetch), "ONBOARD_CONSUMER_BATCH": "10"}
     with open(away, "w", encoding="utf-8"):
         pass
@@ -557,7 +559,7 @@ def test_the_end_while_a_store_answers_no_calls():
 
 def test_a_window_of_one():
     PIPE.purge()
-    path = os.path.join(FOLDER.name, "one")
+    path = os.path.join(FOLDER, "one")
     events = [user_event("created", next(numbers)) for _ in range(5)]
     with failing(path, ONBOARD_CONSUMER_PREFETCH="1") as daemon:
         daemon.wait_ready()
@@ -584,13 +586,7 @@ def test_the_topology_is_still_known_after_a_reload():
         assert daemon.terminate() == 0
 
 
-def test_cleaning_up():
+def test_nothing_waits_or_is_dead_at_the_end():
     for queue in PIPE.place.queues():
         if queue == "user.dlq" or ".retry." in queue:
             assert PIPE.depth(queue) == 0, queue
-    PIPE.close()
-    FOLDER.cleanup()
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

@@ -1,22 +1,18 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Every verb's exit codes: 69 a server is away, 3 nothing matched, 2 usage, 78 configuration, 0 done."""
 import os
+import shutil
 import subprocess
-import sys
 import tempfile
 import uuid
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from daemon import BUILD, free_port
 from pipeline import Pipeline
 
-PIPE = Pipeline(f"exits_{os.getpid()}", 9)
-FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
-HERE = PIPE.env | {"XDG_STATE_HOME": FOLDER.name, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER.name}/audit.log"}
 NOBODY = str(uuid.uuid4())
-FILE = os.path.join(FOLDER.name, "file")
+FOLDER = tempfile.mkdtemp(prefix="onboard-test-")
+FILE = os.path.join(FOLDER, "file")
 SERVERS = {"postgres": "postgresql://x@127.0.0.1:{}/x", "rabbitmq": "amqp://127.0.0.1:{}",
            "mongo": "mongodb://127.0.0.1:{}/x", "redis": "redis://127.0.0.1:{}/0"}
 
@@ -65,9 +61,18 @@ USAGE = ["", "explode", "counts --day yesterday", "counts --limit 0", "counts mo
          "topology mend --what", "topology check it", "--set x counts"]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global HERE
+    with Pipeline(f"exits_{os.getpid()}", 9) as pipe:
+        HERE = pipe.env | {"XDG_STATE_HOME": FOLDER, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER}/audit.log"}
+        yield
+    shutil.rmtree(FOLDER)
+
+
 def ctl(words, **env):
     said = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), *words.split()], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=60, check=False, cwd=FOLDER.name, env=os.environ | HERE | env)
+                          text=True, timeout=60, check=False, cwd=FOLDER, env=os.environ | HERE | env)
     return said.returncode, said.stdout, said.stderr
 
 
@@ -93,7 +98,7 @@ def test_usage_is_2():
 
 
 def test_configuration_is_78():
-    bad = os.path.join(FOLDER.name, "bad.conf")
+    bad = os.path.join(FOLDER, "bad.conf")
     with open(bad, "w", encoding="utf-8") as f:
         f.write("[api]\nlisten = nowhere\nfrobnicate = 1\n")
     each(exits(words, 78, ONBOARD_CONFIG=bad) for words, _, _ in VERBS)
@@ -112,10 +117,3 @@ def test_a_server_away_is_69():
             for server in needs.split():
                 yield exits(words, 69, **{f"ONBOARD_{server.upper()}_URL": SERVERS[server].format(free_port())})
     each(rows())
-
-
-if __name__ == "__main__":
-    code = tap.run(globals())
-    PIPE.close()
-    FOLDER.cleanup()
-    sys.exit(code)

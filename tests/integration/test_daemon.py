@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """What every daemon does around its own work, seen on a tiny one: command line, signals, systemd's
 protocol, draining, reloading, the admin listener."""
@@ -13,14 +12,19 @@ import tempfile
 import time
 import urllib.request
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from daemon import BUILD, Daemon, free_port
 from management import Management
-from tap import wait_until
+from wait import wait_until
 
 PROBE = "tests/prog/probe"
 QUEUE = f"probe.daemon.{os.getpid()}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    yield
+    Management().delete(f"/api/queues/%2F/{QUEUE}")
 
 
 def probe(*args, **env):
@@ -243,7 +247,7 @@ def outer_address():
             s.connect(("192.0.2.1", 9))
             return s.getsockname()[0]
         except OSError as why:
-            raise tap.Skip(f"no address but loopback: {why}") from why
+            pytest.skip(f"no address but loopback: {why}")
 
 
 def test_the_admin_listener_is_for_loopback_or_a_token():
@@ -262,11 +266,3 @@ def test_the_admin_listener_is_for_loopback_or_a_token():
         wait_until(lambda: "admin listener" in daemon.log(), 5, "listening")
         assert (ask(), ask("open-sesamf"), ask("open-sesame")) == (401, 401, 200)
         assert "open-sesame" not in daemon.log()
-
-
-def test_cleaning_up():
-    Management().delete(f"/api/queues/%2F/{QUEUE}")
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

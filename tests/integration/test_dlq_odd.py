@@ -1,15 +1,14 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl dlq and entries that somebody made so that it fails: headers that fill a frame, huge bodies, numbers that
 JSON cannot say, files that are torn."""
 import json
 import os
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import pika
-import tap
+import pytest
 from dead import bodies_in, bury, bury_many, dead_headers, depth, depth_is, event_body, filled, place, take
+
+pytestmark = pytest.mark.usefixtures("servers")
 
 
 def test_headers_that_fill_a_frame_hold_nothing_up():
@@ -141,7 +140,3 @@ def test_an_imported_entry_does_not_expire():
         assert "1 had an expiration" in said and "1 entries imported" in said and "torn" not in said, said
         props, _ = take(channel, "user.dlq")
         assert props.expiration is None and props.type == "t"
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(dict(globals())))

@@ -1,20 +1,18 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """onboardctl doctor and topology, on servers with and without faults."""
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import urllib.parse
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from daemon import BUILD, Daemon, free_port
 from management import Management
 from proxy import Proxy
 
 VHOST = f"doctor-{os.getpid()}"
+pytestmark = pytest.mark.usefixtures("servers")
 
 
 def ctl(*words, **env):
@@ -148,7 +146,3 @@ def test_R5_a_faulty_file_is_one_line_with_its_number():
             code, _, err = ctl("topology", "check", ONBOARD_TOPOLOGY_FILE=f.name)
             assert code == 78 and f"{f.name}:3" in err and says in err and err.count("\n") == 1, (line, code, err)
     assert ctl("topology", "check", ONBOARD_TOPOLOGY_FILE="/no/such")[0] == 78
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """PostgreSQL and MongoDB over TLS, and Redis, which Debian's hiredis has no TLS for: whose certificate is
 believed, and what is said of one that is not. The broker's is in test_link_broker_tls.py."""
@@ -6,23 +5,25 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import tap
+import pytest
 import tls
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CTL = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"), "bin/onboardctl")
-PG = urllib.parse.urlsplit(os.environ["ONBOARD_POSTGRES_URL"])
-MONGO = urllib.parse.urlsplit(os.environ["ONBOARD_MONGO_URL"])
-FOLDER = tempfile.mkdtemp(prefix="onboard-tls-")
-GOOD = tls.certificate(FOLDER, "good", "localhost")
-OTHER = tls.certificate(FOLDER, "other", "elsewhere.example")
-OLD = tls.certificate(FOLDER, "old", "localhost", expired=True)
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PG, MONGO, GOOD, OTHER, OLD
+    PG, MONGO = (urllib.parse.urlsplit(os.environ[f"ONBOARD_{name}_URL"]) for name in ("POSTGRES", "MONGO"))
+    with tempfile.TemporaryDirectory(prefix="onboard-tls-") as folder:
+        GOOD = tls.certificate(folder, "good", "localhost")
+        OTHER = tls.certificate(folder, "other", "elsewhere.example")
+        OLD = tls.certificate(folder, "old", "localhost", expired=True)
+        yield
 
 
 def postgres(pem, authority):
@@ -76,7 +77,7 @@ def test_mongodb_believes_only_its_authority_for_its_host_in_its_time():
 def test_redis_without_tls_in_its_library_says_so():
     libraries = subprocess.run(["ldd", CTL], text=True, stdout=subprocess.PIPE, check=True).stdout
     if "hiredis_ssl" in libraries:
-        raise tap.Skip("this hiredis has TLS")
+        pytest.skip("this hiredis has TLS")
     _, found = doctor("redis", {"ONBOARD_REDIS_URL": "rediss://127.0.0.1:6379/0"})
     assert found["state"] == "bad" and "TLS" in found["text"], found
     done = subprocess.run([os.path.join(os.path.dirname(CTL), "onboard-cache")], text=True, timeout=30, check=False,
@@ -84,10 +85,3 @@ def test_redis_without_tls_in_its_library_says_so():
                                             "ONBOARD_ADMIN_LISTEN": "127.0.0.1:0"},
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 78 and "TLS" in done.stdout, done.stdout
-
-
-try:
-    status = tap.run(globals())
-finally:
-    shutil.rmtree(FOLDER)
-sys.exit(status)

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboard-mailer on real servers: one mail for each user, its bytes, and what it does when the mail
 server refuses, dawdles, breaks off or is away. TLS and login: test_mailer_tls.py."""
@@ -11,24 +10,29 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 import uuid
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import mailing
+import pytest
 import smtp
-import tap
 from daemon import BUILD, ROOT
-from mailing import PIPE, QUEUE, SECONDS, acked, address, close, created, dead, ended, mailer, numbers, row, rows, state
+from mailing import QUEUE, SECONDS, acked, address, created, dead, ended, mailer, numbers, row, rows, state
 from pipeline import metric, user_event
-from tap import wait_until
+from wait import wait_until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    with mailing.place():
+        yield
 
 
 def ctl(*words, **env):
     said = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), *words], stdin=subprocess.DEVNULL, capture_output=True,
-                          text=True, timeout=60, check=False, env=os.environ | PIPE.env | env, cwd=ROOT)
+                          text=True, timeout=60, check=False, env=os.environ | mailing.PIPE.env | env, cwd=ROOT)
     return said.returncode, said.stdout, said.stderr
 
 
@@ -40,7 +44,7 @@ def test_a_mail_in_the_sink():
     one = created("Anna.K", name="Jānis <script>alert(1)</script> \"Ł\"\r\nBcc: evil@example.com", country="LV", city="Riga")
     with mailer() as daemon:
         daemon.wait_ready()
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         wait_until(lambda: state(one) == "sent", SECONDS, "sent")
         acked(daemon, 1)
         ended(daemon)
@@ -77,7 +81,7 @@ def test_own_templates_sender_and_one_click():
         with mailer(server, ONBOARD_MAIL_TEMPLATES=folder, ONBOARD_MAIL_FROM="Post@Bücher.example", ONBOARD_MAIL_NAME="Bücher, \"GmbH\"",
                     ONBOARD_MAIL_UNSUBSCRIBE="https://u.example/u?id={{user_id}}&x=1") as daemon:
             daemon.wait_ready()
-            PIPE.publish(one)
+            mailing.PIPE.publish(one)
             wait_until(lambda: server.to(address(one)), SECONDS, "a mail")
             mail, = server.to(address(one))
             m, user = mail.message, one["payload"]["user_id"]
@@ -95,14 +99,14 @@ def test_own_templates_sender_and_one_click():
             daemon.process.send_signal(signal.SIGHUP)
             wait_until(lambda: "nobody" in daemon.log(), SECONDS, "it says so")
             two, three = created(), created()
-            PIPE.publish(two)
+            mailing.PIPE.publish(two)
             wait_until(lambda: server.to(address(two)), SECONDS, "a mail")
             assert server.to(address(two))[0].message["Subject"].startswith("Laipni")
             with open(f"{folder}/welcome.subject", "w", encoding="utf-8") as f:
                 f.write("Now {{username}}\n")
             daemon.process.send_signal(signal.SIGHUP)
             wait_until(lambda: '"configuration reloaded"' in daemon.log(), SECONDS, "reloaded")
-            PIPE.publish(three)
+            mailing.PIPE.publish(three)
             wait_until(lambda: server.to(address(three)), SECONDS, "a mail")
             assert server.to(address(three))[0].message["Subject"] == f"Now {three['payload']['username']}"
             ended(daemon)
@@ -122,7 +126,7 @@ def test_a_reload_in_the_middle_of_a_batch():
                                          MALLOC_PERTURB_="165") as daemon:
         daemon.wait_ready()
         server.rules = hold
-        PIPE.publish(warm, one, two)
+        mailing.PIPE.publish(warm, one, two)
         # while the first mail waits for its answer, the other two become one batch
         wait_until(lambda: metric(daemon, "onboard_consumer_held") == 3, SECONDS, "all three are held")
         go[address(warm)].set()
@@ -143,7 +147,7 @@ def test_templates_and_senders_that_are_wrong_are_configuration_errors():
             for more in ([], ["--check-config"]):
                 got = subprocess.run([os.path.join(BUILD, "bin/onboard-mailer"), *more], stdin=subprocess.DEVNULL,
                                      capture_output=True, text=True, timeout=20, check=False,
-                                     env=os.environ | PIPE.env | {"ONBOARD_MAIL_TEMPLATES": folder} | env)
+                                     env=os.environ | mailing.PIPE.env | {"ONBOARD_MAIL_TEMPLATES": folder} | env)
                 lines = [line for line in got.stderr.splitlines() if "mongoc" not in line]  # it may warn when it is loaded
                 assert got.returncode == 78 and len(lines) == 1 and not got.stdout, (got.returncode, got.stdout, got.stderr)
                 out |= set(lines)
@@ -171,10 +175,10 @@ def test_twenty_copies_are_one_mail_and_two_mailers_send_one():
         first.wait_ready()
         second.wait_ready()
         one = created()
-        PIPE.publish(one, times=20)
+        mailing.PIPE.publish(one, times=20)
         many = [created() for _ in range(100)]
         again = [dict(e, id=str(uuid.uuid4())) for e in many]  # another event of the same user
-        threads = [threading.Thread(target=PIPE.publish, args=part) for part in (many, again, many)]
+        threads = [threading.Thread(target=mailing.PIPE.publish, args=part) for part in (many, again, many)]
         for t in threads:
             t.start()
         for t in threads:
@@ -188,17 +192,17 @@ def test_twenty_copies_are_one_mail_and_two_mailers_send_one():
         assert server.connections <= 6, server.connections  # kept from mail to mail
         ended(first)
         ended(second)
-    assert PIPE.depth("user.dlq") == 0
+    assert mailing.PIPE.depth("user.dlq") == 0
 
 
 def test_test_events_are_rendered_and_not_sent():
     with smtp.Server() as server, mailer(server) as daemon:
         daemon.wait_ready()
         one = created()
-        PIPE.publish(one, headers={"x-test": 1})
+        mailing.PIPE.publish(one, headers={"x-test": 1})
         wait_until(lambda: metric(daemon, "onboard_mails_total", result="test") == 1, SECONDS, "rendered")
         assert not server.mails and state(one) is None
-        PIPE.publish(one)  # the user is none the worse for it
+        mailing.PIPE.publish(one)  # the user is none the worse for it
         wait_until(lambda: state(one) == "sent", SECONDS, "sent")
         ended(daemon)
 
@@ -209,7 +213,7 @@ def test_addresses_that_are_none_are_rejected():
     good = created(email="O'Brien+x@Exämple.org")
     with smtp.Server() as server, mailer(server) as daemon:
         daemon.wait_ready()
-        PIPE.publish(*events, good)
+        mailing.PIPE.publish(*events, good)
         acked(daemon, len(events) + 1)
         got = dead()
         assert set(got) == {e["id"] for e in events} and {k for k, _ in got.values()} == {"permanent"}, got
@@ -228,7 +232,7 @@ def test_a_user_who_has_gone_gets_no_mail():
     rows("UPDATE outbox SET day = %s WHERE event_id = %s", day, gone["id"])
     with smtp.Server() as server, mailer(server) as daemon:
         daemon.wait_ready()
-        PIPE.publish(gone)
+        mailing.PIPE.publish(gone)
         wait_until(lambda: metric(daemon, "onboard_mails_total", result="gone") == 1, SECONDS, "left out")
         assert not server.mails and state(gone) is None
         ended(daemon)
@@ -243,18 +247,18 @@ def test_4xx_is_tried_again_and_then_fails():
         tries = []
         server.rules = lambda verb, line: (tries.append(line) or "451 4.3.0 <x@example.com> later") if verb == "RCPT" and (
             address(never) in line or (address(once) in line and not any(address(once) in t for t in tries))) else None
-        PIPE.publish(once, never)
+        mailing.PIPE.publish(once, never)
         wait_until(lambda: state(once) == "sent", SECONDS, "sent at the second try")
         assert row(once)[1] == 2 and len(server.to(address(once))) == 1, row(once)
         assert server.to(address(once))[0].message["Message-ID"] == f"<{row(once)[4]}>"
-        wait_until(lambda: PIPE.depth("user.dlq") == 1, 20, "in the DLQ")
+        wait_until(lambda: mailing.PIPE.depth("user.dlq") == 1, 20, "in the DLQ")
         assert row(never)[:4] == ("failed", 4, 451, "the server answered 451 4.3.0 to the recipient"), row(never)
         assert dead() == {never["id"]: ("exhausted", "the server answered 451 4.3.0 to the recipient")}
         assert sum(address(never) in t for t in tries) == 4
         # handed in anew, as by a replay: the first try's Message-ID
         was = row(never)[4]
         server.rules = lambda verb, line: None
-        PIPE.publish(never)
+        mailing.PIPE.publish(never)
         wait_until(lambda: state(never) == "sent", SECONDS, "sent after all")
         assert server.to(address(never))[0].message["Message-ID"] == f"<{was}>"
         ended(daemon)
@@ -266,12 +270,12 @@ def test_5xx_is_not_tried_again():
         for verb, about in (("MAIL", "sender"), ("RCPT", "recipient"), ("DATA", "data"), ("BODY", "mail")):
             one = created()
             server.answers[verb] = ["554 5.7.1 go away <x@example.com>"]
-            PIPE.publish(one)
-            wait_until(lambda: PIPE.depth("user.dlq") == 1, SECONDS, "in the DLQ")
+            mailing.PIPE.publish(one)
+            wait_until(lambda: mailing.PIPE.depth("user.dlq") == 1, SECONDS, "in the DLQ")
             assert dead() == {one["id"]: ("permanent", f"the server answered 554 5.7.1 to the {about}")}
             assert row(one)[:3] == ("failed", 1, 554) and not server.to(address(one)), row(one)
         two = created()
-        PIPE.publish(two)
+        mailing.PIPE.publish(two)
         wait_until(lambda: state(two) == "sent", SECONDS, "the next one")
         ended(daemon)
 
@@ -282,10 +286,10 @@ def test_no_answer_after_all_was_sent_is_unknown():
         for how in ("close", "hang"):
             one = created()
             server.answers["BODY"] = [how]
-            PIPE.publish(one, times=3)
+            mailing.PIPE.publish(one, times=3)
             wait_until(lambda: state(one) == "unknown", SECONDS, "unknown")
-            PIPE.publish(one)
-            wait_until(lambda: PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, SECONDS, "all settled")
+            mailing.PIPE.publish(one)
+            wait_until(lambda: mailing.PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, SECONDS, "all settled")
             assert len(server.to(address(one))) == 1 and state(one) == "unknown"
         wait_until(lambda: daemon.ask("/ready")[0] == 200, SECONDS, "goes on")
         assert "may have arrived" in daemon.log() and dead() == {}
@@ -300,12 +304,12 @@ def test_broken_off_before_all_was_sent_is_sent_once():
             server.stop()
             server.start()
             server.answers[verb] = [how]
-            PIPE.publish(one)
+            mailing.PIPE.publish(one)
             wait_until(lambda: state(one) == "sent", SECONDS, f"sent after {how} at {verb}")
             assert len(server.to(address(one))) == 1
         server.answers["LINE"] = ["close"]  # in the middle of its data
         one = created()
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         wait_until(lambda: state(one) in ("sent", "unknown"), SECONDS, "settled")
         assert len(server.to(address(one))) == (state(one) == "sent")
         assert dead() == {}
@@ -318,13 +322,13 @@ def test_a_server_that_is_away_costs_no_retry():
     one = created()
     with mailer(server, ONBOARD_RABBITMQ_HEARTBEAT="1s") as daemon:
         wait_until(lambda: '"smtp"' in daemon.log(), SECONDS, "it says so")
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         assert "READY=1" not in daemon.said
         server.start()
         wait_until(lambda: state(one) == "sent", 15, "sent")
         server.stop()
         two = created()
-        PIPE.publish(two)
+        mailing.PIPE.publish(two)
         wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
         assert daemon.ask("/ready")[0] == 503
         status, health = daemon.ask_json("/health")
@@ -338,7 +342,7 @@ def test_a_server_that_is_away_costs_no_retry():
         server.rules = lambda verb, line: "hang" if verb == "GREETING" else None
         server.start()
         three = created()
-        PIPE.publish(three)
+        mailing.PIPE.publish(three)
         wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
         server.rules = lambda verb, line: None
         wait_until(lambda: state(three) == "sent", 20, "sent")
@@ -355,15 +359,15 @@ def test_mail_list_resend_settle_and_doctor():
         foreign, refused = created(), created()
         own = user_event("created", user, "Zoe-1", email="zoe@example.com")
         server.answers["BODY"] = ["close"]
-        PIPE.publish(own)
+        mailing.PIPE.publish(own)
         wait_until(lambda: state(own) == "unknown", SECONDS, "unknown")
         wait_until(lambda: daemon.ask("/ready")[0] == 200, SECONDS, "goes on")
         server.answers["BODY"] = ["close"]
-        PIPE.publish(foreign)
+        mailing.PIPE.publish(foreign)
         wait_until(lambda: state(foreign) == "unknown", SECONDS, "unknown")
         wait_until(lambda: daemon.ask("/ready")[0] == 200, SECONDS, "goes on")
         server.answers["RCPT"] = ["550 5.1.1 no"]
-        PIPE.publish(refused)
+        mailing.PIPE.publish(refused)
         wait_until(lambda: state(refused) == "failed", SECONDS, "failed")
         dead()
         code, out, _ = ctl("mail", "list", "--state", "unknown", "--json")
@@ -383,7 +387,7 @@ def test_mail_list_resend_settle_and_doctor():
         assert first.message["Message-ID"] == second.message["Message-ID"] and "Zoë" in second.message["Subject"]
         code, _, err = ctl("mail", "resend", f"{foreign['payload']['user_id']}")
         assert code == 1 and "publish its user.created again" in err, err
-        PIPE.publish(foreign)
+        mailing.PIPE.publish(foreign)
         wait_until(lambda: state(foreign) == "sent", SECONDS, "sent")
         assert ctl("mail", "settle", f"{refused['payload']['user_id']}:welcome", "sent")[0] == 0 and state(refused) == "sent"
         assert ctl("mail", "resend", f"{user}")[0] == 1  # it was sent
@@ -402,14 +406,14 @@ def test_killed_between_answer_and_log_is_unknown():
     with smtp.Server() as server:
         with mailer(server, ONBOARD_FAULTS="mailer_answered=kill@1") as daemon:
             daemon.wait_ready()
-            PIPE.publish(one)
+            mailing.PIPE.publish(one)
             assert daemon.process.wait(SECONDS) == -signal.SIGKILL
         assert len(server.to(address(one))) == 1 and state(one) == "sending"
         with mailer(server) as daemon:
             daemon.wait_ready()
             wait_until(lambda: state(one) == "unknown", SECONDS, "unknown")
             acked(daemon, 1)
-            PIPE.publish(one, two)
+            mailing.PIPE.publish(one, two)
             wait_until(lambda: state(two) == "sent", SECONDS, "goes on")
             acked(daemon, 3)
             assert len(server.to(address(one))) == 1 and state(one) == "unknown" and dead() == {}
@@ -420,7 +424,7 @@ def test_an_answer_that_the_log_missed_is_kept():
     with smtp.Server() as server, mailer(server, ONBOARD_FAULTS="mailer_answered=fail@1") as daemon:
         daemon.wait_ready()
         one = created()
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         wait_until(lambda: state(one) == "sent", SECONDS, "sent")
         acked(daemon, 1)
         assert len(server.to(address(one))) == 1
@@ -434,7 +438,7 @@ def test_another_mailer_in_the_middle_of_it_is_waited_for():
         second.wait_ready()
         server.delay_s = 1.5
         one = created()
-        PIPE.publish(one, times=8)
+        mailing.PIPE.publish(one, times=8)
         seen = set()
         wait_until(lambda: seen.add(state(one)) or sum(metric(d, "onboard_consumer_deliveries_total", outcome="done") for d in (first, second)) == 8,
                    20, "all settled")
@@ -449,16 +453,16 @@ def test_the_rate():
         daemon.wait_ready()
         began = time.monotonic()
         many = [created() for _ in range(20)]
-        PIPE.publish(*many)
+        mailing.PIPE.publish(*many)
         wait_until(lambda: len(server.mails) == 20, 20, "20 mails")
         took = time.monotonic() - began
         assert 2.5 < took < 8, took
-        PIPE.publish(*[created() for _ in range(60)])
+        mailing.PIPE.publish(*[created() for _ in range(60)])
         wait_until(lambda: len(server.mails) > 22, SECONDS, "it works")
         began = time.monotonic()
         assert daemon.terminate() == 0
         assert time.monotonic() - began < 10
-    PIPE.purge()
+    mailing.PIPE.purge()
     assert not rows("SELECT 1 FROM mail_log WHERE state = 'sending'")
 
 
@@ -468,11 +472,11 @@ def test_a_table_that_has_grown_is_not_read_whole():
     rows("ALTER TABLE users SET (autovacuum_enabled = off)")
     with smtp.Server() as server, mailer(server, ONBOARD_MAIL_RATE="100") as daemon:  # so that they are claimed in groups
         daemon.wait_ready()
-        PIPE.publish(*(created() for _ in range(100)))
+        mailing.PIPE.publish(*(created() for _ in range(100)))
         wait_until(lambda: len(server.mails) == 100, SECONDS, "100 mails")
         rows("INSERT INTO users (id, username, email) SELECT n, 'grown' || n, n || '@grown.example' FROM generate_series(%s, %s) n",
              first, first + many - 1)
-        PIPE.publish(*(created() for _ in range(50)))
+        mailing.PIPE.publish(*(created() for _ in range(50)))
         wait_until(lambda: len(server.mails) == 150, SECONDS, "150 mails")
         acked(daemon, 150)
         ended(daemon)  # and with it its connection, which then hands in what it counted
@@ -480,11 +484,3 @@ def test_a_table_that_has_grown_is_not_read_whole():
     rows("DELETE FROM users WHERE id >= %s", first)
     rows("ALTER TABLE users RESET (autovacuum_enabled)")
     assert read < many, f"{read} rows read one after the other"
-
-
-def test_cleaning_up():
-    close()
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

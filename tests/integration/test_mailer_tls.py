@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboard-mailer and a mail server with TLS, from the start and by STARTTLS: whose certificate is believed,
 what is said of one that is not, and that neither login nor mail goes out where TLS is asked for and not had."""
@@ -7,27 +6,32 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import mailing
+import pytest
 import smtp
-import tap
 import tls
 from daemon import BUILD, ROOT
-from mailing import PIPE, SECONDS, address, close, created, dead, mailer, row, state
+from mailing import SECONDS, address, created, dead, mailer, row, state
 from pipeline import metric
-from tap import wait_until
+from wait import wait_until
 
-FOLDER = tempfile.mkdtemp(prefix="onboard-tls-")
-GOOD = tls.certificate(FOLDER, "good", "localhost")
-OTHER = tls.certificate(FOLDER, "other", "elsewhere.example")
-OLD = tls.certificate(FOLDER, "old", "localhost", expired=True)
 LOGIN = ("us er", "p@ss:ā")
-SECRET = f"{FOLDER}/password"
-with open(SECRET, "w", encoding="utf-8") as secret:
-    secret.write(LOGIN[1] + "\n")
 BOTH = (False, True)  # STARTTLS, from the start
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global FOLDER, GOOD, OTHER, OLD, SECRET
+    with mailing.place(), tempfile.TemporaryDirectory(prefix="onboard-tls-") as FOLDER:
+        GOOD = tls.certificate(FOLDER, "good", "localhost")
+        OTHER = tls.certificate(FOLDER, "other", "elsewhere.example")
+        OLD = tls.certificate(FOLDER, "old", "localhost", expired=True)
+        SECRET = f"{FOLDER}/password"
+        with open(SECRET, "w", encoding="utf-8") as secret:
+            secret.write(LOGIN[1] + "\n")
+        yield
 
 
 def authorities(name, *pems):
@@ -100,7 +104,7 @@ def ended(daemon):
 
 def doctor(env):
     done = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "doctor", "--json"], stdin=subprocess.DEVNULL, text=True, cwd=ROOT,
-                          capture_output=True, timeout=60, check=False, env=os.environ | PIPE.env | env)
+                          capture_output=True, timeout=60, check=False, env=os.environ | mailing.PIPE.env | env)
     assert "p@ss" not in done.stdout + done.stderr
     return next(f for f in map(json.loads, done.stdout.splitlines()) if f["subject"] == "smtp")
 
@@ -120,7 +124,7 @@ def test_mails_and_their_login_go_over_tls():
         with server(pem, implicit) as of, mailer(**settings(of, ca, **more)) as daemon:
             one = created()
             daemon.wait_ready()
-            PIPE.publish(one)
+            mailing.PIPE.publish(one)
             delivered(of, daemon, one)
             ended(daemon)
 
@@ -129,7 +133,7 @@ def mended(implicit, pem, ca, mend, *words):
     """Refused from the beginning, with the event waiting; then the certificate is mended, and it goes on by itself."""
     with server(pem, implicit) as of, mailer(**settings(of, ca)) as daemon:
         one = created()
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         refused(daemon, of, *words)
         assert "READY=1" not in daemon.said
         kept(of, one)
@@ -172,7 +176,7 @@ def test_an_authorities_file_that_is_not_there():
     ca = f"{FOLDER}/later.pem"
     with server(GOOD) as of, mailer(**settings(of, ca)) as daemon:
         one = created()
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         wait_until(lambda: "smtp.ca_file cannot be read" in why(daemon)[1], SECONDS, "it says so")
         kept(of, one)
         authorities("later.pem", GOOD)
@@ -187,7 +191,7 @@ def test_a_certificate_that_goes_bad_under_a_mailer_at_work():
             daemon.wait_ready()
             for pem, words in ((OLD, ("expired", "renew it")), (OTHER, ("for another host", "smtp.url"))):
                 before, two = created(), created()
-                PIPE.publish(before)
+                mailing.PIPE.publish(before)
                 delivered(of, daemon, before)
                 of.stop()
                 of.tls = tls.context(pem)
@@ -195,7 +199,7 @@ def test_a_certificate_that_goes_bad_under_a_mailer_at_work():
                 with of.lock:
                     of.mails.clear()
                     of.seen.clear()
-                PIPE.publish(two)
+                mailing.PIPE.publish(two)
                 wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
                 refused(daemon, of, *words)
                 kept(of, two)
@@ -212,7 +216,7 @@ def test_a_server_without_starttls_gets_neither_login_nor_mail():
                              (numbered, {"starttls": "try", "host": "127.localhost"}, ("offers no STARTTLS", "login"))):
         with server(None) as of, mailer(**settings(of, pem, **more)) as daemon:
             one = created()
-            PIPE.publish(one)
+            mailing.PIPE.publish(one)
             refused(daemon, of, *words, host=more.get("host", "localhost"))
             kept(of, one)
             of.tls = tls.context(pem)
@@ -224,7 +228,7 @@ def test_a_server_that_refuses_starttls_gets_neither_login_nor_mail():
     with server(GOOD) as of, mailer(**settings(of, GOOD)) as daemon:
         of.rules = lambda verb, line: "454 4.7.0 no TLS now" if verb == "STARTTLS" else None
         one = created()
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         refused(daemon, of, "answered STARTTLS with 454")
         kept(of, one)
         of.rules = lambda verb, line: None
@@ -251,7 +255,7 @@ def test_a_server_that_falls_silent_over_tls_is_away_in_time():
     with server(GOOD) as of, mailer(**settings(of, GOOD)) as daemon:
         of.rules = lambda verb, line: "hang" if verb == "STARTTLS" else None
         one = created()
-        PIPE.publish(one)
+        mailing.PIPE.publish(one)
         wait_until(lambda: "no answer in time" in why(daemon)[1], SECONDS, "it says so")
         kept(of, one)
         of.stop()
@@ -266,22 +270,10 @@ def test_a_login_that_is_wrong_is_nobodys_fault_but_ours():
         with smtp.Server(pem and tls.context(pem), (LOGIN[0], "another")) as of, \
                 mailer(**settings(of, GOOD, starttls="required" if pem else "off")) as daemon:
             one = created()
-            PIPE.publish(one)
+            mailing.PIPE.publish(one)
             wait_until(lambda: "the login was refused (535)" in why(daemon)[1], SECONDS, "it says so")
             assert of.verbs("MAIL") == 0 and (row(one) or ("pending", 0))[:2] == ("pending", 0) and dead() == {}
             of.login = LOGIN
             wait_until(lambda: state(one) == "sent", 20, "sent")
             assert of.mails[0].tls == bool(pem) and of.mails[0].login == LOGIN[0]
             ended(daemon)
-
-
-def test_cleaning_up():
-    close()
-
-
-if __name__ == "__main__":
-    try:
-        code = tap.run(globals())
-    finally:
-        shutil.rmtree(FOLDER)
-    sys.exit(code)

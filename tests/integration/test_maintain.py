@@ -1,22 +1,26 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl db maintain: what the timer runs while no API does. And a schema newer than the program."""
 import datetime
 import json
 import os
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import tap
+import pytest
 from api import BUILD, World
 from harm import stopped
 from daemon import Daemon
-from tap import wait_until
+from wait import wait_until
 
 
 SOON = {"ONBOARD_OUTBOX_SWEEP_AFTER": "100ms"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global world
+    with World("maintain", 10) as world:
+        yield
 
 
 def maintain(*words, **env):
@@ -95,9 +99,3 @@ def test_a_daemon_refuses_a_schema_newer_than_its_own():
                 assert "the database has migration 9000" in daemon.log() and "a newer version made it" in daemon.log()
     finally:
         world.sql("DELETE FROM schema_migrations WHERE number = 9000")
-
-
-if __name__ == "__main__":
-    with World("maintain", 10) as world:
-        status = tap.run(globals())
-    sys.exit(status)

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl topology mend: 20,000 messages through a temporary queue, killed in the middle, with the
 broker restarted in the middle, with consumers attached: nothing is lost."""
@@ -7,24 +6,29 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import pika
-import tap
+import pytest
 from daemon import BUILD
 from harm import busy, stack
 from pipeline import Load, Pipeline, event
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"mend_{os.getpid()}", 9)
+pytestmark = pytest.mark.seconds(95)
 QUEUE, MEND = "user_data_queue", "user_data_queue.mend"
 COUNT = 20000
 RIGHT = {"x-queue-type": "quorum", "x-delivery-limit": 20, "x-dead-letter-exchange": "dlx",
          "x-dead-letter-routing-key": "user.failed", "x-dead-letter-strategy": "at-least-once",
          "x-overflow": "reject-publish"}
 OTHER = {"x-queue-type": "quorum", "x-delivery-limit": 7}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE
+    with Pipeline(f"mend_{os.getpid()}", 9) as PIPE:
+        yield
 
 
 def command(*words):
@@ -308,9 +312,3 @@ def test_a_queue_too_busy_to_answer_is_not_empty():
     assert code == 0, said
     assert arguments(QUEUE) == RIGHT and depth(MEND) is None
     same(sent, 0)
-
-
-if __name__ == "__main__":
-    code = tap.run(globals())
-    PIPE.close()
-    sys.exit(code)

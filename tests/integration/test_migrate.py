@@ -1,22 +1,23 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """P5: onboardctl db migrate on a real PostgreSQL: each file whole or not at all, changed files refused."""
 import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import urllib.parse
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import psycopg2
-import tap
+import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CTL = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"), "bin/onboardctl")
-MAIN_URL = os.environ["ONBOARD_POSTGRES_URL"]
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global MAIN_URL
+    MAIN_URL = os.environ["ONBOARD_POSTGRES_URL"]
 
 
 class Database:
@@ -248,6 +249,3 @@ def test_usage_and_away_have_their_exit_codes():
         db.folder, kept = "/nonexistent", db.folder
         check(db.migrate("up"), 1, "cannot read the migrations' folder")
         db.folder = kept
-
-
-sys.exit(tap.run(globals()))

@@ -1,24 +1,28 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl queues, top, pause, resume and doctor on real servers, under load and over restarts."""
 import collections
 import json
 import os
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import pika
-import tap
+import pytest
 from daemon import BUILD, free_port
 from harm import stack
 from pipeline import Load, Pipeline, event, metric
 from servers import Sql
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"ops_{os.getpid()}", 9)
+pytestmark = pytest.mark.seconds(80)
 QUEUE = "user_data_queue"
 FOLLOW_S = 6  # a look each second, the window, what is held
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE
+    with Pipeline(f"ops_{os.getpid()}", 9) as PIPE:
+        yield
 
 
 def ctl(*words, **env):
@@ -279,9 +283,3 @@ def test_top():
         code, out, _ = ctl("top", "--rounds", "2", **away)
         assert code == 0 and out.count(name) == 2, "a server away is a line, not an end"
     assert ctl("top", "--what")[0] == 2
-
-
-if __name__ == "__main__":
-    code = tap.run(globals())
-    PIPE.close()
-    sys.exit(code)

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Whose events the sweeper takes, in which order, and what it says of those it cannot publish. On the
 stack's PostgreSQL, and on 15 with a large day."""
@@ -6,20 +5,25 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from api import BACK_S, BUILD, World
 from harm import alarm
 from postgres15 import Postgres15
 from proxy import behind
-from tap import wait_until
+from wait import wait_until
 
 SOON = {"ONBOARD_OUTBOX_SWEEP_AFTER": "300ms"}
 # event n of a time in milliseconds, as UUID v7
 ID = "(lpad(to_hex((%s)::bigint), 12, '0') || '70008000' || lpad(to_hex((%s)::bigint), 12, '0'))::uuid"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global world
+    with World("sweep", 14) as world:
+        yield
 
 
 def left(place, age_s=60, count=1, kind="user.created"):
@@ -195,8 +199,3 @@ def large_day(place):
         api.ready()
         place.wait_published(15)
         assert api.metric("onboard_outbox_swept_total") == 3125
-
-
-if __name__ == "__main__":
-    with World("sweep", 14) as world:
-        sys.exit(tap.run(globals()))

@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Every daemon there is on real servers: a signup reaches every store, and each /metrics is what
 Prometheus takes. tests/systemd/test_debian_13.py runs the first of these in a Debian 13, too."""
@@ -8,18 +7,25 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-import tap
+import pytest
 from api import Api
 from daemon import BUILD, ROOT
 from pipeline import Pipeline
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"pipeline_{os.getpid()}", 9)
 started = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE
+    with Pipeline(f"pipeline_{os.getpid()}", 9) as PIPE, contextlib.ExitStack() as stack:
+        for name in names("PRODUCERS") + names("CONSUMERS"):
+            daemon = Api(PIPE) if name == "api" else PIPE.daemon(f"onboard-{name}")
+            started[name] = stack.enter_context(daemon)
+        yield
 
 
 def names(kind):
@@ -60,7 +66,7 @@ def test_a_signup_reaches_every_store():
 
 def test_promtool_takes_the_metrics_of_every_daemon():
     if not shutil.which("promtool"):
-        raise tap.Skip("promtool is not here: apt-get install prometheus")
+        pytest.skip("promtool is not here: apt-get install prometheus")
     said = {}
     for name, daemon in started.items():
         done = subprocess.run(["promtool", "check", "metrics"], input=page(daemon), text=True, timeout=60, check=False,
@@ -87,18 +93,3 @@ def test_process_figures_have_their_standard_names_and_are_those_of_the_process(
         assert 0 < value(text, "process_cpu_seconds_total") <= used + 0.02, (name, used)
         assert value(text, "process_start_time_seconds") <= time.time() + 1
         assert value(text, "process_start_time_seconds") > time.time() - 600
-
-
-def main():
-    with contextlib.ExitStack() as stack:
-        for name in names("PRODUCERS") + names("CONSUMERS"):
-            daemon = Api(PIPE) if name == "api" else PIPE.daemon(f"onboard-{name}")
-            started[name] = stack.enter_context(daemon)
-        return tap.run(globals())
-
-
-try:
-    code = main()
-finally:
-    PIPE.close()
-sys.exit(code)

@@ -1,20 +1,20 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl publish through the real broker: what arrives, and what is said when nothing takes it."""
 import json
 import os
-import sys
 import tempfile
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
 import pika
-import tap
+import pytest
 from dead import Operator, depth_is
 from rabbit import Management, Vhost
 
-URL = os.environ["ONBOARD_RABBITMQ_URL"]
-MANAGEMENT = Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global URL, MANAGEMENT
+    URL, MANAGEMENT = os.environ["ONBOARD_RABBITMQ_URL"], Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
 
 
 class Place:
@@ -113,7 +113,3 @@ def test_many_and_no_faster_than_asked():
         p.op.run("publish", "user.created", "--count", "100", "--rate", "50/s")
         assert 1.8 < time.monotonic() - began < 10
         depth_is(p.channel, 5100, "user_data_queue")
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(dict(globals())))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """Every command in the documents runs and succeeds, in a copy of the tree of its own.
 
@@ -8,10 +7,12 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 
+import pytest
+
+pytestmark = pytest.mark.seconds(170)
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DOCUMENTS = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]
 RUNS_THIS = {"make test"}
@@ -48,31 +49,29 @@ def run(command, tree, env):
         time.sleep(0.1)
 
 
-def main():
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("ONBOARD_", "MAKE", "MFLAGS"))}
-    wanted, seen = [], set(RUNS_THIS)
-    for document in DOCUMENTS:  # in order, also what is said twice; of a later document only what is new
+def wanted():
+    """In order, also what one document says twice; of a later document only what is new."""
+    found, seen = [], set(RUNS_THIS)
+    for document in DOCUMENTS:
         lines = list(commands(f"{ROOT}/{document}"))
-        wanted += [c for c in lines if c not in seen]
+        found += [c for c in lines if c not in seen]
         seen.update(lines)
-    print(f"1..{len(wanted)}", flush=True)
-    failed = 0
+    return found
+
+
+@pytest.fixture(scope="module")
+def copy():
+    """The tree in which the commands run, one after the other, and their environment."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("ONBOARD_", "MAKE", "MFLAGS"))}
     with tempfile.TemporaryDirectory(prefix="onboard-readme-") as tree:
         copy_tree(tree)
-        try:
-            for number, command in enumerate(wanted, 1):
-                done = run(command, tree, env)
-                if done.returncode == 0:
-                    print(f"ok {number} - {command}", flush=True)
-                else:
-                    failed += 1
-                    print(f"not ok {number} - {command}", flush=True)
-                    for line in done.stdout.decode(errors="replace").splitlines()[-30:]:
-                        print(f"# {line}")
-        finally:
-            subprocess.run(["tools/stack", "reset"], cwd=tree, env=env, stdin=subprocess.DEVNULL,
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return 1 if failed else 0
+        yield tree, env
+        subprocess.run(["tools/stack", "reset"], cwd=tree, env=env, stdin=subprocess.DEVNULL,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
-sys.exit(main())
+@pytest.mark.timeout(SECONDS + WAY_SECONDS)
+@pytest.mark.parametrize("command", wanted())
+def test_command(command, copy):
+    done = run(command, *copy)
+    assert done.returncode == 0, "\n".join(done.stdout.decode(errors="replace").splitlines()[-30:])

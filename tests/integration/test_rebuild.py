@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl rebuild: what the daemons wrote is forgotten, made again and compared in full; killed half
 way and gone on with."""
@@ -6,23 +5,27 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import pytest
 import redis
-import tap
 from daemon import BUILD
 from pipeline import Pipeline, event, user_event
 from servers import Sql
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"rebuild_{os.getpid()}", 9)
-KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
-FOLDER = tempfile.TemporaryDirectory(prefix="onboard-test-")
-ENV = os.environ | PIPE.env | {"XDG_STATE_HOME": FOLDER.name, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER.name}/audit.log"}
 USERS = 1500
-MONGO_USERS = PIPE.mongo[PIPE.place.name]["users"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE, KV, FOLDER, ENV, MONGO_USERS, IDS
+    with Pipeline(f"rebuild_{os.getpid()}", 9) as PIPE, tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
+        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
+        ENV = os.environ | PIPE.env | {"XDG_STATE_HOME": FOLDER, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER}/audit.log"}
+        MONGO_USERS = PIPE.mongo[PIPE.place.name]["users"]
+        IDS = users_make()
+        yield
 
 
 def command(*words):
@@ -54,9 +57,6 @@ def users_make():
                 " '@example.com', CASE WHEN n % 3 = 0 THEN 'Ann \"Ü\" Lee' END, CASE WHEN n % 2 = 0 THEN a.id END, 1 + n % 5,"
                 f" n / 7.0 FROM a, generate_series(1, {USERS}) AS n")
         return [int(i) for i in sql.ask("SELECT id FROM users ORDER BY id")]
-
-
-IDS = users_make()
 
 
 def profiles():
@@ -279,9 +279,3 @@ def test_words():
     assert ctl("rebuild")[0] == 2 and ctl("rebuild", "moon")[0] == 2 and ctl("rebuild", "cache", "--rate", "0")[0] == 2
     code, out, _ = ctl("rebuild", "cache")
     assert code == 0 and all(len(line) <= 80 for line in out.splitlines()), out
-
-
-if __name__ == "__main__":
-    code = tap.run(globals())
-    PIPE.close()
-    sys.exit(code)

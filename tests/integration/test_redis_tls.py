@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """rediss:// on a Redis with TLS of the test's own: all of the link's tests through it, and whose
 certificate is believed. Where hiredis has TLS; tests/integration/test_debian_13.py runs it there."""
@@ -7,41 +6,44 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+import pytest
 import redis
-import tap
 import tls
 from daemon import BUILD, free_port
-from tap import wait_until
+from wait import wait_until
 
-FOLDER = tempfile.mkdtemp(prefix="onboard-tls-")
 CTL = os.path.join(BUILD, "bin/onboardctl")
-servers = []
+started = []
 
 
-def here():
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global FOLDER
     libraries = subprocess.run(["ldd", CTL], text=True, stdout=subprocess.PIPE, check=True).stdout
     if "hiredis_ssl" not in libraries:
-        raise tap.Skip("this hiredis has no TLS")
+        pytest.skip("this hiredis has no TLS")
     if not shutil.which("redis-server"):
-        raise tap.Skip("redis-server is not here: apt-get install redis-server")
+        pytest.skip("redis-server is not here: apt-get install redis-server")
+    with tempfile.TemporaryDirectory(prefix="onboard-tls-") as FOLDER:
+        yield
+        for one in started:
+            one.send_signal(signal.SIGKILL)
+            one.wait()
 
 
 class Redis:
     """A server that shows this certificate."""
 
     def __init__(self, name, host, expired=False):
-        here()
         self.pem, self.port = tls.certificate(FOLDER, name, host, expired), free_port()
         self.process = subprocess.Popen(
             ["redis-server", "--port", "0", "--tls-port", str(self.port), "--bind", "127.0.0.1", "--save", "",
              "--tls-cert-file", self.pem, "--tls-key-file", self.pem[:-len("pem")] + "key", "--tls-ca-cert-file", self.pem,
              "--tls-auth-clients", "no", "--requirepass", "word", "--dir", FOLDER],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        servers.append(self.process)
+        started.append(self.process)
         kv = redis.Redis("localhost", self.port, password="word", ssl=True, ssl_cert_reqs="none")
         wait_until(lambda: self.answers(kv), 20, "redis-server answers")
 
@@ -77,13 +79,3 @@ def test_it_believes_only_its_authority_for_its_host_in_its_time():
                                     (good, good.pem, "127.0.0.1")):
         found = server.doctor(authority, host=host)
         assert found["state"] == "bad" and "certificate" in found["text"] and "word" not in found["text"], found
-
-
-try:
-    status = tap.run(globals())
-finally:
-    for one in servers:
-        one.send_signal(signal.SIGKILL)
-        one.wait()
-    shutil.rmtree(FOLDER)
-sys.exit(status)

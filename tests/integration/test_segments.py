@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboard-segments on real servers: a user's document through creation, change and deletion in any
 order, e-mails that are unique, and what is recommended to one who is new."""
@@ -7,24 +6,29 @@ import datetime
 import json
 import os
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
+import pytest
 import redis
-import tap
 from daemon import BUILD
 from pipeline import Pipeline, event, metric, user_event
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"segments_{os.getpid()}", 10)
-PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "segments"
-USERS = PIPE.mongo[PIPE.place.name]["users"]
-KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
 QUEUE, SECONDS = "user_segment_queue", 10
 LINGER = {"ONBOARD_CONSUMER_LINGER": "2s"}
 numbers = iter(range(8000000000000000, 8000000001000000))
-subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "topology", "declare"], check=True, env=os.environ | PIPE.env,
-               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE, USERS, KV
+    with Pipeline(f"segments_{os.getpid()}", 10) as PIPE:
+        PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "segments"
+        USERS = PIPE.mongo[PIPE.place.name]["users"]
+        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
+        subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "topology", "declare"], check=True,
+                       env=os.environ | PIPE.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        yield
+        KV.close()
 
 
 @contextlib.contextmanager
@@ -349,12 +353,6 @@ def test_two_documents_with_one_e_mail():
     USERS.delete_many({"_id": {"$in": [first, second]}})
 
 
-def test_cleaning_up():
+def test_nothing_waits_or_is_dead_at_the_end():
     for queue in PIPE.place.queues():
         assert PIPE.depth(queue) == 0, queue
-    KV.close()
-    PIPE.close()
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

@@ -1,21 +1,15 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The exchanges, queues and bindings: exactly the contract's, and nothing that exists is changed."""
 import os
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import pika
-import tap
+import pytest
+from wait import wait_until
 from rabbit import Management, Vhost
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PROGRAM = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"), "tests/prog/topology")
-URL = os.environ["ONBOARD_RABBITMQ_URL"]
-MANAGEMENT = Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
-FROM_4 = MANAGEMENT.ask("GET", "overview")["rabbitmq_version"] >= "4"
-
 ALL = ["user.*"]
 CONSUMERS = {
     "eventlog": ("user_data_queue", ALL),
@@ -26,7 +20,14 @@ CONSUMERS = {
 }
 AT_LEAST_ONCE = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once",
                  "x-overflow": "reject-publish"}
-DLQ = {"x-queue-type": "quorum"} | ({"x-delivery-limit": -1} if FROM_4 else {})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global URL, MANAGEMENT, DLQ
+    URL, MANAGEMENT = os.environ["ONBOARD_RABBITMQ_URL"], Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
+    from_4 = MANAGEMENT.ask("GET", "overview")["rabbitmq_version"] >= "4"
+    DLQ = {"x-queue-type": "quorum"} | ({"x-delivery-limit": -1} if from_4 else {})
 
 
 def contract(names=tuple(CONSUMERS)):
@@ -165,7 +166,7 @@ def test_an_event_goes_to_each_consumer_and_back_by_way_of_retry():
         channel.basic_publish("", "user_mail_queue.retry.1", b"again", mandatory=True)
 
         def take(queue, want):
-            method, properties, body = tap.wait_until(
+            method, properties, body = wait_until(
                 lambda: (lambda m: m if m[0] else None)(channel.basic_get(queue, auto_ack=False)), 5, queue)
             assert body == want, body
             return method, properties
@@ -179,6 +180,3 @@ def test_an_event_goes_to_each_consumer_and_back_by_way_of_retry():
         channel.basic_reject(method.delivery_tag, requeue=False)
         take("user.dlq", b"again")
         connection.close()
-
-
-sys.exit(tap.run(globals()))

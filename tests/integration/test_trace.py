@@ -1,21 +1,24 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """onboardctl trace: a signup through outbox, broker and stores, and what it says where it stands still."""
 import json
 import os
 import subprocess
-import sys
 import uuid
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../lib"))
-import tap
+import pytest
 from api import SIGNUP, Api
 from daemon import BUILD, free_port
 from dead import bury, dead_headers
 from pipeline import Pipeline, event, user_event
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"trace_{os.getpid()}", 9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global PIPE
+    with Pipeline(f"trace_{os.getpid()}", 9) as PIPE:
+        yield
 
 
 def ctl(*words, **env):
@@ -135,9 +138,3 @@ def test_servers_away_and_unknown_ids():
         path = "/onboard" if section == "MONGO" else ""
         code, got, _ = hops(nobody, **{f"ONBOARD_{section}_URL": f"{scheme}://127.0.0.1:{free_port()}{path}"})
         assert code == 69 and got[hop]["state"] == "unknown" and "doctor" in got[hop]["next"], (section, got)
-
-
-if __name__ == "__main__":
-    code = tap.run(globals())
-    PIPE.close()
-    sys.exit(code)

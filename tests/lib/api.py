@@ -15,7 +15,7 @@ import psycopg2
 import redis
 from daemon import BUILD, ROOT, Daemon, free_port
 from management import Management
-from tap import wait_until
+from wait import wait_until
 
 SIGNUP = "/api/users/signup"
 BACK_S = 15  # what every link takes at most to come back

@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 
-from tap import wait_until
+from wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"))

@@ -12,7 +12,7 @@ import pika
 from daemon import BUILD
 from pipeline import user_event
 from rabbit import Management, Vhost
-from tap import wait_until
+from wait import wait_until
 
 CTL = os.path.join(BUILD, "bin/onboardctl")
 FIELDS = ["id", "event_id", "consumer", "queue", "type", "class", "error", "retry_count", "first_failed_at",

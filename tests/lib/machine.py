@@ -9,7 +9,8 @@ import subprocess
 import sys
 import tempfile
 
-from tap import Skip, wait_until
+import pytest
+from wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tools"))
@@ -22,9 +23,9 @@ class Machine:
     def __init__(self, packages, share):
         """share: a folder that is seen at /mnt."""
         if os.getuid() != 0:
-            raise Skip("only root can boot a container: sudo tests/run systemd")
+            pytest.skip("only root can boot a container: sudo tests/run systemd")
         if not shutil.which("systemd-nspawn"):
-            raise Skip("systemd-nspawn is not here: apt-get install systemd-container")
+            pytest.skip("systemd-nspawn is not here: apt-get install systemd-container")
         root = fetch.bootable(packages)
         self.folder = tempfile.mkdtemp(prefix="onboard-boot-")
         self.console = os.path.join(self.folder, "console")
@@ -44,7 +45,7 @@ class Machine:
         except (AssertionError, OSError) as error:
             why = f"no container boots here: {error}: {self.said()}"
             self.close()
-            raise Skip(why) from error
+            pytest.skip(why)
 
     def said(self):
         with open(self.console, errors="replace") as console:

@@ -1,19 +1,28 @@
 # SPDX-License-Identifier: MIT
 """onboard-mailer on servers of one test program's own: its database, its queue, what stands in mail_log."""
+import contextlib
 import json
 import os
 
 import psycopg2
 from pipeline import Pipeline, metric, user_event
-from tap import wait_until
+from wait import wait_until
 
-PIPE = Pipeline(f"mailer_{os.getpid()}", 14)
-PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
-DB = psycopg2.connect(PIPE.place.postgres)
-DB.autocommit = True
 SECONDS = 10
 QUEUE = "user_mail_queue"
 numbers = iter(range(8000000000000000, 8000000001000000))
+
+
+@contextlib.contextmanager
+def place():
+    """The servers' part of one test file: PIPE and DB are its own from here on."""
+    global PIPE, DB
+    with Pipeline(f"mailer_{os.getpid()}", 14) as PIPE:
+        PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
+        DB = psycopg2.connect(PIPE.place.postgres)
+        DB.autocommit = True
+        yield
+        DB.close()
 
 
 def rows(sql, *values):
@@ -62,8 +71,3 @@ def dead():
     got = [(json.loads(body)["id"], props.headers) for body, props, _, _ in PIPE.take("user.dlq")]
     assert not any("example" in h["x-error"] for _, h in got), got
     return {i: (h["x-error-class"], h["x-error"]) for i, h in got}
-
-
-def close():
-    DB.close()
-    PIPE.close()

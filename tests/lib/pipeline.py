@@ -99,6 +99,12 @@ class Pipeline:
     def purge(self):
         self.place.purge()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
         self.mongo.close()
 

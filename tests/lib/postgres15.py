@@ -16,8 +16,9 @@ import subprocess
 import tempfile
 
 import psycopg2
-import tap
+import pytest
 from daemon import free_port
+from wait import wait_until
 
 BIN = "/usr/lib/postgresql/15/bin"
 SETTINGS = {"listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": "200",
@@ -29,7 +30,7 @@ class Postgres15:
     def __init__(self, **settings):
         """settings: more of postgresql.conf's."""
         if not os.path.exists(f"{BIN}/postgres"):
-            raise tap.Skip("Debian 12's postgresql-15 is not installed (tools/setup test)")
+            pytest.skip("Debian 12's postgresql-15 is not installed (tools/setup test)")
         self.settings = SETTINGS | settings
         self.folder = tempfile.mkdtemp(prefix="onboard-postgres-15-")
         self.password, self.port = secrets.token_hex(16), free_port()
@@ -58,7 +59,7 @@ class Postgres15:
             self.process = subprocess.Popen(
                 self.inside("postgres", "-D", self.folder + "/cluster", "-p", str(self.port), *arguments),
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        tap.wait_until(lambda: self.process.poll() is not None or self.answers(), 30, "PostgreSQL 15 answers")
+        wait_until(lambda: self.process.poll() is not None or self.answers(), 30, "PostgreSQL 15 answers")
         assert self.process.poll() is None, open(self.folder + "/log", errors="replace").read()[-2000:]
         self.admin(f"CREATE ROLE onboard LOGIN CREATEDB PASSWORD '{self.password}'")
         self.admin("CREATE DATABASE onboard OWNER onboard")

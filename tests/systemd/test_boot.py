@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """A Debian boots, gets the package, and runs everything under its systemd: started, followed, killed,
 frozen, reloaded, upgraded under load, refused a downgrade, stopped, removed."""
@@ -8,25 +7,38 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import pymongo
+import pytest
 import redis
-import servers
-import tap
 from api import SIGNUP, Client
 from daemon import ROOT, free_port
 from machine import Machine
-from tap import wait_until
+from servers import Place, Sql
+from wait import wait_until
 
-FOLDER = tempfile.mkdtemp(prefix="onboard-deb-")
+pytestmark = pytest.mark.seconds(60)
 PORT = free_port()
 FIRST, SECOND, THIRD = "0.0.1-1", "0.0.2-1", "0.0.3-1"
 made = {"count": 0}
 world = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def here(servers):
+    global FOLDER
+    place = world["place"] = Place(os.environ, "boot", 14)
+    world["mongo"] = pymongo.MongoClient(place.mongo, serverSelectionTimeoutMS=10000)
+    world["mongo"].drop_database(place.name)
+    with open(f"{ROOT}/Makefile", encoding="utf-8") as f:
+        world["consumers"] = re.search(r"^CONSUMERS := (.*)$", f.read(), re.M)[1].split()
+    with tempfile.TemporaryDirectory(prefix="onboard-deb-") as FOLDER:
+        yield
+        if "machine" in world:
+            world["machine"].close()
+    world["mongo"].close()
 
 
 def package(version):
@@ -100,7 +112,7 @@ def wait_active(*units, seconds=40):
 def stored(events, users, seconds=40):
     """Each of them is in every store; what is not said yet is waited for."""
     place, mongo = world["place"], world["mongo"]
-    with servers.Sql(place.postgres) as sql:
+    with Sql(place.postgres) as sql:
         rows = set(sql.ask("SELECT event_id FROM outbox"))
         assert set(events) <= rows, f"{len(set(events) - rows)} answered, but not in PostgreSQL"
         wait_until(lambda: sql.number("SELECT count(*) FROM outbox_unpublished") == 0, seconds, "all is published")
@@ -113,7 +125,7 @@ def stored(events, users, seconds=40):
     if "segments" in world["consumers"]:
         wait_until(lambda: states() == len(set(users)), seconds, "each user has a segment")
     if "mailer" in world["consumers"] and len(users) < 10:  # it has a rate
-        with servers.Sql(place.postgres) as sql:
+        with Sql(place.postgres) as sql:
             some = ",".join(str(int(u)) for u in users)
             wait_until(lambda: sql.number("SELECT count(*) FROM mail_log WHERE state = 'sent' AND user_id IN"
                                           f" ({some})") == len(set(users)), seconds, "each user has a mail")
@@ -298,21 +310,3 @@ def test_removing_stops_and_purging_leaves_nothing():
                        "/var/cache/*", "-not", "-path", "/mnt/*", "-not", "-path", "/run/*", check=False).stdout.split()
     mine = [f for f in left if not f.startswith(("/etc/systemd/system/onboard-api.socket.d", "/sys", "/tmp", "/var/tmp"))]
     assert not mine, mine
-
-
-def main():
-    place = world["place"] = servers.Place(os.environ, "boot", 14)
-    world["mongo"] = pymongo.MongoClient(place.mongo, serverSelectionTimeoutMS=10000)
-    world["mongo"].drop_database(place.name)
-    with open(f"{ROOT}/Makefile", encoding="utf-8") as f:
-        world["consumers"] = re.search(r"^CONSUMERS := (.*)$", f.read(), re.M)[1].split()
-    try:
-        return tap.run(globals())
-    finally:
-        if "machine" in world:
-            world["machine"].close()
-        world["mongo"].close()
-        shutil.rmtree(FOLDER, ignore_errors=True)
-
-
-sys.exit(main())

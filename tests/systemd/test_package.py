@@ -1,19 +1,23 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The Debian package: lintian has nothing against it, and it holds what `make install` leaves."""
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
-import tap
+import pytest
 
-FOLDER = tempfile.mkdtemp(prefix="onboard-deb-")
-DEB = f"{FOLDER}/onboard.deb"
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folder():
+    global FOLDER, DEB
+    with tempfile.TemporaryDirectory(prefix="onboard-deb-") as FOLDER:
+        DEB = f"{FOLDER}/onboard.deb"
+        yield
 
 
 def run(*words):
@@ -25,7 +29,7 @@ def run(*words):
 
 def test_it_is_made_of_the_release_build():
     if not shutil.which("dpkg-shlibdeps"):
-        raise tap.Skip("dpkg-shlibdeps is not here: apt-get install dpkg-dev")
+        pytest.skip("dpkg-shlibdeps is not here: apt-get install dpkg-dev")
     shutil.move(os.path.join(ROOT, run("tools/deb", "0.0.1-1").split()[-1]), DEB)
     assert "/etc/onboard/onboard.conf" in run("dpkg-deb", "-I", DEB, "conffiles")
     depends = run("dpkg-deb", "-f", DEB, "Depends")
@@ -35,7 +39,7 @@ def test_it_is_made_of_the_release_build():
 
 def test_lintian_has_nothing_against_it():
     if not shutil.which("lintian"):
-        raise tap.Skip("lintian is not here: apt-get install lintian")
+        pytest.skip("lintian is not here: apt-get install lintian")
     said = [line for line in run("lintian", "--fail-on", "error,warning", DEB).splitlines()
             if re.match(r"[EW]:", line)]
     assert not said, said
@@ -58,10 +62,3 @@ def test_it_holds_what_install_leaves():
     assert there - packed == {f"{doc}/LICENSE", f"{doc}/CHANGELOG.md"}, there - packed
     assert packed - there == {f"{doc}/copyright", f"{doc}/changelog", f"{doc}/changelog.Debian",
                               "/usr/share/lintian/overrides/onboard"}, packed - there
-
-
-try:
-    status = tap.run(globals())
-finally:
-    shutil.rmtree(FOLDER, ignore_errors=True)
-sys.exit(status)

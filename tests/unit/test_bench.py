@@ -1,16 +1,11 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The benchmark's own arithmetic: wrk's report, medians, ratios, the table, a limit program's line."""
 import json
 import os
 import subprocess
-import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "bench")]
-sys.dont_write_bytecode = True
-import tap
 import servers
 from lib import limits, procs, table, wrk
 
@@ -158,6 +153,3 @@ def test_processor_time_and_memory_of_this_process():
     private, resident = procs.memory_mib([me])
     assert 0 < private < resident
     assert procs.family([2 ** 22 + 1]) == [] and procs.cpu_seconds([2 ** 22 + 1]) == 0
-
-
-sys.exit(tap.run(globals()))

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """The campaign's ledger sees each fault that it is there for. No server: the stores hold what a test puts there."""
 import collections
@@ -6,12 +5,9 @@ import json
 import os
 import re
 import signal
-import sys
 import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path[:0] = [os.path.join(ROOT, "tests/lib"), os.path.join(ROOT, "tests/chaos")]
-sys.dont_write_bytecode = True
 import campaign
 import chains
 import changes
@@ -19,7 +15,6 @@ import conditions
 import faults
 import load
 import stores
-import tap
 
 
 class Sql:
@@ -436,7 +431,3 @@ def test_every_fault_point_of_the_daemons_has_a_scenario():
         with open(module.__file__, encoding="utf-8") as f:
             taken.update(re.findall(r'(?:point\("|"(?=\w+=))(\w+)', f.read()))
     assert points and points == taken, (points, taken)
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

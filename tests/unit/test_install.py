@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """What `make install` leaves: exactly the files that the manuals name; units that systemd takes as
 they are and that give a daemon nothing it does not need; manuals and completion without a warning."""
@@ -7,18 +6,24 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 
+import pytest
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path.insert(0, os.path.join(ROOT, "tests/lib"))
-import tap
+import pytest
 
 VARIANT = os.path.basename(os.environ.get("ONBOARD_BUILD", "build/debug"))
 EXPOSURE = 1.5
 DEST = tempfile.mkdtemp(prefix="onboard-install-")
 UNITS = f"{DEST}/usr/lib/systemd/system"
 MANUALS = f"{DEST}/usr/share/man"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cleaned():
+    yield
+    shutil.rmtree(DEST, ignore_errors=True)
 
 
 def run(*words, **more):
@@ -34,7 +39,7 @@ def make(*words):
 
 def need(tool, package):
     if not shutil.which(tool):
-        raise tap.Skip(f"{tool} is not here: apt-get install {package}")
+        pytest.skip(f"{tool} is not here: apt-get install {package}")
 
 
 def installed():
@@ -185,10 +190,3 @@ def test_uninstall_leaves_nothing():
     make("uninstall")
     assert not installed(), installed()
     assert not os.path.exists(f"{DEST}/etc/onboard")
-
-
-try:
-    status = tap.run(globals())
-finally:
-    shutil.rmtree(DEST, ignore_errors=True)
-sys.exit(status)

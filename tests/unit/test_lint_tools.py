@@ -1,10 +1,9 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """The checks behind `make lint` refuse what they are for, and accept the rest."""
 import os
 import subprocess
-import sys
-import tempfile
+
+import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 CANNOT = 2
@@ -118,74 +117,64 @@ LINT = [
     ("python", "tools/a", "#!/usr/bin/env python3\n# " + SPDX + "print(\n", "./tools/a:3:"),
 ]
 
-passed = failed = 0
-
-
-def report(name, fault, skip=None):
-    global passed, failed
-    number = passed + failed + 1
-    if fault:
-        failed += 1
-        print(f"not ok {number} - {name}")
-        for line in fault.splitlines():
-            print(f"# {line}")
-    else:
-        passed += 1
-        print(f"ok {number} - {name}" + (f" # SKIP {skip}" if skip else ""))
-    sys.stdout.flush()
 
 
 def run(*command, **env):
-    return subprocess.run(command, cwd=ROOT, env=os.environ | env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return subprocess.run(command, cwd=ROOT, env=os.environ | env, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False)
 
 
-print(f"1..{len(INCLUDES) + 1 + len(COMPOSE) + 1 + len(LINT) + 1}")
-for name, files, wanted in INCLUDES:
-    with tempfile.TemporaryDirectory() as root:
-        for path, text in files.items():
-            os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
-            with open(os.path.join(root, path), "w") as f:
-                f.write(text)
-        got = run("tools/check-includes", root)
-    lines = got.stdout.splitlines()
-    right = (got.returncode == (1 if wanted else 0) and len(lines) == len(wanted)
-             and all(line.startswith(want) for line, want in zip(lines, wanted)))
-    report(f"includes: {name}", None if right else f"exit {got.returncode}\n{got.stdout}{got.stderr}")
-got = run("tools/check-includes")
-report("includes: the project's own sources", None if got.returncode == 0 else got.stdout + got.stderr)
-
-with tempfile.TemporaryDirectory() as folder:
-    path = os.path.join(folder, "compose.yml")
-    skip = None
-    for name, old, new, wanted in COMPOSE:
-        assert old in GOOD, name
-        with open(path, "w") as f:
-            f.write(GOOD.replace(old, new, 1) if old else GOOD)
-        if skip:
-            report(f"compose: {name}", None, skip)
-            continue
-        got = run("tools/check-compose", path)
-        right = got.returncode == (1 if wanted else 0) and (wanted or "") in got.stdout
-        # Without network and cache the schema cannot be had; that is no fault of the file,
-        # and asking again for each case would only take time.
-        if got.returncode == CANNOT:
-            skip = " ".join(got.stderr.split())
-        report(f"compose: {name}", None if right or skip else f"exit {got.returncode}\n{got.stdout}{got.stderr}", skip)
-got = None if skip else run("tools/check-compose")
-report("compose: the project's own file", None if skip or got.returncode == 0 else got.stdout + got.stderr, skip)
-
-for check, path, text, wanted in LINT:
-    with tempfile.TemporaryDirectory() as root:
-        os.makedirs(os.path.dirname(os.path.join(root, path)))
-        with open(os.path.join(root, path), "w") as f:
+def write(root, files):
+    for path, text in files.items():
+        os.makedirs(os.path.dirname(os.path.join(root, path)), exist_ok=True)
+        with open(os.path.join(root, path), "w", encoding="utf-8") as f:
             f.write(text)
-        got = run("tools/lint", check, LINT_ROOT=root)
-    right = got.returncode == 1 and got.stdout.startswith(f"FAIL  {check}\n") and wanted in got.stdout
-    report(f"lint: {check} refuses {path}", None if right else f"exit {got.returncode}\n{got.stdout}{got.stderr}")
-with tempfile.TemporaryDirectory() as root:
-    os.makedirs(os.path.join(root, "src"))
-    with open(os.path.join(root, "src/a.c"), "w") as f:
-        f.write("// " + SPDX + "int a;\n" * 599)
-    got = run("tools/lint", "marks", "licence", "length", "python", LINT_ROOT=root)
-report("lint: a sound file is accepted", None if got.returncode == 0 and got.stdout.count("ok ") == 4 else got.stdout + got.stderr)
-sys.exit(1 if failed else 0)
+
+
+@pytest.mark.parametrize(("name", "files", "wanted"), INCLUDES, ids=[row[0] for row in INCLUDES])
+def test_includes(name, files, wanted, tmp_path):
+    write(tmp_path, files)
+    got = run("tools/check-includes", tmp_path)
+    lines = got.stdout.splitlines()
+    assert got.returncode == (1 if wanted else 0), got
+    assert len(lines) == len(wanted) and all(line.startswith(want) for line, want in zip(lines, wanted)), (name, got)
+
+
+def test_includes_of_the_project_itself():
+    got = run("tools/check-includes")
+    assert got.returncode == 0, got
+
+
+def check_compose(*words):
+    """Skips without network and cache: the schema is not to be had, which is no fault of the file."""
+    got = run("tools/check-compose", *words)
+    if got.returncode == CANNOT:
+        pytest.skip(" ".join(got.stderr.split()))
+    return got
+
+
+@pytest.mark.parametrize(("name", "old", "new", "wanted"), COMPOSE, ids=[row[0] for row in COMPOSE])
+def test_compose(name, old, new, wanted, tmp_path):
+    assert old in GOOD, name
+    path = tmp_path / "compose.yml"
+    path.write_text(GOOD.replace(old, new, 1) if old else GOOD, encoding="utf-8")
+    got = check_compose(path)
+    assert got.returncode == (1 if wanted else 0) and (wanted or "") in got.stdout, got
+
+
+def test_compose_of_the_project_itself():
+    got = check_compose()
+    assert got.returncode == 0, got
+
+
+@pytest.mark.parametrize(("check", "path", "text", "wanted"), LINT, ids=[f"{row[0]}-{row[1]}" for row in LINT])
+def test_lint_refuses(check, path, text, wanted, tmp_path):
+    write(tmp_path, {path: text})
+    got = run("tools/lint", check, LINT_ROOT=str(tmp_path))
+    assert got.returncode == 1 and got.stdout.startswith(f"FAIL  {check}\n") and wanted in got.stdout, got
+
+
+def test_lint_accepts_a_sound_file(tmp_path):
+    write(tmp_path, {"src/a.c": "// " + SPDX + "int a;\n" * 599})
+    got = run("tools/lint", "marks", "licence", "length", "python", LINT_ROOT=str(tmp_path))
+    assert got.returncode == 0 and got.stdout.count("ok ") == 4, got

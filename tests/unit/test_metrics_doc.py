@@ -1,16 +1,13 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
 """docs/metrics.md names every metric that the sources define, with its labels, and no other; Prometheus'
 own linter has nothing against their names and texts."""
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-sys.path.insert(0, str(ROOT / "tests/lib"))
-import tap
+import pytest
 
 NAME = "(?:onboard|process)_[a-z_]+"
 DEFINED = re.compile(rf'\{{\s*"({NAME})",\s*METRIC_([A-Z_]+),\s*((?:"[^"]*"\s*)+),\s*\{{([^}}]*)\}}')
@@ -50,7 +47,7 @@ def test_what_the_alarms_name_is_there():
 def test_promtool_has_nothing_against_a_definition():
     """Those without a value on a daemon's page, too, which tests/integration/test_pipeline.py cannot see."""
     if not shutil.which("promtool"):
-        raise tap.Skip("promtool is not here: apt-get install prometheus")
+        pytest.skip("promtool is not here: apt-get install prometheus")
     lines = []
     for path in sorted((ROOT / "src").rglob("*.c")):
         for name, kind, text, labels in DEFINED.findall(path.read_text()):
@@ -65,7 +62,3 @@ def test_promtool_has_nothing_against_a_definition():
     done = subprocess.run(["promtool", "check", "metrics"], input="\n".join(lines) + "\n", text=True, timeout=60,
                           check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0 and not done.stdout.strip(), done.stdout
-
-
-if __name__ == "__main__":
-    sys.exit(tap.run(globals()))

@@ -1,3 +1,0 @@
-#!/bin/sh
-# SPDX-License-Identifier: MIT
-exec "${ONBOARD_BUILD:-build/debug}/tests/prog/link_doc"
