@@ -33,6 +33,6 @@ struct migration_file {
 };
 extern const struct migration_file migrations_built_in[];
 
-/* dir NULL: those of the program. */
+/* dir NULL: the program's own. */
 int migrations_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
 	MUST_CHECK;

@@ -156,7 +156,7 @@ def test_P5_the_program_applies_its_own_migrations_and_not_those_of_the_working_
         check(db.migrate_own("up"), 0, "applied    0001_people")
         assert db.ask("SELECT to_regclass('of_a_stranger')") == [(None,)]
         assert db.ask("SELECT max(number) FROM schema_migrations") == [(newest,)]
-        # its files are those of the checkout byte for byte, or their checksums would differ: "changed"
+        # the embedded files equal the checkout's byte for byte: otherwise the state would be "changed"
         status = [json.loads(line) for line in db.migrate("status", "--json").stdout.splitlines()]
         assert [s["state"] for s in status] == ["applied"] * newest + ["pending"], status
         check(db.migrate("up"), 0, f"applied    {stranger}")

@@ -43,7 +43,7 @@ struct kv_async {
 	redisAsyncContext *c; /* NULL: none */
 	enum phase phase;
 	struct event *timer;
-	struct event *first; /* of a channel's connection: see on_first_readable */
+	struct event *first;       /* of a channel's connection: see on_first_readable */
 	struct call *head, **tail; /* in the order in which replies come */
 	size_t waiting, calls_max, hello_left;
 	int64_t ping_ms;

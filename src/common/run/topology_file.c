@@ -38,7 +38,7 @@ name_sane(const char *name)
 			"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-:") == n;
 }
 
-/* Names that the table in topology.c gives, and those of locks and pauses, are taken. */
+/* Taken are: the names of the table in topology.c, of locks and of pauses. */
 static bool
 name_ours(const char *name)
 {

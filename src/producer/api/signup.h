@@ -64,6 +64,6 @@ void signup_batch_cancel(struct signup_batch *b); /* what waits to be asked agai
 /* signup_key.c */
 /* Claims the key, then enqueues; or answers what was answered before. */
 void signup_key_claim(struct signup *s);
-void signup_key_wait(struct signup *s); /* another request has taken the key over: asks again */
+void signup_key_wait(struct signup *s);    /* another request has taken the key over: asks again */
 void signup_key_release(struct signup *s); /* not answered for good: the next try need not wait */
 int signup_key_read(struct signup *s);     /* 0: none or sane; -1: it is answered */
