@@ -43,14 +43,14 @@ def pytest_configure(config):
     os.environ |= {"CMOCKA_MESSAGE_OUTPUT": "TAP", "LC_ALL": "C.UTF-8",
                    "ASAN_OPTIONS": "detect_leaks=1", "PYTHONDONTWRITEBYTECODE": "1",
                    "TSAN_OPTIONS": f"halt_on_error=1 suppressions={ROOT}/tests/lib/tsan.supp"}
-    config.stash[STACK] = Stack(config)
-    config.stash[programs.SERVERS] = config.stash[STACK].environment
     if runs_stacks(config):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         os.environ["TEST_RUN"] = str(os.getpid())
         for run in {name.split("-")[0] for name in stacks()}:
             if not os.path.exists(f"/proc/{run}"):  # a run that was killed
                 stacks_end(run)
+    config.stash[STACK] = Stack(config)
+    config.stash[programs.SERVERS] = config.stash[STACK].environment
 
 
 def pytest_ignore_collect(collection_path):
