@@ -26,8 +26,8 @@ struct cache {
 };
 
 /* Without the channel we would not hear of changes; while something is owed, others' are not told. */
-static bool
-copies_usable(const struct cache *c)
+bool
+cache_usable(const struct cache *c)
 {
 	return owed_none(c->owed) && link_usable(kv_async_link(c->listener)) &&
 		link_usable(kv_async_link(c->kv));
@@ -257,7 +257,7 @@ cache_memory_get(struct cache *c, const char *key, size_t *length, int64_t *vers
 {
 	const char *text = NULL;
 
-	if (copies_usable(c))
+	if (cache_usable(c))
 		text = lru_get(c->lru, key, length, version);
 	metric_add(c->api->cells[text ? M_MEMORY_HITS : M_MEMORY_MISSES], 1);
 	return text;
@@ -275,7 +275,7 @@ cache_redis_get(struct cache *c, const char *key, kv_done_fn *done, void *arg)
 {
 	const char *argv[2] = { "GET", key };
 
-	return copies_usable(c) ? kv_async_run(c->kv, 2, argv, NULL, done, arg, NULL) : -1;
+	return cache_usable(c) ? kv_async_run(c->kv, 2, argv, NULL, done, arg, NULL) : -1;
 }
 
 void
@@ -284,7 +284,7 @@ cache_profile_put(struct cache *c, int64_t user_id, int64_t version, const char 
 {
 	struct profile_write w;
 
-	if (!copies_usable(c))
+	if (!cache_usable(c))
 		return;
 	profile_write_make(&w, user_id, version, text, length, c->ttl_s, false);
 	(void)!kv_async_script(c->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths,
@@ -304,7 +304,7 @@ cache_list_put(struct cache *c, const char *key, const char *text, size_t length
 	const char *argv[5] = { "SET", key, text, "EX", ttl };
 	size_t lengths[5];
 
-	if (changes != c->list_changes || !copies_usable(c))
+	if (changes != c->list_changes || !cache_usable(c))
 		return;
 	c->list_put_ms = clock_mono_ms();
 	cache_memory_put(c, key, text, length, 0);
@@ -372,10 +372,4 @@ struct link *
 cache_writes_link(struct cache *c)
 {
 	return owed_link(c->owed);
-}
-
-bool
-cache_usable(const struct cache *c)
-{
-	return copies_usable(c);
 }
