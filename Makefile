@@ -46,7 +46,7 @@ endif
 pkg_cflags := $(shell pkg-config --cflags $(PKGS) 2>/dev/null | sed 's/-I/-isystem /g')
 pkg_libs   := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 
-ob_cppflags := -Isrc/common -I$(O)/gen -D_GNU_SOURCE $(pkg_cflags)
+ob_cppflags := -Isrc/common -Isrc -I$(O)/gen -D_GNU_SOURCE $(pkg_cflags)
 ob_cflags   := -std=gnu17 -pthread -fvisibility=hidden -fno-common $(WARN) $(OPT.$(V)) $(SAN.$(V))
 ob_ldflags  := -pthread -Wl,--as-needed $(SAN.$(V)) $(LNK.$(V))
 
@@ -54,7 +54,7 @@ ob_ldflags  := -pthread -Wl,--as-needed $(SAN.$(V)) $(LNK.$(V))
 stamp := $(O)/gen/flags
 now   := $(CC) $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) $(ob_ldflags) $(LDFLAGS) $(VERSION)
 # The newest migration that this version knows goes in too: a database with a newer one is refused.
-MIGRATIONS := $(sort $(wildcard migrations/*.sql))
+MIGRATIONS := $(sort $(wildcard migrations/onboard/*.sql))
 version_h := '\#define ONBOARD_VERSION "$(VERSION)"' '\#define ONBOARD_SCHEMA $(words $(filter %.up.sql,$(MIGRATIONS)))'
 $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf '%s\n' '$(now)' >$(stamp); \
 	printf '%s\n' $(MIGRATIONS) | cmp -s - $(O)/gen/migrations || printf '%s\n' $(MIGRATIONS) >$(O)/gen/migrations; \
@@ -69,7 +69,7 @@ DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
 say     = $(if $(VERBOSE),,@printf '  %-3s %s\n' '$(1)' '$(2)'; )
 obj     = $(patsubst %.c,$(O)/%.o,$(1))
 COMMON := $(call obj,$(wildcard src/common/*/*.c))
-CTL    := $(wildcard src/ctl/*.c)
+CTL    := $(wildcard src/ctl/*.c src/ctl/*/*.c)
 SQL    := $(O)/gen/migrations.o
 BINS   := $(DAEMONS:%=$(O)/bin/%) $(if $(CTL),$(O)/bin/onboardctl)
 
@@ -93,7 +93,6 @@ $(O)/%.o: %.c $(stamp)
 # onboardctl carries the migrations; a file that is new, changed, renamed or gone makes them anew.
 $(SQL:.o=.c): tools/embed $(MIGRATIONS) $(O)/gen/migrations
 	$(call say,GEN,$@)tools/embed $(MIGRATIONS) >$@
-$(SQL): ob_cppflags += -Isrc/ctl
 $(SQL): $(SQL:.o=.c) $(stamp)
 	$(compile)
 

@@ -8,7 +8,7 @@
  */
 #include "analytics_own.h"
 #include "base/log.h"
-#include "run/days.h"
+#include "model/days.h"
 
 struct analytics {
 	struct days_due keep_due; /* when the inbox' partitions are looked after next */

@@ -5,7 +5,7 @@
 
 #include "analytics_own.h"
 #include "link/sql.h"
-#include "run/days.h"
+#include "model/days.h"
 
 #define INBOX_DAYS 90 /* an event that comes again later counts again */
 #define AGAIN_MAX 5   /* deadlock or serialization; past it the database has trouble */

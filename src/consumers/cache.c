@@ -16,8 +16,8 @@
 
 #include "link/kv.h"
 #include "run/consumer.h"
-#include "run/profile.h"
-#include "run/user_json.h"
+#include "model/redis_keys.h"
+#include "model/user_json.h"
 
 #define PROFILE_MAX (64u << 10)
 

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "run/user_json.h"
+#include "model/user_json.h"
 
 #define DAY_MS 86400000
 #define MADE_UP_FROM INT64_C(8000000000000000) /* user ids from here on are made up for tests */

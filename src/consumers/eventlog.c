@@ -6,9 +6,9 @@
  */
 #include "link/doc_bulk.h"
 #include "run/consumer.h"
-#include "run/doc_indexes.h"
-#include "run/event_document.h"
-#include "run/event_forget.h"
+#include "model/doc_indexes.h"
+#include "model/event_document.h"
+#include "model/event_forget.h"
 
 #include "base/clock.h"
 

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/identity.h"
+#include "model/identity.h"
 #include "base/mime.h"
 #include "base/template.h"
 #include "base/text.h"

@@ -10,7 +10,7 @@
 #include "base/buf.h"
 #include "base/conf.h"
 #include "base/err.h"
-#include "base/event.h"
+#include "model/event.h"
 
 #define LETTER_TEMPLATE "welcome"
 #define LETTER_MAX (1u << 20)

@@ -23,7 +23,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
-#include "base/event.h"
+#include "model/event.h"
 
 struct sql;
 

@@ -9,7 +9,7 @@
  */
 #include <stdlib.h>
 
-#include "run/doc_indexes.h"
+#include "model/doc_indexes.h"
 #include "segments_picks.h"
 #include "segments_users.h"
 

@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "link/doc_bulk.h"
-#include "run/doc_indexes.h"
-#include "run/user_state.h"
+#include "model/doc_indexes.h"
+#include "model/user_state.h"
 
 /* One round of writes, and to whom each belongs. */
 struct round {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MongoDB's `users`, which onboard-segments writes; run/user_state.h says what a
+ * MongoDB's `users`, which onboard-segments writes; model/user_state.h says what a
  * document is and what it gives way to. Part of onboard-segments.
  */
 #pragma once

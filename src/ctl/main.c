@@ -8,9 +8,9 @@
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "ctl.h"
-#include "run/topology.h"
-#include "table.h"
+#include "ctl/kit/ctl.h"
+#include "model/topology.h"
+#include "ctl/kit/table.h"
 #include "version.h"
 
 static const struct ctl_verb verbs[] = {

@@ -7,8 +7,8 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "../../src/ctl/dlq.h"
-#include "../../src/ctl/dlq_line.h"
+#include "ctl/dlq/dlq.h"
+#include "ctl/dlq/dlq_line.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

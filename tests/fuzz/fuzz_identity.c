@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "base/identity.h"
+#include "model/identity.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

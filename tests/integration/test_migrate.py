@@ -31,8 +31,8 @@ class Database:
         self.admin("CREATE DATABASE " + self.name)
         self.url = urllib.parse.urlunsplit(urllib.parse.urlsplit(MAIN_URL)._replace(path="/" + self.name))
         self.folder = tempfile.mkdtemp(prefix="onboard-migrations-")
-        for f in os.listdir(f"{ROOT}/migrations"):
-            shutil.copy(f"{ROOT}/migrations/{f}", self.folder)
+        for f in os.listdir(f"{ROOT}/migrations/onboard"):
+            shutil.copy(f"{ROOT}/migrations/onboard/{f}", self.folder)
         self.last = max(int(f[:4]) for f in os.listdir(self.folder))
         return self
 

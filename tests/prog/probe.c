@@ -19,9 +19,9 @@
 #include "link/kv.h"
 #include "link/sql.h"
 #include "run/daemon.h"
-#include "run/loop.h"
+#include "base/loop.h"
 #include "run/thread.h"
-#include "run/topology.h"
+#include "model/topology.h"
 
 #define EVERY_MS 100
 #define STALL_MS 10000

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "run/topology.h"
+#include "model/topology.h"
 
 static void
 tell(void *arg, enum topology_fault fault, const char *object, const char *text)

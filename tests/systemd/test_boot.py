@@ -56,9 +56,9 @@ def newer_schema(deb):
     os.mkdir(source)
     subprocess.run(["cp", "-a", "--parents", "Makefile", "VERSION", "src", "tools", "migrations", "build/release",
                     source], cwd=ROOT, check=True)
-    number = len([n for n in os.listdir(f"{source}/migrations") if n.endswith(".up.sql")]) + 1
+    number = len([n for n in os.listdir(f"{source}/migrations/onboard") if n.endswith(".up.sql")]) + 1
     for ending, text in (("up", "CREATE TABLE of_tomorrow (id int);\n"), ("down", "DROP TABLE of_tomorrow;\n")):
-        with open(f"{source}/migrations/{number:04d}_tomorrow.{ending}.sql", "w", encoding="utf-8") as f:
+        with open(f"{source}/migrations/onboard/{number:04d}_tomorrow.{ending}.sql", "w", encoding="utf-8") as f:
             f.write(text)
     subprocess.run(["make", "V=release", "build/release/bin/onboardctl"], cwd=source, check=True, timeout=300,
                    env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "cm.h"
 
-#include "../../src/ctl/base64.h"
-#include "../../src/ctl/dlq.h"
-#include "../../src/ctl/dlq_line.h"
+#include "ctl/dlq/base64.h"
+#include "ctl/dlq/dlq.h"
+#include "ctl/dlq/dlq_line.h"
 #include "base/clock.h"
-#include "base/event.h"
-#include "../../src/ctl/publish_event.h"
+#include "model/event.h"
+#include "ctl/broker/publish_event.h"
 
 #define NOW 1795176000123456LL /* 2026-11-20T12:00:00.123456Z */
 

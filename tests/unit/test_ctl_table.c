@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cm.h"
 
-#include "../../src/ctl/table.h"
+#include "ctl/kit/table.h"
 
 static void
 cleans_what_steers_a_terminal(void **state)

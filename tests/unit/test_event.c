@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "cm.h"
 
-#include "base/event.h"
+#include "model/event.h"
 
 #define ID "0193a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b"
 #define WHEN "2026-11-20T12:00:00.123456Z"

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "base/identity.h"
+#include "model/identity.h"
 
 static void
 usernames(void **state)

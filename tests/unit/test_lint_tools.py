@@ -13,7 +13,11 @@ INCLUDES = [
     ("each layer may include those below it", {
         "src/common/base/err.h": "",
         "src/common/link/sql.h": '#include "base/err.h"\n',
-        "src/common/run/admin.c": '#include "base/err.h"\n#include "link/sql.h"\n#include <event2/event.h>\n',
+        "src/common/model/days.c": '#include "link/sql.h"\n',
+        "src/common/http/http.c": '#include "base/err.h"\n#include "model/days.h"\n',
+        "src/common/model/days.h": "",
+        "src/common/http/http.h": "",
+        "src/common/run/admin.c": '#include "base/err.h"\n#include "http/http.h"\n#include <event2/event.h>\n',
         "src/producer/api/users.c": '#include "run/admin.h"\n#include "link/sql.h"\n#include "users.h"\n',
         "src/producer/api/users.h": "",
         "src/consumers/cache.c": '#include "run/consumer.h"\n',
@@ -28,6 +32,24 @@ INCLUDES = [
     ("link includes nothing of run", {
         "src/common/link/kv.c": '# include "run/loop.h"\n',
     }, ["src/common/link/kv.c:1: link includes run/loop.h of run"]),
+    ("model includes nothing of http", {
+        "src/common/model/days.c": '#include "http/http.h"\n',
+    }, ["src/common/model/days.c:1: model includes http/http.h of http"]),
+    ("http includes nothing of run", {
+        "src/common/http/http.c": '#include "run/daemon.h"\n',
+    }, ["src/common/http/http.c:1: http includes run/daemon.h of run"]),
+    ("a folder of the tool includes by the way from src", {
+        "src/ctl/dlq/dlq.c": '#include "ctl/kit/table.h"\n',
+        "src/ctl/kit/table.h": "",
+        "src/producer/api/api.c": '#include "ctl/kit/table.h"\n',
+    }, ["src/producer/api/api.c:1: producer includes ctl/kit/table.h of ctl"]),
+    ("tables are named by model and programs alone", {
+        "migrations/onboard/0001_a.up.sql": "CREATE TABLE users (id bigint);\nCREATE TABLE mail_log (id bigint);\n",
+        "src/common/model/a.c": 'char *s = "SELECT id FROM users";\n',
+        "src/common/run/a.c": '/* FROM users */\nchar *s = "SELECT id FROM users";\nchar *t = "all users";\n',
+        "src/common/http/a.c": 'char *s = "mail_log is away";\n',
+        "src/ctl/a.c": 'char *s = "DELETE FROM mail_log";\n',
+    }, ["src/common/http/a.c:1: http names the table mail_log", "src/common/run/a.c:2: run names the table users"]),
     ("run includes nothing of a daemon", {
         "src/common/run/loop.c": '#include "../../consumers/cache.h"\n',
         "src/consumers/cache.h": "",

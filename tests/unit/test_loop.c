@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "run/loop.h"
+#include "base/loop.h"
 #include "run/notify.h"
 
 struct seen {

@@ -38,7 +38,7 @@ def test_the_migrations_table_follows_the_files():
             assert done.returncode == 0, done.stdout
             with open(f"{tree}/{table}", encoding="utf-8") as f:
                 found = re.findall(r'^\{ "(\S+)", ""$', f.read(), re.M)
-            assert found == sorted(os.listdir(f"{tree}/migrations")), found
+            assert found == sorted(os.listdir(f"{tree}/migrations/onboard")), found
             with open(f"{tree}/build/debug/gen/version.h", encoding="utf-8") as f:
                 assert f"SCHEMA {len(found) // 2}\n" in f.read()
             return found
@@ -46,15 +46,15 @@ def test_the_migrations_table_follows_the_files():
         count = len(names())
         assert "is up to date" in make("-C", tree, table).stdout
         for ending in ("up", "down"):
-            with open(f"{tree}/migrations/9999_last.{ending}.sql", "w", encoding="utf-8") as f:
+            with open(f"{tree}/migrations/onboard/9999_last.{ending}.sql", "w", encoding="utf-8") as f:
                 f.write("SELECT 1;\n")
         assert len(names()) == count + 2
         for ending in ("up", "down"):
-            os.rename(f"{tree}/migrations/9999_last.{ending}.sql", f"{tree}/migrations/9998_last.{ending}.sql")
+            os.rename(f"{tree}/migrations/onboard/9999_last.{ending}.sql", f"{tree}/migrations/onboard/9998_last.{ending}.sql")
         assert names()[-1] == "9998_last.up.sql"
         for ending in ("up", "down"):
-            os.unlink(f"{tree}/migrations/9998_last.{ending}.sql")
-        with open(f"{tree}/migrations/0001_people.up.sql", "a", encoding="utf-8") as f:
+            os.unlink(f"{tree}/migrations/onboard/9998_last.{ending}.sql")
+        with open(f"{tree}/migrations/onboard/0001_people.up.sql", "a", encoding="utf-8") as f:
             f.write("-- é?\n")
         os.utime(f.name, (time.time() + 5,) * 2)
         assert len(names()) == count

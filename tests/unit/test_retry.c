@@ -2,7 +2,7 @@
 #include "cm.h"
 
 #include "base/uuid7.h"
-#include "run/retry.h"
+#include "model/retry.h"
 
 #define NOW 1795176000123456LL
 #define NOW_TEXT "2026-11-20T12:00:00.123456Z"

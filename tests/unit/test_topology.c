@@ -2,7 +2,7 @@
 /* What a refused declaration says, in the words of RabbitMQ 3.10 and 4.3; the list of consumers. */
 #include "cm.h"
 
-#include "run/topology.h"
+#include "model/topology.h"
 
 #define REFUSED "PRECONDITION_FAILED - inequivalent arg "
 #define MEND_QUEUE ": `onboardctl topology mend` replaces it and keeps its messages"

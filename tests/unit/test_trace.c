@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "run/problem.h"
-#include "run/trace.h"
+#include "http/problem.h"
+#include "base/trace.h"
 
 #define ID "0af7651916cd43dd8448eb211c80319c"
 #define SPAN "b7ad6b7169203331"

@@ -9,7 +9,7 @@
 #include "link/kv.h"
 #include "link/sql.h"
 #include "run/consumer_own.h"
-#include "run/loop.h"
+#include "base/loop.h"
 
 #define LOOK_MS 20
 #define IO_STALL_MS 20000   /* a connect and a declaration, each at their worst */

@@ -36,7 +36,7 @@
 #include "base/arena.h"
 #include "base/conf.h"
 #include "base/err.h"
-#include "base/event.h"
+#include "model/event.h"
 
 enum outcome { OUT_UNSET, OUT_DONE, OUT_RETRY, OUT_REJECT };
 
@@ -72,7 +72,7 @@ struct handler {
 	const char *summary; /* for --help */
 	unsigned short admin_port;
 	unsigned needs;         /* NEED_...: stores that must be there */
-	const char *collection; /* run/doc_indexes.h: the runtime keeps its indexes; NULL: none */
+	const char *collection; /* model/doc_indexes.h: the runtime keeps its indexes; NULL: none */
 	size_t batch_max, prefetch_max; /* whatever is configured; 0: no bound of its own */
 	size_t state_size;
 	/* As in struct daemon_def: of the configuration, what the keys' types don't say. */

@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "run/consumer_own.h"
-#include "run/doc_indexes.h"
+#include "model/doc_indexes.h"
 
 static bool
 goes_on(void *arg)

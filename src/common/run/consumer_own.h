@@ -21,9 +21,9 @@
 #include "link/broker.h"
 #include "run/consumer.h"
 #include "run/daemon.h"
-#include "run/retry.h"
+#include "model/retry.h"
 #include "run/thread.h"
-#include "run/topology.h"
+#include "model/topology.h"
 
 #define CONSUMER_BATCH_MAX 1000
 #define POISON_AFTER 5 /* deliveries without an end */

@@ -13,10 +13,10 @@
 #include "base/log.h"
 #include "link/link.h"
 #include "run/daemon_own.h"
-#include "run/loop.h"
+#include "base/loop.h"
 #include "run/notify.h"
 #include "run/schema.h"
-#include "run/topology.h"
+#include "model/topology.h"
 
 #define LOOK_MS 250 /* how soon a change of readiness is seen */
 #define DRAIN_MS 10000

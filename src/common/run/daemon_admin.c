@@ -8,7 +8,7 @@
 #include "base/metrics.h"
 #include "link/link.h"
 #include "run/daemon_own.h"
-#include "run/http.h"
+#include "http/http.h"
 #include "run/process.h"
 #include "version.h"
 

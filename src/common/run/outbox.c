@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/sql.h"
-#include "run/days.h"
+#include "model/days.h"
 #include "run/outbox_keep.h"
 #include "run/outbox_keys.h"
 #include "run/outbox_sweep.h"

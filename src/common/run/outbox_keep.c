@@ -2,7 +2,7 @@
 #include "run/outbox_keep.h"
 
 #include "link/sql.h"
-#include "run/days.h"
+#include "model/days.h"
 
 static const struct sql_statement day_needed = { "outbox_day_needed",
 	"SELECT EXISTS (SELECT FROM outbox_unpublished"

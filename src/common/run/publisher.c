@@ -16,7 +16,7 @@
 #include "base/metrics.h"
 #include "link/broker.h"
 #include "run/thread.h"
-#include "run/topology.h"
+#include "model/topology.h"
 
 #define WINDOW 4096      /* unconfirmed at most */
 #define CHUNK 256        /* events in one write at most */

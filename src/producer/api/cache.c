@@ -10,7 +10,7 @@
 #include "base/lru.h"
 #include "cache_owed.h"
 #include "flight.h"
-#include "run/profile.h"
+#include "model/redis_keys.h"
 
 #define JUST_MS 1000
 #define COUNTRY_KEY "users:country:"

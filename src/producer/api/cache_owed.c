@@ -9,7 +9,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "link/sql.h"
-#include "run/loop.h"
+#include "base/loop.h"
 
 #define LEASE_MS 2000
 #define LOOK_EVERY_MS 500

@@ -10,7 +10,7 @@
 #include "base/clock.h"
 #include "base/lru.h"
 #include "flight.h"
-#include "run/user_json.h"
+#include "model/user_json.h"
 
 #define ANSWER_MAX (1u << 20)
 

@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "run/http.h"
+#include "http/http.h"
 
 #define FLIGHT_KEY_SIZE 64
 

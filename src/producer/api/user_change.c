@@ -20,7 +20,7 @@
 #include "cache.h"
 #include "places.h"
 #include "user_input.h"
-#include "run/user_json.h"
+#include "model/user_json.h"
 
 #define ANSWER_MAX (64u << 10)
 #define TURNS_MAX 4

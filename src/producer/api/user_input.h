@@ -9,8 +9,8 @@
 #include <stddef.h>
 
 #include "base/arena.h"
-#include "base/identity.h"
-#include "run/problem.h"
+#include "model/identity.h"
+#include "http/problem.h"
 
 struct json;
 

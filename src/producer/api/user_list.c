@@ -10,11 +10,11 @@
 #include <string.h>
 
 #include "api.h"
-#include "base/identity.h"
+#include "model/identity.h"
 #include "base/json.h"
 #include "cache.h"
-#include "run/profile.h"
-#include "run/user_json.h"
+#include "model/redis_keys.h"
+#include "model/user_json.h"
 
 #define LIMIT_USUAL 50
 #define LIMIT_MAX 200

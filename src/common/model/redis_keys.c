@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+#include "model/redis_keys.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct kv_script script;
+
+static void
+script_make(void)
+{
+	kv_script_init(&script,
+		KV_LUA_OF_TYPE
+		"local have = of_type(KEYS[2], 'string') == 'string' and redis.call('GET', KEYS[2])\n"
+		"have = have and tonumber(string.match(have, '^%d+$') or '')\n"
+		"local write = not have or have <= tonumber(ARGV[1])\n"
+		"if write and ARGV[2] == '' then redis.call('DEL', KEYS[1]) end\n"
+		"if write then redis.call('SET', KEYS[2], ARGV[1], 'EX', ARGV[4]) end\n"
+		"if write and ARGV[2] ~= '' then\n"
+		" redis.call('SET', KEYS[1], ARGV[2], 'EX', ARGV[3])\n"
+		"end\n"
+		"if ARGV[5] ~= '' then redis.call('PUBLISH', ARGV[5], KEYS[1]) end\n"
+		"return write and 1 or 0\n");
+}
+
+const struct kv_script *
+profile_script(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	must(pthread_once(&once, script_make) == 0);
+	return &script;
+}
+
+static size_t
+user_key(int64_t user_id, const char *end, char out[static PROFILE_KEY_SIZE])
+{
+	static const char begin[] = "user:";
+	size_t n = sizeof begin - 1, length = strlen(end);
+
+	memcpy(out, begin, n);
+	n += text_i64(user_id, out + n);
+	memcpy(out + n, end, length + 1);
+	return n + length;
+}
+
+size_t
+profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+{
+	return user_key(user_id, ":profile", out);
+}
+
+size_t
+profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+{
+	return user_key(user_id, ":version", out);
+}
+
+void
+profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE])
+{
+	snprintf(out, PROFILE_KEY_SIZE, "users:country:%.3s", code);
+}
+
+void
+profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
+	size_t length, int64_t ttl_s, bool tell)
+{
+	const char *channel = tell ? CACHE_INVALIDATE : "";
+	const char *const argv[PROFILE_WORDS] = { w->profile, w->guard, w->version, text, w->ttl,
+		w->guard_ttl, channel };
+	const size_t lengths[PROFILE_WORDS] = { profile_key(user_id, w->profile),
+		profile_version_key(user_id, w->guard), text_i64(version, w->version), length,
+		text_i64(ttl_s, w->ttl), text_i64(PROFILE_VERSION_TTL_S, w->guard_ttl),
+		strlen(channel) };
+
+	memcpy(w->argv, argv, sizeof w->argv);
+	memcpy(w->lengths, lengths, sizeof w->lengths);
+}

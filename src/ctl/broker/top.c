@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * top: queues, outbox and this host's daemons, once a second. A server that is
+ * away is a line, not an end: it is tried again in the next second.
+ */
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "link/sql.h"
+#include "ctl/broker/ops.h"
+#include "ctl/broker/scrape.h"
+#include "ctl/kit/table.h"
+
+#define EVERY_MS 1000
+#define ARENA_MAX (8u << 20)
+
+/* What one second's look has found. */
+struct second {
+	struct arena *mem;
+	int64_t at_ms, at_us;
+	struct look look;
+	bool broker, outbox; /* could be asked */
+	struct err broker_why, outbox_why;
+	int64_t unpublished, oldest_s;
+	struct scraped daemons[SCRAPED_MAX];
+	size_t daemon_count;
+};
+
+struct top {
+	struct ctl *c;
+	struct broker *b;
+	struct sql *sql;
+	struct second seconds[2];
+	bool live; /* redrawn in place */
+};
+
+static volatile sig_atomic_t ended;
+
+static void
+on_end(int number)
+{
+	(void)number;
+	ended = 1;
+}
+
+static void
+broker_look(struct top *t, struct second *s)
+{
+	s->broker_why = ERR_INIT;
+	if (!t->b)
+		t->b = ctl_broker(t->c, &s->broker_why);
+	s->broker = t->b &&
+		look_broker(t->b, conf_string(t->c->conf, "topology", "consumers"), NULL, s->mem,
+			&s->look, &s->broker_why) == 0;
+	if (!s->broker) {
+		broker_free(t->b);
+		t->b = NULL;
+	}
+}
+
+static void
+outbox_look(struct top *t, struct second *s)
+{
+	static const struct sql_statement st = { "top_outbox",
+		"SELECT coalesce(sum(cardinality(event_ids)), 0),"
+		" coalesce(floor(extract(epoch FROM now() - min(written_at))), 0)::bigint"
+		" FROM outbox_unpublished" };
+	struct sql_result rows;
+
+	s->outbox_why = ERR_INIT;
+	s->oldest_s = 0;
+	s->outbox = sql_run(t->sql, s->mem, &st, NULL, &rows, &s->outbox_why) == 0 &&
+		sql_i64(&rows, 0, 0, &s->unpublished, &s->outbox_why) == 0 &&
+		sql_i64(&rows, 0, 1, &s->oldest_s, &s->outbox_why) == 0;
+}
+
+static void
+look(struct top *t, struct second *s)
+{
+	arena_reset(s->mem);
+	s->look = (struct look){ 0 };
+	s->at_ms = clock_mono_ms();
+	s->at_us = clock_wall_us();
+	broker_look(t, s);
+	outbox_look(t, s);
+	s->daemon_count = scrape_all(t->c->conf, s->daemons);
+}
+
+static const struct scraped *
+daemon_before(const struct second *was, const struct scraped *d)
+{
+	for (size_t i = 0; was->at_ms && i < was->daemon_count; i++)
+		if (was->daemons[i].port == d->port &&
+			strcmp(was->daemons[i].daemon, d->daemon) == 0)
+			return &was->daemons[i];
+	return NULL;
+}
+
+/* A second; a counter that began anew has no rate. */
+static int64_t
+rate(int64_t now, int64_t before, int64_t ms)
+{
+	return ms > 0 && now >= before ? (now - before) * 1000 / ms : 0;
+}
+
+static bool
+queue_change(const struct second *s, const struct second *was, const struct look_queue *q,
+	int64_t *out)
+{
+	for (size_t i = 0; was->at_ms && i < was->look.count; i++)
+		if (strcmp(was->look.list[i].name, q->name) == 0) {
+			*out = ((int64_t)q->depth - was->look.list[i].depth) * 1000 /
+				(s->at_ms - was->at_ms);
+			return true;
+		}
+	return false;
+}
+
+/* ---- for people ---- */
+
+static void
+queues_print(const struct top *t, const struct second *s, const struct second *was)
+{
+	static const struct table_column columns[] = { { "QUEUE", 20, false }, { "READY", 7, true },
+		{ "CHANGE/S", 8, true }, { "RETRY", 6, true }, { "CONSUMERS", 9, true },
+		{ "", 7, false } };
+	char n[4][24];
+	struct table table;
+
+	table_begin(&table, columns, ARRAY_LEN(columns), t->c->colour);
+	for (size_t i = 0; i < s->look.count; i++) {
+		const struct look_queue *q = &s->look.list[i];
+		int64_t change = 0;
+
+		snprintf(n[0], 24, "%" PRIu32, q->depth);
+		snprintf(n[1], 24, queue_change(s, was, q, &change) ? "%+" PRId64 : "-", change);
+		snprintf(n[2], 24, "%" PRIu32, q->waiting);
+		snprintf(n[3], 24, "%" PRIu32, q->consumers);
+		table_row(&table,
+			(const char *const[]){ q->name, n[0], n[1], q->consumer ? n[2] : "-", n[3],
+				!q->there           ? "missing"
+					: q->paused ? "paused"
+						    : "" });
+	}
+	table_end(&table);
+}
+
+static void
+daemons_print(const struct top *t, const struct second *s, const struct second *was)
+{
+	static const struct table_column columns[] = { { "DAEMON (OF THIS HOST)", 20, false },
+		{ "PORT", 5, true }, { "DONE/S", 7, true }, { "RETRY/S", 7, true },
+		{ "DEAD/S", 6, true }, { "HELD", 5, true }, { "CPU%", 5, true }, { "", 6, false } };
+	int64_t ms = s->at_ms - was->at_ms;
+	char n[6][24];
+	struct table table;
+
+	if (s->daemon_count == 0) {
+		puts("no daemon's admin listener answers on this host");
+		return;
+	}
+	table_begin(&table, columns, ARRAY_LEN(columns), t->c->colour);
+	for (size_t i = 0; i < s->daemon_count; i++) {
+		const struct scraped *d = &s->daemons[i], *b = daemon_before(was, d);
+
+		snprintf(n[0], 24, "%u", d->port);
+		snprintf(n[1], 24, b ? "%" PRId64 : "-", b ? rate(d->done, b->done, ms) : 0);
+		snprintf(n[2], 24, b ? "%" PRId64 : "-", b ? rate(d->retries, b->retries, ms) : 0);
+		snprintf(n[3], 24, b ? "%" PRId64 : "-", b ? rate(d->dead, b->dead, ms) : 0);
+		snprintf(n[4], 24, "%" PRId64, d->held);
+		snprintf(n[5], 24, b ? "%" PRId64 : "-",
+			b ? rate(d->cpu_ms, b->cpu_ms, ms) / 10 : 0);
+		table_row(&table,
+			(const char *const[]){ d->daemon, n[0], n[1], n[2], n[3], n[4], n[5],
+				d->stopped ? "paused" : "" });
+	}
+	table_end(&table);
+}
+
+static void
+print(const struct top *t, const struct second *s, const struct second *was)
+{
+	char at[CLOCK_RFC3339_SIZE], age[16];
+
+	clock_format_rfc3339(s->at_us, at);
+	if (t->live)
+		fputs("\033[H\033[J", stdout);
+	printf("%.19sZ  ", at);
+	if (s->outbox) {
+		ops_age(s->oldest_s, age);
+		printf("outbox: %" PRId64 " unpublished%s%s", s->unpublished,
+			s->unpublished ? ", the oldest for " : "", s->unpublished ? age : "");
+	} else {
+		printf("PostgreSQL: %.48s", s->outbox_why.text);
+	}
+	puts("");
+	if (s->broker)
+		queues_print(t, s, was);
+	else
+		printf("RabbitMQ: %.68s\n", s->broker_why.text);
+	daemons_print(t, s, was);
+	if (!t->live)
+		puts("");
+	fflush(stdout);
+}
+
+/* ---- for programs: one object a second ---- */
+
+static void
+json_print(const struct second *s, const struct second *was)
+{
+	int64_t ms = s->at_ms - was->at_ms, change;
+	char at[CLOCK_RFC3339_SIZE];
+	struct buf b;
+
+	buf_init(&b, 1 << 20);
+	clock_format_rfc3339(s->at_us, at);
+	ops_json_open(&b);
+	ops_json_text(&b, "at", at);
+	if (s->outbox) {
+		ops_json_i64(&b, "outbox_unpublished", s->unpublished);
+		ops_json_i64(&b, "outbox_oldest_seconds", s->oldest_s);
+	} else {
+		ops_json_text(&b, "postgres", s->outbox_why.text);
+	}
+	if (!s->broker)
+		ops_json_text(&b, "rabbitmq", s->broker_why.text);
+	buf_add_text(&b, ",\"queues\":[");
+	for (size_t i = 0; i < s->look.count; i++) {
+		const struct look_queue *q = &s->look.list[i];
+
+		buf_add_text(&b, i ? ",{" : "{");
+		ops_json_text(&b, "queue", q->name);
+		ops_json_i64(&b, "depth", q->depth);
+		ops_json_i64(&b, "retry", q->waiting);
+		ops_json_i64(&b, "consumers", q->consumers);
+		ops_json_bool(&b, "paused", q->paused);
+		if (queue_change(s, was, q, &change))
+			ops_json_i64(&b, "change_per_s", change);
+		buf_add_char(&b, '}');
+	}
+	buf_add_text(&b, "],\"daemons\":[");
+	for (size_t i = 0; i < s->daemon_count; i++) {
+		const struct scraped *d = &s->daemons[i], *p = daemon_before(was, d);
+
+		buf_add_text(&b, i ? ",{" : "{");
+		ops_json_text(&b, "daemon", d->daemon);
+		ops_json_i64(&b, "port", d->port);
+		ops_json_bool(&b, "paused", d->stopped);
+		ops_json_i64(&b, "held", d->held);
+		ops_json_i64(&b, "done", d->done);
+		ops_json_i64(&b, "retries", d->retries);
+		ops_json_i64(&b, "dead", d->dead);
+		if (p)
+			ops_json_i64(&b, "done_per_s", rate(d->done, p->done, ms));
+		buf_add_char(&b, '}');
+	}
+	buf_add_char(&b, ']');
+	ops_json_print(&b);
+	buf_fini(&b);
+}
+
+static void
+run(struct top *t, int64_t rounds)
+{
+	for (int64_t n = 0; !ended; n++) {
+		struct second *s = &t->seconds[n % 2], *was = &t->seconds[1 - n % 2];
+		int64_t left;
+
+		look(t, s);
+		if (t->c->json)
+			json_print(s, was);
+		else
+			print(t, s, was);
+		if ((rounds && n + 1 >= rounds) || ferror(stdout))
+			return;
+		/* the connection is looked after by each round, which comes sooner than a heartbeat */
+		left = s->at_ms + EVERY_MS - clock_mono_ms();
+		if (left > 0)
+			usleep((useconds_t)left * 1000);
+	}
+}
+
+int
+ctl_top(struct ctl *c, int argc, char **argv)
+{
+	struct top t = { .c = c, .live = !c->json && isatty(STDOUT_FILENO) };
+	struct sigaction act = { .sa_handler = on_end };
+	int64_t rounds = 0;
+	const char *value;
+	struct err e = ERR_INIT;
+	bool away;
+
+	for (int i = 1; i < argc; i++) {
+		int o = ops_option(c, argc, argv, &i, "--rounds", &value);
+
+		if (o < 0 || (o > 0 && !ops_number(c, "--rounds", value, 1, 1000000, &rounds)))
+			return CTL_USAGE;
+		if (o == 0 && strcmp(argv[i], "--once") == 0) {
+			rounds = 1;
+			t.live = false;
+		} else if (o == 0) {
+			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
+		}
+	}
+	t.sql = sql_open(&(struct sql_options){ .url = conf_string(c->conf, "postgres", "url"),
+				 .application = "onboardctl" },
+		&e);
+	if (!t.sql)
+		return ctl_fail_err(c, &e);
+	sigaction(SIGINT, &act, NULL);
+	sigaction(SIGTERM, &act, NULL);
+	t.seconds[0].mem = arena_new(1 << 16, ARENA_MAX);
+	t.seconds[1].mem = arena_new(1 << 16, ARENA_MAX);
+	run(&t, rounds);
+	away = rounds == 1 && (!t.seconds[0].broker || !t.seconds[0].outbox);
+	broker_free(t.b);
+	sql_close(t.sql);
+	arena_free(t.seconds[0].mem);
+	arena_free(t.seconds[1].mem);
+	return away ? CTL_AWAY : CTL_DONE;
+}

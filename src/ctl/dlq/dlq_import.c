@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/* import: what export or purge has written goes into the DLQ again, confirmed. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "ctl/kit/audit.h"
+#include "base/clock.h"
+#include "ctl/dlq/dlq.h"
+#include "model/topology.h"
+
+#define CONFIRM_MS 30000
+
+struct import {
+	struct dlq *d;
+	struct dlq_reader reader; /* for the confirms alone */
+	uint64_t lines, sent, confirmed, refused, expiring;
+	char why[256];
+};
+
+static void
+confirmed(void *arg, uint64_t tag, bool nacked)
+{
+	struct import *x = arg;
+
+	(void)tag;
+	x->confirmed += !nacked;
+	x->refused += nacked;
+}
+
+static void
+returned(void *arg, const struct broker_message *m, int code, const char *why)
+{
+	struct import *x = arg;
+
+	(void)m;
+	(void)code;
+	snprintf(x->why, sizeof x->why, "%s", why);
+	x->refused++;
+	x->confirmed--; /* its confirm follows */
+}
+
+static int
+line_send(struct import *x, const char *line, size_t length, struct err *e)
+{
+	/* further recipients of the sender's: the copy is for the DLQ alone */
+	static const char *const drop[] = { "CC", "BCC", NULL };
+	struct broker_publish p = { .exchange = TOPOLOGY_DEAD,
+		.routing_key = TOPOLOGY_DEAD_KEY,
+		.mandatory = true,
+		.drop = drop };
+	struct broker_message m;
+	struct err why = ERR_INIT;
+
+	arena_reset(x->d->mem);
+	if (dlq_line_read(line, length, x->d->mem, &m, &why))
+		return err_set(e, ERR_INVALID, "line %" PRIu64 ": %s", x->lines, why.text);
+	p.body = m.body;
+	p.length = m.length;
+	p.props = m.props;
+	p.props.user_id = NULL; /* the broker takes no name but our own */
+	/* the entry would vanish from the DLQ */
+	x->expiring += p.props.expiration != NULL;
+	p.props.expiration = NULL;
+	while (broker_publish(x->d->b, &p, NULL, &why)) {
+		if (why.kind == ERR_LIMIT && broker_unconfirmed(x->d->b)) {
+			if (broker_pump(x->d->b, 100, e))
+				return -1;
+			continue;
+		}
+		/* what the broker had added to its headers makes them larger than it takes */
+		if (why.kind == ERR_INVALID && broker_publish_trim(x->d->b, &p)) {
+			ctl_fail(x->d->ctl, 0,
+				"line %" PRIu64 ": its headers fill more than a frame: those over "
+				"%zu bytes are left out",
+				x->lines, p.carried_max);
+			continue;
+		}
+		return err_set(e, why.kind, "line %" PRIu64 ": %s", x->lines, why.text);
+	}
+	x->sent++;
+	return broker_unsent(x->d->b) > 1 << 18 ? broker_pump(x->d->b, 0, e) : 0;
+}
+
+/* What a full disk or a kill left of the last line; it has no end, and makes no sense. */
+static bool
+line_torn(struct import *x, const char *line, size_t length, FILE *f, bool tell)
+{
+	struct broker_message m;
+
+	if (line[length - 1] == '\n' || !feof(f) ||
+		dlq_line_read(line, length, x->d->mem, &m, NULL) == 0)
+		return false;
+	if (tell)
+		ctl_fail(x->d->ctl, 0, "the last line (%" PRIu64 ") is torn: it is left out",
+			x->lines);
+	return true;
+}
+
+static int
+file_send(struct import *x, FILE *f, bool check_only, struct err *e)
+{
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+	struct progress p;
+	struct broker_message m;
+	int rc = 0;
+
+	progress_begin(&p, check_only ? "checking" : "importing", 0);
+	for (x->lines = 0; rc == 0 && (n = getline(&line, &room, f)) >= 0;) {
+		x->lines++;
+		if (strspn(line, " \t\r\n") == (size_t)n)
+			continue;
+		arena_reset(x->d->mem);
+		if (line_torn(x, line, (size_t)n, f, !check_only))
+			break;
+		arena_reset(x->d->mem);
+		if (!check_only) {
+			rc = line_send(x, line, (size_t)n, e);
+		} else if (dlq_line_read(line, (size_t)n, x->d->mem, &m, e)) {
+			rc = err_wrap(e, "line %" PRIu64, x->lines);
+		}
+		progress_set(&p, x->lines);
+	}
+	if (rc == 0 && ferror(f))
+		rc = err_set(e, ERR_INTERNAL, "cannot read: %s", strerror(errno));
+	free(line);
+	progress_end(&p);
+	return rc;
+}
+
+static int
+import(struct import *x, FILE *f, struct err *e)
+{
+	int64_t until;
+
+	/* a fault in the last line is found before the first is sent */
+	if (f != stdin) {
+		if (file_send(x, f, true, e))
+			return err_wrap(e, "nothing was imported");
+		rewind(f);
+	}
+	x->d->reader = &x->reader;
+	if (file_send(x, f, false, e) || broker_flush(x->d->b, e))
+		return -1;
+	for (until = clock_mono_ms() + CONFIRM_MS; broker_unconfirmed(x->d->b);)
+		if (clock_mono_ms() > until)
+			return err_set(e, ERR_AWAY, "%zu entries were not confirmed",
+				broker_unconfirmed(x->d->b));
+		else if (broker_pump(x->d->b, 100, e))
+			return -1;
+	if (x->refused)
+		return err_set(e, ERR_CONFLICT, "%" PRIu64 " entries were refused (%s); %s",
+			x->refused, *x->why ? x->why : "not confirmed",
+			"`onboardctl topology check` says whether dlx leads to user.dlq");
+	return 0;
+}
+
+int
+dlq_import(struct dlq *d)
+{
+	struct import x = { .d = d, .reader = { .confirmed = confirmed, .returned = returned } };
+	struct audit a = { .what = "dlq import", .why = d->o.why, .fd = -1 };
+	const char *path = d->o.words[0];
+	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+	struct err e = ERR_INIT;
+	struct buf where;
+	int rc;
+
+	if (!f)
+		return ctl_fail(d->ctl, CTL_FAILED, "cannot read %s: %s", path, strerror(errno));
+	x.reader.arg = &x;
+	buf_init(&where, 1 << 16);
+	buf_add_text(&where, "{\"file\":");
+	dlq_json_text(&where, path);
+	buf_add_char(&where, '}');
+	a.filter = buf_text(&where);
+	rc = dlq_connect(d, &e) || audit_begin(d->ctl, &a, &e) || import(&x, f, &e) ? -1 : 0;
+	d->reader = NULL;
+	if (x.expiring)
+		ctl_fail(d->ctl, 0,
+			"%" PRIu64 " had an expiration, which is left out: an entry stays until "
+			"it is taken out",
+			x.expiring);
+	audit_end(&a, x.confirmed, rc ? e.text : "done");
+	if (f != stdin)
+		fclose(f);
+	buf_fini(&where);
+	if (d->ctl->json)
+		printf("{\"imported\":%" PRIu64 "}\n", x.confirmed);
+	else if (x.confirmed || rc == 0)
+		printf("%" PRIu64 " entries imported\n", x.confirmed);
+	return rc ? ctl_fail_err(d->ctl, &e) : CTL_DONE;
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * mail list | resend | settle: welcome mails of which nobody knows whether they
+ * arrived, and those that failed. What is sent again is decided here, by a
+ * person, and done by the mailer.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "ctl/kit/audit.h"
+#include "ctl/broker/ops.h"
+#include "link/broker.h"
+#include "link/sql.h"
+#include "model/topology.h"
+
+#define ARENA_MAX (64 << 20)
+#define CONFIRM_MS 5000
+#define LIMIT_MAX 100000
+/* Nobody is at it: its mailer's advisory lock, see consumers/mailer_log.h, is free. */
+#define IDLE \
+	"(m.state <> 'sending' OR m.owner IS NULL OR pg_try_advisory_xact_lock(1835100524, m.owner))"
+
+static const struct sql_statement unknown_count = { "mail_unknown",
+	"SELECT count(*) FROM mail_log WHERE state = 'unknown'" };
+
+static const struct sql_statement list_rows = { "mail_list",
+	"SELECT m.user_id || ':' || m.template AS id, m.user_id, m.template, m.state, m.attempts,"
+	" m.smtp_code, m.error, m.event_id, m.message_id,"
+	" to_char(m.updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS updated_at,"
+	" to_char(m.sent_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS sent_at"
+	" FROM mail_log m WHERE CASE WHEN $1::text IS NULL THEN m.state <> 'sent' ELSE m.state = $1 END"
+	" ORDER BY m.updated_at DESC, m.user_id LIMIT $2::integer" };
+
+static const struct sql_statement state_of = { "mail_state",
+	"SELECT m.state FROM mail_log m WHERE m.user_id = $1::bigint AND m.template = $2" };
+
+/* The event as the API would publish it now; NULL where the user is not in the table. */
+static const struct sql_statement reopen = { "mail_reopen",
+	"WITH m AS (UPDATE mail_log m SET state = 'pending', owner = NULL,"
+	" error = 'handed in again by hand', updated_at = now()"
+	" WHERE m.user_id = $1::bigint AND m.template = $2 AND m.state <> 'sent' AND " IDLE
+	" RETURNING m.user_id, m.event_id)"
+	" SELECT m.event_id, CASE WHEN u.id IS NOT NULL THEN json_build_object('id', m.event_id,"
+	" 'type', 'user.created', 'timestamp',"
+	" to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
+	" 'payload', json_strip_nulls(json_build_object('user_id', u.id, 'username', u.username,"
+	" 'email', u.email, 'name', u.name, 'version', u.version))) END"
+	" FROM m LEFT JOIN users u ON u.id = m.user_id" };
+
+static const struct sql_statement settle_row = { "mail_settle_by_hand",
+	"UPDATE mail_log m SET state = $3, owner = NULL, error = 'settled by hand', updated_at = now(),"
+	" sent_at = CASE WHEN $3 = 'sent' THEN now() END"
+	" WHERE m.user_id = $1::bigint AND m.template = $2 AND m.state <> 'sent' AND " IDLE };
+
+struct mail_id {
+	int64_t user_id;
+	const char *template;
+};
+
+/* $1 and $2 of what is asked of one mail. */
+static void
+id_params(struct sql_params *p, const struct mail_id *id)
+{
+	sql_params_init(p);
+	sql_add_i64(p, id->user_id);
+	sql_add_text(p, id->template);
+}
+
+static struct sql *
+db_open(const struct ctl *c, struct err *e)
+{
+	return sql_open(&(struct sql_options){ .url = conf_string(c->conf, "postgres", "url"),
+				.application = "onboardctl" },
+		e);
+}
+
+int
+ctl_mail_unknown(struct ctl *c, int64_t *count, struct err *e)
+{
+	struct arena *mem = arena_new(4096, 1 << 20);
+	struct sql *s = db_open(c, e);
+	struct sql_result r;
+	int rc = !s || sql_run(s, mem, &unknown_count, NULL, &r, e) || sql_i64(&r, 0, 0, count, e);
+
+	sql_close(s);
+	arena_free(mem);
+	return rc ? -1 : 0;
+}
+
+/* "42:welcome"; "42" is the same. */
+static bool
+id_parse(const char *text, struct mail_id *out)
+{
+	char *end;
+
+	out->user_id = strtoll(text, &end, 10);
+	out->template = *end == ':' ? end + 1 : "welcome";
+	return *text >= '1' && *text <= '9' && (*end == ':' || !*end) && *out->template;
+}
+
+/* ---- list ---- */
+
+static void
+row_show(const struct ctl *c, const struct sql_result *r, size_t row)
+{
+	static const char *const names[] = { "id", "user_id", "template", "state", "attempts",
+		"smtp_code", "error", "event_id", "message_id", "updated_at", "sent_at" };
+	struct buf line;
+
+	if (!c->json) {
+		printf("%-26s %-8s %8s %5s  %s  %s\n", sql_text(r, row, 0), sql_text(r, row, 3),
+			sql_text(r, row, 4), sql_null(r, row, 5) ? "-" : sql_text(r, row, 5),
+			sql_text(r, row, 9), sql_null(r, row, 6) ? "" : sql_text(r, row, 6));
+		return;
+	}
+	buf_init(&line, 1 << 16);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		bool number = i == 1 || i == 4 || i == 5;
+
+		buf_printf(&line, "%s\"%s\":", i ? "," : "{", names[i]);
+		if (sql_null(r, row, i))
+			buf_add_text(&line, "null");
+		else if (number)
+			buf_add_text(&line, sql_text(r, row, i));
+		else
+			buf_add_json_string(&line, sql_text(r, row, i), sql_length(r, row, i));
+	}
+	buf_add_char(&line, '}');
+	puts(buf_text(&line));
+	buf_fini(&line);
+}
+
+static int
+list(struct ctl *c, struct sql *s, struct arena *mem, const char *state, int64_t limit)
+{
+	struct err e = ERR_INIT;
+	struct sql_params p;
+	struct sql_result r;
+
+	sql_params_init(&p);
+	sql_add_text(&p, state);
+	sql_add_i64(&p, limit);
+	if (sql_run(s, mem, &list_rows, &p, &r, &e))
+		return ctl_fail_err(c, &e);
+	if (r.rows == 0)
+		return ctl_fail(c, CTL_NOTHING, "no mail is %s", state ? state : "open");
+	if (!c->json)
+		printf("%-26s %-8s %8s %5s  %-20s  %s\n", "ID", "STATE", "ATTEMPTS", "CODE",
+			"SINCE", "WHY");
+	for (size_t row = 0; row < r.rows; row++)
+		row_show(c, &r, row);
+	return CTL_DONE;
+}
+
+/* ---- resend, settle ---- */
+
+/* Why nothing was changed. */
+static int
+unchanged(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id)
+{
+	struct err e = ERR_INIT;
+	struct sql_params p;
+	struct sql_result r;
+
+	id_params(&p, id);
+	if (sql_run(s, mem, &state_of, &p, &r, &e))
+		return ctl_fail_err(c, &e);
+	if (r.rows == 0)
+		return ctl_fail(c, CTL_NOTHING, "no mail is called %" PRId64 ":%s", id->user_id,
+			id->template);
+	if (strcmp(sql_text(&r, 0, 0), "sent") == 0)
+		return ctl_fail(c, CTL_FAILED, "%" PRId64 ":%s was sent", id->user_id,
+			id->template);
+	return ctl_fail(c, CTL_FAILED, "a mailer is at %" PRId64 ":%s just now; try again",
+		id->user_id, id->template);
+}
+
+static void
+on_returned(void *arg, const struct broker_message *m, int code, const char *why)
+{
+	(void)m;
+	(void)code;
+	(void)why;
+	*(bool *)arg = true;
+}
+
+/* To the mailer's own queue, so that nobody else sees the user a second time. */
+static int
+publish(struct ctl *c, const char *event_id, const char *body, struct err *e)
+{
+	static const struct broker_events events = { .returned = on_returned };
+	bool returned = false;
+	struct broker *b =
+		broker_new(&(struct broker_options){ .url = conf_string(c->conf, "rabbitmq", "url"),
+				   .name = "onboardctl",
+				   .events = &events,
+				   .arg = &returned },
+			e);
+	struct broker_publish m = { .exchange = "",
+		.routing_key = topology_find("mailer")->queue,
+		.mandatory = true,
+		.body = body,
+		.length = strlen(body),
+		.props = { .content_type = "application/json",
+			.delivery_mode = 2,
+			.message_id = event_id,
+			.type = "user.created",
+			.app_id = "onboardctl" } };
+	int rc = !b || broker_connect(b, e) || broker_publish(b, &m, NULL, e) ||
+		broker_flush(b, e) || broker_settle(b, CONFIRM_MS, e);
+
+	broker_free(b);
+	if (rc == 0 && returned)
+		return err_set(e, ERR_CONFLICT, "there is no queue %s: onboardctl topology declare",
+			m.routing_key);
+	return rc ? -1 : 0;
+}
+
+static int
+resend(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id)
+{
+	struct err e = ERR_INIT;
+	struct sql_params p;
+	struct sql_result r;
+
+	id_params(&p, id);
+	if (sql_run(s, mem, &reopen, &p, &r, &e))
+		return ctl_fail_err(c, &e);
+	if (r.rows == 0)
+		return unchanged(c, s, mem, id);
+	if (sql_null(&r, 0, 1))
+		return ctl_fail(c, CTL_FAILED,
+			"it is pending now, but user %" PRId64
+			" is not in the table users: publish its user.created again",
+			id->user_id);
+	if (publish(c, sql_text(&r, 0, 0), sql_text(&r, 0, 1), &e)) {
+		err_wrap(&e, "it is pending now, but not handed in: resend it again");
+		return ctl_fail_err(c, &e);
+	}
+	ctl_finding(c, CTL_MARK_OK, "mail", "handed to the mailer", NULL);
+	return CTL_DONE;
+}
+
+static int
+settle(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id, const char *state)
+{
+	struct err e = ERR_INIT;
+	struct sql_params p;
+	struct sql_result r;
+
+	id_params(&p, id);
+	sql_add_text(&p, state);
+	if (sql_run(s, mem, &settle_row, &p, &r, &e))
+		return ctl_fail_err(c, &e);
+	if (r.affected == 0)
+		return unchanged(c, s, mem, id);
+	ctl_finding(c, CTL_MARK_OK, "mail", state, NULL);
+	return CTL_DONE;
+}
+
+/* ---- words ---- */
+
+static bool
+one_of(const char *word, const char *const *words)
+{
+	for (; *words; words++)
+		if (strcmp(word, *words) == 0)
+			return true;
+	return false;
+}
+
+/* Written down before it begins; one that changes nothing, too. */
+static int
+change(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id, const char *state,
+	const char *why)
+{
+	struct audit a = { .what = state ? "mail settle" : "mail resend", .why = why, .fd = -1 };
+	struct err e = ERR_INIT;
+	char user[24];
+	int code;
+
+	snprintf(user, sizeof user, "%" PRId64, id->user_id);
+	if (audit_begin_on(c, &a,
+		    (const char *const[]){ "user", user, "template", id->template, "state", state,
+			    NULL },
+		    &e))
+		return ctl_fail_err(c, &e);
+	code = state ? settle(c, s, mem, id, state) : resend(c, s, mem, id);
+	audit_end(&a, code == CTL_DONE, code == CTL_DONE ? "done" : "nothing was changed, or half");
+	return code;
+}
+
+static int
+run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, const char *state,
+	int64_t limit, const char *why)
+{
+	static const char *const ends[] = { "sent", "failed", NULL };
+	const char *verb = argc > 0 ? argv[0] : "";
+	struct mail_id id;
+
+	if (strcmp(verb, "list") == 0 && argc == 1)
+		return list(c, s, mem, state, limit);
+	if (argc < 2 || (strcmp(verb, "resend") != 0 && strcmp(verb, "settle") != 0))
+		return ctl_fail(c, CTL_USAGE,
+			"want: mail list [--state S] | resend ID | settle ID sent|failed");
+	if (!id_parse(argv[1], &id))
+		return ctl_fail(c, CTL_USAGE, "\"%s\" is no ID: as mail list shows it, 42:welcome",
+			argv[1]);
+	if (strcmp(verb, "resend") == 0 && argc == 2)
+		return change(c, s, mem, &id, NULL, why);
+	if (strcmp(verb, "settle") != 0 || argc != 3 || !one_of(argv[2], ends))
+		return ctl_fail(c, CTL_USAGE,
+			"want: mail resend ID, or mail settle ID sent|failed");
+	return change(c, s, mem, &id, argv[2], why);
+}
+
+int
+ctl_mail(struct ctl *c, int argc, char **argv)
+{
+	static const char *const states[] = { "pending", "sending", "sent", "failed", "unknown",
+		NULL };
+	const char *state = NULL, *why = NULL, *text;
+	struct err e = ERR_INIT;
+	int64_t limit = 100;
+	struct arena *mem;
+	struct sql *s;
+	int words = 0, rc, code;
+
+	for (int i = 1; i < argc; i++) {
+		if ((rc = ops_option(c, argc, argv, &i, "--state", &state)) != 0 ||
+			(rc = ops_option(c, argc, argv, &i, "--why", &why)) != 0) {
+			if (rc < 0)
+				return CTL_USAGE;
+		} else if ((rc = ops_option(c, argc, argv, &i, "--limit", &text)) != 0) {
+			if (rc < 0 || !ops_number(c, "--limit", text, 1, LIMIT_MAX, &limit))
+				return CTL_USAGE;
+		} else if (argv[i][0] == '-') {
+			return ctl_fail(c, CTL_USAGE, "no option \"%s\"", argv[i]);
+		} else {
+			argv[words++] = argv[i];
+		}
+	}
+	if (state && !one_of(state, states))
+		return ctl_fail(c, CTL_USAGE,
+			"no state \"%s\"; there are pending, sending, sent, failed, unknown",
+			state);
+	s = db_open(c, &e);
+	if (!s)
+		return ctl_fail_err(c, &e);
+	mem = arena_new(1 << 16, ARENA_MAX);
+	code = run(c, s, mem, words, argv, state, limit, why);
+	sql_close(s);
+	arena_free(mem);
+	return code;
+}

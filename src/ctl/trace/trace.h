@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/* trace: what its files share. A hop is printed as soon as it is known. */
+#pragma once
+
+#include "model/event.h"
+#include "link/doc.h"
+#include "link/kv.h"
+#include "link/sql.h"
+#include "ctl/broker/ops.h"
+
+struct dlq;
+
+struct trace {
+	struct ctl *c;
+	struct arena *mem;
+	struct sql *sql; /* each opened once, NULL where its URL is none */
+	struct doc *doc;
+	struct kv *kv;
+	struct broker *b; /* NULL: away */
+	struct look look;
+	struct dlq *dlq; /* while it looks at the dead letters */
+	bool away;       /* a server could not be asked */
+	bool found;      /* there is something of it */
+	bool behind;     /* it has not arrived everywhere */
+};
+
+/* What is known of the event under way. */
+struct traced {
+	const char *id, *type; /* type NULL: not known */
+	int64_t user_id;       /* 0: not known */
+	int64_t version;       /* 0: not known */
+	int64_t made_us;       /* 0: not known */
+	bool unpublished;
+};
+
+enum hop_state { HOP_ARRIVED, HOP_NOT, HOP_NONE, HOP_UNKNOWN };
+/* at, next: NULL: none. */
+void trace_tell(struct trace *t, const struct traced *v, const char *hop, enum hop_state s,
+	const char *at, const char *text, const char *next);
+/* A server that could not be asked. */
+void trace_unknown(struct trace *t, const struct traced *v, const char *hop, const struct err *e);
+/* It is not in the store of this consumer: where it stands, and what to do. */
+void trace_waits(struct trace *t, const struct traced *v, const char *consumer,
+	const char *otherwise);
+bool trace_bound(const struct traced *v, const char *consumer); /* it gets events of this type */
+
+/* trace_dlq.c: which consumers have given it up. ids: NULL-ended. */
+void trace_dlq(struct trace *t, const struct traced *v, const char *const *ids);
+
+/* trace_stores.c: each consumer's effect. */
+void trace_stores(struct trace *t, const struct traced *v);

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/* trace: what each consumer has made of the event. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "model/doc_indexes.h"
+#include "model/redis_keys.h"
+#include "ctl/trace/trace.h"
+
+static void
+eventlog(struct trace *t, const struct traced *v)
+{
+	struct doc_body *who = doc_new(t->mem);
+	char at[CLOCK_RFC3339_SIZE] = "", text[100], took[40] = "";
+	struct err e = ERR_INIT;
+	struct doc_view d;
+	int64_t us = 0;
+
+	if (!v->id)
+		return;
+	doc_add_string(who, "_id", v->id);
+	if (doc_find_one(t->doc, t->mem, EVENT_COLLECTION, who, &d, &e)) {
+		if (e.kind == ERR_MISSING)
+			trace_waits(t, v, "eventlog",
+				"`onboardctl rebuild events` makes it from the outbox");
+		else
+			trace_unknown(t, v, "eventlog", &e);
+		return;
+	}
+	if (doc_get_date_us(&d, "received_at", &us))
+		clock_format_rfc3339(us, at);
+	if (us && v->made_us && us >= v->made_us)
+		snprintf(took, sizeof took, ", after %" PRId64 " ms", (us - v->made_us) / 1000);
+	snprintf(text, sizeof text, "in MongoDB's events%s", took);
+	trace_tell(t, v, "eventlog", HOP_ARRIVED, *at ? at : NULL, text, NULL);
+}
+
+static void
+cache(struct trace *t, const struct traced *v)
+{
+	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], text[120];
+	struct kv_reply replies[2];
+	struct err e = ERR_INIT;
+	int64_t have;
+
+	profile_key(v->user_id, profile);
+	profile_version_key(v->user_id, guard);
+	if (kv_add(t->kv, 2, (const char *const[]){ "GET", guard }, NULL, &e) ||
+		kv_add(t->kv, 2, (const char *const[]){ "TTL", profile }, NULL, &e) ||
+		kv_flush(t->kv, t->mem, replies, 2, &e) || kv_check(&replies[0], &e) ||
+		kv_check(&replies[1], &e)) {
+		kv_forget(t->kv);
+		trace_unknown(t, v, "cache", &e);
+		return;
+	}
+	have = replies[0].type == KV_TEXT ? strtoll(replies[0].text, NULL, 10) : 0;
+	if (have == 0 || have < v->version) {
+		trace_waits(t, v, "cache", "`onboardctl rebuild cache` makes it from PostgreSQL");
+		return;
+	}
+	if (replies[1].number > 0)
+		snprintf(text, sizeof text, "profile of version %" PRId64 ", %" PRId64 " s to live",
+			have, replies[1].number);
+	else
+		snprintf(text, sizeof text, "version %" PRId64 " seen; no profile now", have);
+	trace_tell(t, v, "cache", HOP_ARRIVED, NULL, text, NULL);
+}
+
+static void
+segments(struct trace *t, const struct traced *v)
+{
+	struct doc_body *who = doc_new(t->mem);
+	char at[CLOCK_RFC3339_SIZE] = "", text[120];
+	struct err e = ERR_INIT;
+	struct doc_view d;
+	const char *segment;
+	int64_t us, have = 0;
+
+	doc_add_i64(who, "_id", v->user_id);
+	if (doc_find_one(t->doc, t->mem, "users", who, &d, &e)) {
+		if (e.kind == ERR_MISSING)
+			trace_waits(t, v, "segments", "`onboardctl rebuild segments`");
+		else
+			trace_unknown(t, v, "segments", &e);
+		return;
+	}
+	if (!doc_get_i64(&d, "version", &have) || have < v->version) {
+		trace_waits(t, v, "segments", "`onboardctl rebuild segments`");
+		return;
+	}
+	if (doc_get_date_us(&d, "updated_at", &us) || doc_get_date_us(&d, "deleted_at", &us))
+		clock_format_rfc3339(us, at);
+	segment = doc_get_text(&d, "segment", NULL);
+	snprintf(text, sizeof text, "%.40s, version %" PRId64, segment ? segment : "deleted", have);
+	trace_tell(t, v, "segments", HOP_ARRIVED, *at ? at : NULL, text, NULL);
+}
+
+/* False: it could not be asked. */
+static bool
+table_there(struct trace *t, const struct traced *v, const char *hop, const char *table,
+	bool *there)
+{
+	static const struct sql_statement st = { "trace_table",
+		"SELECT to_regclass($1::text) IS NOT NULL" };
+	struct err e = ERR_INIT;
+	struct sql_result rows;
+	struct sql_params p;
+
+	sql_params_init(&p);
+	sql_add_text(&p, table);
+	if (sql_run(t->sql, t->mem, &st, &p, &rows, &e) || sql_bool(&rows, 0, 0, there, &e)) {
+		trace_unknown(t, v, hop, &e);
+		return false;
+	}
+	if (!*there)
+		trace_tell(t, v, hop, HOP_NONE, NULL, "its table is not there",
+			"`onboardctl db migrate up`");
+	return *there;
+}
+
+static void
+mailer(struct trace *t, const struct traced *v)
+{
+	static const struct sql_statement st = { "trace_mail",
+		"SELECT to_jsonb(m)->>'template', to_jsonb(m)->>'state',"
+		" coalesce(to_jsonb(m)->>'sent_at', to_jsonb(m)->>'updated_at')"
+		" FROM mail_log m WHERE m.user_id = $1::bigint ORDER BY 1 LIMIT 20" };
+	struct err e = ERR_INIT;
+	struct sql_result rows;
+	struct sql_params p;
+	char text[160];
+	bool there;
+
+	if (!table_there(t, v, "mailer", "mail_log", &there))
+		return;
+	sql_params_init(&p);
+	sql_add_i64(&p, v->user_id);
+	if (sql_run(t->sql, t->mem, &st, &p, &rows, &e)) {
+		trace_unknown(t, v, "mailer", &e);
+		return;
+	}
+	if (rows.rows == 0) {
+		trace_waits(t, v, "mailer", "`onboardctl dlq list --consumer mailer`");
+		return;
+	}
+	for (size_t i = 0; i < rows.rows; i++) {
+		const char *state = sql_text(&rows, i, 1);
+		bool sent = state && strcmp(state, "sent") == 0;
+
+		snprintf(text, sizeof text, "%.60s: %.40s",
+			sql_null(&rows, i, 0) ? "mail" : sql_text(&rows, i, 0),
+			state ? state : "?");
+		trace_tell(t, v, "mailer", sent ? HOP_ARRIVED : HOP_NOT, sql_text(&rows, i, 2),
+			text, NULL);
+	}
+}
+
+static void
+analytics(struct trace *t, const struct traced *v)
+{
+	static const struct sql_statement st = { "trace_inbox",
+		"SELECT to_jsonb(i)->>'counted_on' FROM analytics_inbox i"
+		" WHERE i.event_id = $1::uuid LIMIT 1" };
+	struct err e = ERR_INIT;
+	struct sql_result rows;
+	struct sql_params p;
+	bool there;
+
+	if (!v->id || !table_there(t, v, "analytics", "analytics_inbox", &there))
+		return;
+	sql_params_init(&p);
+	sql_add_text(&p, v->id);
+	if (sql_run(t->sql, t->mem, &st, &p, &rows, &e))
+		trace_unknown(t, v, "analytics", &e);
+	else if (rows.rows == 0)
+		trace_waits(t, v, "analytics", "`onboardctl dlq list --consumer analytics`");
+	else
+		trace_tell(t, v, "analytics", HOP_ARRIVED, sql_text(&rows, 0, 0), "counted", NULL);
+}
+
+void
+trace_stores(struct trace *t, const struct traced *v)
+{
+	if (trace_bound(v, "eventlog"))
+		eventlog(t, v);
+	if (v->user_id && v->type && trace_bound(v, "cache"))
+		cache(t, v);
+	if (v->user_id && v->type && trace_bound(v, "segments"))
+		segments(t, v);
+	if (v->user_id && v->type && trace_bound(v, "mailer"))
+		mailer(t, v);
+	if (trace_bound(v, "analytics"))
+		analytics(t, v);
+}
