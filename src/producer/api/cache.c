@@ -369,6 +369,12 @@ cache_link(struct cache *c)
 }
 
 struct link *
+cache_channel_link(struct cache *c)
+{
+	return kv_async_link(c->listener);
+}
+
+struct link *
 cache_writes_link(struct cache *c)
 {
 	return owed_link(c->owed);

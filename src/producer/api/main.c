@@ -232,6 +232,7 @@ start(struct daemon *d, void *state, struct err *e)
 		publishing_start(a, c, e))
 		return -1;
 	daemon_depends(d, cache_link(a->cache), false);
+	daemon_depends(d, cache_channel_link(a->cache), false);
 	daemon_depends(d, cache_writes_link(a->cache), false);
 	a->places = places_new(a);
 	a->countries = countries_new(a);
