@@ -53,9 +53,12 @@ ob_ldflags  := -pthread -Wl,--as-needed $(SAN.$(V)) $(LNK.$(V))
 # Flags stamp: objects are made anew when flags, compiler or version change.
 stamp := $(O)/gen/flags
 now   := $(CC) $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) $(ob_ldflags) $(LDFLAGS) $(VERSION)
-# The newest migration that this version knows goes in too: a database with a newer one is refused.
-MIGRATIONS := $(sort $(wildcard migrations/onboard/*.sql))
-version_h := '\#define ONBOARD_VERSION "$(VERSION)"' '\#define ONBOARD_SCHEMA $(words $(filter %.up.sql,$(MIGRATIONS)))'
+# So does each database's newest migration that this version knows: a database with a newer one is refused.
+MIGRATIONS := $(sort $(wildcard migrations/*/*.sql))
+DATABASES  := $(notdir $(patsubst %/,%,$(sort $(dir $(MIGRATIONS)))))
+define_    := \#define ONBOARD_
+version_h  := '$(define_)VERSION "$(VERSION)"' $(foreach d,$(DATABASES), \
+              '$(define_)SCHEMA_$d $(words $(filter migrations/$d/%.up.sql,$(MIGRATIONS)))')
 $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf '%s\n' '$(now)' >$(stamp); \
 	printf '%s\n' $(MIGRATIONS) | cmp -s - $(O)/gen/migrations || printf '%s\n' $(MIGRATIONS) >$(O)/gen/migrations; \
 	printf '%s\n' $(version_h) | cmp -s - $(O)/gen/version.h || printf '%s\n' $(version_h) >$(O)/gen/version.h)

@@ -26,7 +26,9 @@ static const struct ctl_verb verbs[] = {
 		"  onboardctl db migrate down 2    take the last two back\n"
 		"  onboardctl db migrate status    what is applied, what is not, what differs\n"
 		"  onboardctl db maintain          partitions, retention, events that stayed behind\n"
-		"  --dir DIR                       these numbered files instead of the program's own\n" },
+		"  --database NAME                 this one of the program's databases, not all\n"
+		"  --dir DIR                       these numbered files instead of the program's own\n"
+		"  --lock-wait SECONDS             give up when a lock is not free by then (60)\n" },
 	{ "dlq", "list|stats|show|replay|export|…", "dead letters: look, bring back, keep, remove",
 		ctl_dlq, dlq_help },
 	{ "doctor", "", "every server, version, queue and table, with the fix for each fault",

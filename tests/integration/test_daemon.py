@@ -143,6 +143,15 @@ def test_sighup_reloads_and_a_bad_file_changes_nothing():
             assert f"{f.name}:2" in daemon.log() and daemon.ask("/ready")[0] == 200
 
 
+def test_without_a_port_of_its_own_no_instance_listens():
+    """Ports are 10 apart, so instance 2 of a daemon without a port took port 10."""
+    for instance in ("1", "2"):
+        with probe("--instance", instance, PROBE_NO_PORT="1", ONBOARD_ADMIN_LISTEN="") as daemon:
+            daemon.wait_ready()
+            assert '"message":"no admin listener: admin.listen is not set"' in daemon.log(), daemon.log()
+            assert "admin listener\"" not in daemon.log() and daemon.terminate(5) == 0
+
+
 def test_a_listener_keeps_its_own_address():
     """The log names it when accepting fails, also after a reload: freed memory is overwritten here."""
     with probe(MALLOC_PERTURB_="165") as daemon:

@@ -6,6 +6,7 @@
  *
  *	PROBE_QUEUE   a queue of its own; declared, published to and consumed from
  *	PROBE_DRAIN   "never": drain() never ends; a number: ends after so many ms
+ *	PROBE_NO_PORT set: no admin port of its own
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 #include "link/kv.h"
 #include "link/sql.h"
 #include "run/daemon.h"
+#include "run/schema.h"
 #include "base/loop.h"
 #include "run/thread.h"
 #include "model/topology.h"
@@ -46,6 +48,7 @@ struct probe {
 	struct kv_async *kv;
 	struct broker *broker;
 	struct doc *doc;
+	struct schema_check *schema;
 	struct thread *broker_thread, *doc_thread;
 	const char *queue;
 	int64_t asked_ms[SERVERS]; /* 0: nothing is under way; loop's */
@@ -248,6 +251,7 @@ start(struct daemon *d, void *state, struct err *e)
 	if (!p->doc)
 		return -1;
 	daemon_depends(d, sql_async_link(p->sql), true);
+	p->schema = schema_check_start(d, "onboard");
 	daemon_depends(d, kv_async_link(p->kv), false);
 	daemon_depends(d, broker_link(p->broker), true);
 	daemon_depends(d, doc_link(p->doc), true);
@@ -293,6 +297,7 @@ stop(void *state)
 
 	thread_join(p->broker_thread);
 	thread_join(p->doc_thread);
+	schema_check_stop(p->schema);
 	doc_close(p->doc);
 	broker_free(p->broker);
 	kv_async_close(p->kv);
@@ -305,9 +310,9 @@ stop(void *state)
 int
 main(int argc, char **argv)
 {
-	static const struct daemon_def def = { .name = "probe",
+	const struct daemon_def def = { .name = "probe",
 		.summary = "Uses all four links.",
-		.admin_port = 9199,
+		.admin_port = getenv("PROBE_NO_PORT") ? 0 : 9199,
 		.state_size = sizeof(struct probe),
 		.start = start,
 		.alive = alive,

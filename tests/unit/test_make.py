@@ -33,14 +33,16 @@ def test_the_migrations_table_follows_the_files():
         shutil.copytree(f"{ROOT}/migrations", f"{tree}/migrations")
         table = "build/debug/gen/migrations.c"
 
-        def names():
+        def names(folder="onboard"):
             done = make("-C", tree, table)
             assert done.returncode == 0, done.stdout
             with open(f"{tree}/{table}", encoding="utf-8") as f:
-                found = re.findall(r'^\{ "(\S+)", ""$', f.read(), re.M)
-            assert found == sorted(os.listdir(f"{tree}/migrations/onboard")), found
+                rows = re.findall(r'^\{ "(\S+)", "(\S+)", ""$', f.read(), re.M)
+            assert rows == sorted((f, name) for f in os.listdir(f"{tree}/migrations")
+                                  for name in os.listdir(f"{tree}/migrations/{f}")), rows
+            found = [name for f, name in rows if f == folder]
             with open(f"{tree}/build/debug/gen/version.h", encoding="utf-8") as f:
-                assert f"SCHEMA {len(found) // 2}\n" in f.read()
+                assert f"#define ONBOARD_SCHEMA_{folder} {len(found) // 2}\n" in f.read()
             return found
 
         count = len(names())
@@ -60,6 +62,11 @@ def test_the_migrations_table_follows_the_files():
         assert len(names()) == count
         with open(f"{tree}/{table}", encoding="utf-8") as f:
             assert "\\303\\251\\077\\012" in f.read()
+        os.mkdir(f"{tree}/migrations/second")  # another database, with numbers of its own
+        for ending in ("up", "down"):
+            with open(f"{tree}/migrations/second/0001_people.{ending}.sql", "w", encoding="utf-8") as f:
+                f.write("SELECT 1;\n")
+        assert len(names("second")) == 2 and len(names()) == count
 
 
 def test_a_variant_that_does_not_exist_is_named():

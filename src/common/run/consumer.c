@@ -10,6 +10,7 @@
 #include "link/sql.h"
 #include "run/consumer_own.h"
 #include "base/loop.h"
+#include "run/schema.h"
 
 #define LOOK_MS 20
 #define IO_STALL_MS 20000   /* a connect and a declaration, each at their worst */
@@ -112,6 +113,7 @@ stores_open(struct consumer *c, const struct conf *f, const char *name, struct e
 		if (!c->sql)
 			return -1;
 		daemon_depends(c->daemon, sql_link(c->sql), true);
+		c->schema = schema_check_start(c->daemon, "onboard");
 	}
 	return 0;
 }
@@ -158,7 +160,8 @@ start(struct daemon *d, void *state, struct err *e)
 	c->topology_only = only ? must_strdup(only) : NULL; /* a reload frees the configuration */
 	metrics_open(c);
 	snprintf(name, sizeof name, "onboard-%s", program->name);
-	if (topology_list_check(c->topology_only, e) || stores_open(c, f, name, e) ||
+	if (topology_file_load(conf_string(f, "topology", "file"), e) ||
+		topology_list_check(c->topology_only, e) || stores_open(c, f, name, e) ||
 		(program->open && program->open(c, c->state, e)))
 		return -1;
 	c->broker = consumer_broker_new(c, conf_string(f, "rabbitmq", "url"), name,
@@ -250,6 +253,8 @@ stop(void *state)
 	doc_close(c->doc);
 	kv_close(c->kv);
 	sql_close(c->sql);
+	schema_check_stop(c->schema);
+	topology_file_forget();
 	loop_timer_free(c->drain_look);
 	metrics_free(c->metrics);
 	must(pthread_mutex_destroy(&c->lock) == 0);

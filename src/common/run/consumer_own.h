@@ -77,6 +77,7 @@ struct consumer {
 	struct doc *doc;
 	struct kv *kv;
 	struct sql *sql;
+	struct schema_check *schema;
 	struct metrics *metrics;
 	struct metric_cell *cells[CM_COUNT];
 	struct metric_cell *outcomes[8];

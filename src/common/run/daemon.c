@@ -15,8 +15,6 @@
 #include "run/daemon_own.h"
 #include "base/loop.h"
 #include "run/notify.h"
-#include "run/schema.h"
-#include "model/topology.h"
 
 #define LOOK_MS 250 /* how soon a change of readiness is seen */
 #define DRAIN_MS 10000
@@ -32,18 +30,6 @@ const struct conf *
 daemon_conf(const struct daemon *d)
 {
 	return d->conf;
-}
-
-unsigned
-daemon_instance(const struct daemon *d)
-{
-	return d->args.instance;
-}
-
-bool
-daemon_draining(const struct daemon *d)
-{
-	return d->draining;
 }
 
 void
@@ -85,35 +71,6 @@ daemon_look(struct daemon *d)
 	return degraded || daemon_notice(d) ? DAEMON_DEGRADED : DAEMON_READY;
 }
 
-/* Asked once, beside the links, so that nothing waits for it. */
-static void
-schema_ask(struct daemon *d)
-{
-	for (size_t i = 0; !d->schema && i < d->link_count; i++)
-		if (strcmp(d->links[i].link->name, "postgres") == 0)
-			d->schema = schema_look_start(conf_string(d->conf, "postgres", "url"));
-}
-
-/* false: a newer version's database, and the end. */
-static bool
-schema_sound(struct daemon *d)
-{
-	struct err e = ERR_INIT;
-	int rc;
-
-	if (!d->schema || (rc = schema_look_result(d->schema, &e)) > 0)
-		return true;
-	if (rc == 0) { /* its connection is of no more use */
-		schema_look_stop(d->schema);
-		d->schema = NULL;
-		return true;
-	}
-	log_error("cannot go on", LOG_E(&e));
-	d->exit_code = DAEMON_EXIT_CONF;
-	loop_stop(d->loop);
-	return false;
-}
-
 /* "waiting for postgres, redis"; "waiting: a store ..."; "degraded: paused ..." */
 static void
 status_text(struct daemon *d, enum daemon_state s, char *out, size_t size)
@@ -143,8 +100,6 @@ on_look(void *arg)
 	char text[256];
 	enum daemon_state s;
 
-	if (!schema_sound(d))
-		return;
 	s = daemon_look(d);
 	loop_timer_set(d->look, LOOK_MS);
 	status_text(d, s, text, sizeof text);
@@ -187,6 +142,20 @@ daemon_drained(struct daemon *d)
 {
 	must(d->draining);
 	d->drained = true;
+	loop_stop(d->loop);
+}
+
+static int
+exit_code_of(const struct err *e)
+{
+	return e->kind == ERR_INVALID ? DAEMON_EXIT_CONF : 1;
+}
+
+void
+daemon_fail(struct daemon *d, const struct err *e)
+{
+	log_error("cannot go on", LOG_E(e));
+	d->exit_code = exit_code_of(e);
 	loop_stop(d->loop);
 }
 
@@ -267,11 +236,10 @@ on_signal(struct daemon *d, int number, event_callback_fn fn)
 }
 
 static int
-serve(struct daemon *d, struct err *e)
+start_and_serve(struct daemon *d, struct err *e)
 {
 	if (daemon_admin_start(d, e) < 0 || d->def->start(d, d->state, e) < 0)
 		return -1;
-	schema_ask(d);
 	loop_timer_set(d->look, 0);
 	if (notify_watchdog_ms() > 0)
 		loop_timer_set(d->watchdog, 0);
@@ -285,7 +253,7 @@ serve(struct daemon *d, struct err *e)
 }
 
 static int
-run(struct daemon *d)
+daemon_run(struct daemon *d)
 {
 	struct event *signals[3];
 	struct err e = ERR_INIT;
@@ -298,12 +266,11 @@ run(struct daemon *d)
 	signals[0] = on_signal(d, SIGTERM, on_terminate);
 	signals[1] = on_signal(d, SIGINT, on_terminate);
 	signals[2] = on_signal(d, SIGHUP, on_reload);
-	if (serve(d, &e) < 0) {
+	if (start_and_serve(d, &e) < 0) {
 		log_error("cannot start", LOG_E(&e));
-		d->exit_code = e.kind == ERR_INVALID ? DAEMON_EXIT_CONF : 1;
+		d->exit_code = exit_code_of(&e);
 	}
-	daemon_admin_stop(d); /* first: it shows what stop frees */
-	schema_look_stop(d->schema);
+	daemon_admin_stop(d); /* before stop: it shows what stop frees */
 	if (d->def->stop)
 		d->def->stop(d->state);
 	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
@@ -344,14 +311,12 @@ daemon_main(int argc, char **argv, const struct daemon_def *def)
 	}
 	log_apply(d.conf, def->name, true);
 	notify_init();
-	if (fault_init(getenv("ONBOARD_FAULTS"), &e) < 0 ||
-		topology_file_load(conf_string(d.conf, "topology", "file"), &e) < 0) {
+	if (fault_init(getenv("ONBOARD_FAULTS"), &e) < 0) {
 		log_error("cannot start", LOG_E(&e));
 		code = DAEMON_EXIT_CONF;
 	} else {
-		code = run(&d);
+		code = daemon_run(&d);
 	}
-	topology_file_forget();
 	conf_free(d.conf);
 	return code;
 }

@@ -187,6 +187,10 @@ daemon_admin_start(struct daemon *d, struct err *e)
 	const char *listen = conf_string(d->conf, "admin", "listen");
 	char own[32];
 
+	if (!listen && d->def->admin_port == 0) {
+		log_info("no admin listener: admin.listen is not set");
+		return 0;
+	}
 	snprintf(own, sizeof own, "127.0.0.1:%u", d->def->admin_port + 10 * (d->args.instance - 1));
 	d->started_us = clock_wall_us();
 	d->own_metrics = metrics_new(defs, ARRAY_LEN(defs));

@@ -28,7 +28,6 @@ struct daemon_link {
 
 struct http;
 struct loop_timer;
-struct schema_look;
 struct daemon {
 	const struct daemon_def *def;
 	struct daemon_args args;
@@ -40,7 +39,6 @@ struct daemon {
 	struct metrics *metrics[8];
 	size_t metrics_count;
 	struct loop_timer *look, *watchdog, *deadline;
-	struct schema_look *schema; /* NULL: no PostgreSQL here */
 	struct http *admin;
 	struct metrics *own_metrics, *process_metrics;
 	int64_t started_us; /* wall clock */

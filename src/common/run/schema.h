@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Whether the database is of a version that this program knows. One that a
- * newer version has migrated is refused; an older one, or none, is nobody's
- * fault: the migrations are on their way.
+ * Refuses a database that a newer version has migrated. Whoever depends on a
+ * database starts a check in its start hook and stops it in its stop hook.
  *
- * A look is a thread that asks once PostgreSQL is there, and ends.
- * Threads: the maker's.
+ * A check is a thread with a connection of its own. It asks once, as soon as
+ * PostgreSQL answers, and ends. Nothing waits for it. When the database has a
+ * migration that this version does not know, the daemon ends with 78 and says
+ * the way out. An older schema, or none, is no fault: the migrations are on
+ * their way.
+ *
+ * Threads: the main loop's.
  */
 #pragma once
 
-#include "base/err.h"
+struct daemon;
+struct schema_check;
 
-struct schema_look;
-
-struct schema_look *schema_look_start(const char *postgres_url);
-/* 1: not known yet. 0: fine. -1: ERR_INVALID, with the reason and the way out. */
-int schema_look_result(struct schema_look *s, struct err *e) MUST_CHECK;
-void schema_look_stop(struct schema_look *s); /* NULL is fine */
+/* database: a name of model/databases.h. */
+struct schema_check *schema_check_start(struct daemon *d, const char *database);
+void schema_check_stop(struct schema_check *s); /* once the loop has ended; NULL is fine */

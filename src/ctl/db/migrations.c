@@ -146,23 +146,25 @@ folder_read(const char *dir, struct arena *mem, struct migrations *out, struct e
 }
 
 static int
-built_in_read(struct arena *mem, struct migrations *out, struct err *e)
+built_in_read(const char *database, struct arena *mem, struct migrations *out, struct err *e)
 {
 	int rc = 0;
 
 	for (const struct migration_file *f = migrations_built_in; rc == 0 && f->name; f++)
-		rc = file_add(BUILT_IN, f->name, f->text, mem, out, e);
+		if (strcmp(f->database, database) == 0)
+			rc = file_add(BUILT_IN, f->name, f->text, mem, out, e);
 	return rc;
 }
 
 int
-migrations_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
+migrations_read(const char *database, const char *dir, struct arena *mem, struct migrations *out,
+	struct err *e)
 {
 	*out = (struct migrations){ 0 };
 	out->list = arena_alloc(mem, MIGRATIONS_MAX * sizeof *out->list);
 	if (!out->list)
 		return err_set(e, ERR_LIMIT, "no room for the migrations");
-	if ((dir ? folder_read(dir, mem, out, e) : built_in_read(mem, out, e)) < 0)
+	if ((dir ? folder_read(dir, mem, out, e) : built_in_read(database, mem, out, e)) < 0)
 		return -1;
 	return whole_check(dir ? dir : BUILT_IN, out, e);
 }

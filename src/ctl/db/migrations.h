@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The numbered SQL files: NNNN_name.up.sql with NNNN_name.down.sql, from 0001
- * on without a gap. All files are read and checked before one is run.
- * The build puts the files of migrations/onboard/ into the program (tools/embed), so
- * that a schema never depends on the working folder.
+ * The numbered SQL files of a database: NNNN_name.up.sql with
+ * NNNN_name.down.sql, from 0001 on without a gap. All files are read and
+ * checked before one is run. The build puts the files of migrations/NAME/ into
+ * the program (tools/embed), so a schema never depends on the working folder.
  */
 #pragma once
 
@@ -26,13 +26,14 @@ struct migrations {
 	size_t count;
 };
 
-/* A file of migrations/onboard/ as it was when the program was built; name NULL ends the table. */
+/* A file as it was when the program was built; a NULL name ends the table. */
 struct migration_file {
-	const char *name; /* "0001_people.up.sql" */
+	const char *database; /* its folder: "onboard" */
+	const char *name;     /* "0001_people.up.sql" */
 	const char *text;
 };
 extern const struct migration_file migrations_built_in[];
 
-/* dir NULL: the program's own. */
-int migrations_read(const char *dir, struct arena *mem, struct migrations *out, struct err *e)
-	MUST_CHECK;
+/* The files in the folder dir; dir NULL: the program's own of this database. */
+int migrations_read(const char *database, const char *dir, struct arena *mem,
+	struct migrations *out, struct err *e) MUST_CHECK;

@@ -81,6 +81,7 @@ struct api {
 	struct http *http;
 	struct sql_async *writer; /* signups alone */
 	struct api_lane_pool lanes[LANE_COUNT];
+	struct schema_check *schema;
 	struct publisher *publisher;
 	struct outbox *outbox;
 	int owner; /* this process' number in outbox_unpublished */

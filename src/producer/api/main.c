@@ -7,7 +7,9 @@
 #include "base/log.h"
 #include "cache.h"
 #include "flight.h"
+#include "model/topology.h"
 #include "places.h"
+#include "run/schema.h"
 
 #define DRAIN_PUBLISH_MS 4000
 #define DRAIN_OUTBOX_MS 2000
@@ -160,6 +162,7 @@ databases_open(struct api *a, const struct conf *c, struct err *e)
 	if (!a->writer)
 		return -1;
 	daemon_depends(a->daemon, sql_async_link(a->writer), true);
+	a->schema = schema_check_start(a->daemon, "onboard");
 	for (enum api_lane lane = 0; lane < LANE_COUNT; lane++)
 		if (lane_open(a, lane, c, &o, e))
 			return -1;
@@ -228,8 +231,8 @@ start(struct daemon *d, void *state, struct err *e)
 	daemon_metrics(d, a->metrics);
 	descriptors_bound(conf_int(c, "api", "connections"));
 	a->flights = flights_new();
-	if (databases_open(a, c, e) || !(a->cache = cache_new(a, c, e)) ||
-		publishing_start(a, c, e))
+	if (topology_file_load(conf_string(c, "topology", "file"), e) || databases_open(a, c, e) ||
+		!(a->cache = cache_new(a, c, e)) || publishing_start(a, c, e))
 		return -1;
 	daemon_depends(d, cache_link(a->cache), false);
 	daemon_depends(d, cache_channel_link(a->cache), false);
@@ -320,6 +323,8 @@ stop(void *state)
 	publisher_stop(a->publisher);
 	outbox_stop(a->outbox, DRAIN_OUTBOX_MS);
 	signups_stop(a->signups);
+	schema_check_stop(a->schema);
+	topology_file_forget();
 	sql_async_close(a->writer);
 	for (enum api_lane lane = 0; lane < LANE_COUNT; lane++) {
 		struct api_lane_pool *p = &a->lanes[lane];
