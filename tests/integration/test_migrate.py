@@ -10,9 +10,11 @@ import urllib.parse
 
 import psycopg2
 import pytest
+from wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-CTL = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"), "bin/onboardctl")
+BUILD = os.environ.get("ONBOARD_BUILD", "build/debug")
+CTL = os.path.join(ROOT, BUILD, "bin/onboardctl")
 
 @pytest.fixture(scope="module", autouse=True)
 def here(servers):
@@ -241,10 +243,109 @@ def test_two_at_once_apply_each_file_once():
         assert db.ask("SELECT count(*) FROM schema_migrations") == [(db.last,)]
 
 
+def test_a_migration_that_waits_for_a_table_lets_other_queries_pass():
+    with Database() as db:
+        check(db.migrate("up"), 0)
+        busy = db.next("busy", "ALTER TABLE users ADD COLUMN busy int;\n", "ALTER TABLE users DROP COLUMN busy;\n")
+        holder, other = psycopg2.connect(db.url), psycopg2.connect(db.url)
+        holder.cursor().execute("SELECT count(*) FROM users")  # reads, and keeps its transaction open
+        ended = []
+        thread = threading.Thread(target=lambda: ended.append(db.migrate("up")))
+        thread.start()
+        wait_until(lambda: db.ask("SELECT 1 FROM pg_locks WHERE relation = 'users'::regclass AND NOT granted"), 20,
+                   "the migration waits for the table")
+        cursor = other.cursor()
+        cursor.execute("SET statement_timeout = '20s'")
+        cursor.execute("SELECT count(*) FROM users")  # queues behind the migration
+        other.rollback()
+        assert not ended, "the reader still holds the table"
+        holder.rollback()
+        thread.join()
+        check(ended[0], 0, f"applied    {busy}", f"{busy} waits for a table that another session has locked")
+        holder.close()
+        other.close()
+
+
+def test_a_migration_gives_up_when_a_table_stays_locked():
+    with Database() as db:
+        check(db.migrate("up"), 0)
+        busy = db.next("busy", "CREATE TABLE first (id int);\nALTER TABLE users ADD COLUMN busy int;\n")
+        holder = psycopg2.connect(db.url)
+        holder.cursor().execute("SELECT count(*) FROM users")
+        check(db.migrate("up", "--lock-wait", "0"), 69, f"{busy}.up.sql", "has held the lock of a table", "nothing is changed")
+        assert db.ask("SELECT to_regclass('first'), (SELECT max(number) FROM schema_migrations)") == [(None, db.last - 1)]
+        holder.close()
+        check(db.migrate("up", "--lock-wait", "0"), 0, f"applied    {busy}")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """onboardctl of a copy of the tree that has one more database: a folder, a key, and a row."""
+    tree = tmp_path_factory.mktemp("two")
+    for name in ("Makefile", "VERSION", "tools"):
+        os.symlink(f"{ROOT}/{name}", tree / name)
+    for name in ("src", "migrations", BUILD):
+        (tree / name).parent.mkdir(exist_ok=True)
+        subprocess.run(["cp", "-a", f"{ROOT}/{name}", tree / name], check=True)
+    (tree / "migrations/second").mkdir()
+    (tree / "migrations/second/0001_orders.up.sql").write_text("CREATE TABLE orders (id int);\n")
+    (tree / "migrations/second/0001_orders.down.sql").write_text("DROP TABLE orders;\n")
+
+    def put(name, before, lines):
+        text = (tree / name).read_text()
+        assert text.count(before) == 1, name
+        (tree / name).write_text(text.replace(before, lines + before))
+
+    put("src/common/model/databases.c", "\t{ 0 },\n",
+        '\t{ "second", "second", "postgres_url", "schema_migrations_second", ONBOARD_SCHEMA_second },\n')
+    put("src/common/base/conf_keys.c", '\t{ "rabbitmq", "url"',
+        '\t{ "second", "postgres_url", CONF_URL_POSTGRES, "", .choices = "postgres.url",\n'
+        '\t\t.help = "Where the second is.", .flags = CONF_SECRET | CONF_FALLBACK },\n')
+    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "V")}
+    done = subprocess.run(["make", f"V={os.path.basename(BUILD)}", f"{BUILD}/bin/onboardctl"], cwd=tree, env=env, text=True,
+                          timeout=300, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout[-2000:]
+    return tree / BUILD / "bin/onboardctl"
+
+
+def test_each_database_has_its_own_folder_and_its_own_memory(two):
+    with Database() as db, Database() as far:
+        def migrate(*words, **env):
+            return subprocess.run([two, "db", "migrate", *words], text=True, timeout=60, stdin=subprocess.DEVNULL,
+                                  stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  env=os.environ | {"ONBOARD_POSTGRES_URL": db.url} | env)
+
+        # the second's URL is unset, so both are one and the same on the server
+        check(migrate("up"), 0, "applied    onboard/0001_people", "applied    second/0001_orders")
+        assert db.ask("SELECT max(number) FROM schema_migrations") == [(db.last,)]
+        assert db.ask("SELECT number, name FROM schema_migrations_second") == [(1, "0001_orders")]
+        check(migrate("up"), 0, "onboard: nothing to apply", "second: nothing to apply")
+        status = [json.loads(line) for line in migrate("status", "--json").stdout.splitlines()]
+        assert [s["database"] for s in status] == ["onboard"] * db.last + ["second"], status
+        # a step back and a folder are about one database: which one has to be said
+        check(migrate("down"), 2, "name it with --database")
+        check(migrate("up", "--dir", db.folder), 2, "name it with --database")
+        check(migrate("up", "--database", "third"), 2, 'there is no database "third"')
+        check(migrate("down", "--database", "second"), 0, "taken back 0001_orders")
+        assert db.ask("SELECT to_regclass('orders'), to_regclass('users') IS NOT NULL") == [(None, True)]
+        check(migrate("status"), 0, "pending    second/0001_orders", "second: 1 to apply")
+        # what is chosen alone looks as it does where there is but one
+        one = migrate("status", "--database", "onboard", "--json").stdout
+        assert one == db.migrate("status", "--json").stdout and one
+        # a database of its own; one that is away keeps the other from nothing
+        check(migrate("up", ONBOARD_SECOND_POSTGRES_URL=far.url), 0, "applied    second/0001_orders")
+        assert far.ask("SELECT to_regclass('orders') IS NOT NULL, to_regclass('users')") == [(True, None)]
+        check(migrate("down", "--database", "second", ONBOARD_SECOND_POSTGRES_URL=far.url), 0)
+        away = migrate("up", ONBOARD_POSTGRES_URL="postgresql://onboard@127.0.0.1:1/onboard",
+                       ONBOARD_SECOND_POSTGRES_URL=far.url)
+        check(away, 69, "onboard: ", "applied    second/0001_orders")
+
+
 def test_usage_and_away_have_their_exit_codes():
     with Database() as db:
         check(db.migrate("sideways"), 2, "want: db migrate up")
         check(db.migrate("down", "0"), 2, "not \"0\"")
+        check(db.migrate("up", "--lock-wait", "soon"), 2, "not \"soon\"")
         check(db.migrate("up", url="postgresql://onboard@127.0.0.1:1/onboard"), 69)
         db.folder, kept = "/nonexistent", db.folder
         check(db.migrate("up"), 1, "cannot read the migrations' folder")
