@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboard-api: one loop, one thread; no lock on the way of a request. Besides
- * it only the publisher's thread and the outbox's (run/publisher, run/outbox).
+ * onboard-api: one loop, one thread; no lock on the way of a request. Beside it
+ * run only the publisher's thread and the outbox's (run/service).
  *
- *	main.c         the daemon: what it opens, when it is ready, how it drains
+ *	main.c         the daemon: its routes, pools and metrics; what only it opens
  *	signup.c       POST /api/users/signup: micro-batches, one transaction each
  *	signup_batch.c a batch's statement, and what became of each signup in it
  *	signup_key.c   Idempotency-Key
- *	places.c       an address' country and city, before the transaction
- *	user_input.c   what a client may say of a user, every fault at once
+ *	places.c       country and city of an address, before the transaction
+ *	user_input.c   checks what a client says of a user, and names every fault
  *	user_get.c     GET one: process, Redis, database; one rebuild at a time
- *	flight.c       one making of an answer for all who ask meanwhile
+ *	flight.c       makes an answer once for all who ask for it meanwhile
  *	user_list.c    GET many, in pages
  *	user_change.c  PATCH, PUT, DELETE
  *	countries.c    names and statistics
@@ -25,33 +25,26 @@
 
 #include "base/arena.h"
 #include "base/conf.h"
-#include "base/metrics.h"
-#include "link/kv.h"
-#include "link/sql.h"
-#include "run/daemon.h"
-#include "http/http.h"
 #include "base/loop.h"
+#include "base/metrics.h"
+#include "http/http.h"
+#include "link/kv.h"
+#include "link/sql_pool.h"
+#include "run/daemon.h"
 #include "run/outbox.h"
-#include "run/outbox_sweep.h"
 #include "run/publisher.h"
-
-#define API_LANE_MAX 16
+#include "run/service.h"
 
 /*
- * Connections to the database, by what they serve: lists and statistics may
- * take long, and what is behind them in a queue waits. So they have connections
- * of their own, and so have changes, which may wait for a row's lock.
+ * Connections to the database, by what they serve. Lists and statistics may
+ * take long, and a change may wait for a row's lock. Each has connections of
+ * its own, so reads by key do not queue behind it.
  */
-enum api_lane {
-	LANE_READ, /* by key: users, places, idempotency keys */
-	LANE_LIST,
-	LANE_CHANGE,
-	LANE_COUNT
-};
-
-struct api_lane_pool {
-	struct sql_async *list[API_LANE_MAX];
-	size_t count;
+enum api_pool {
+	POOL_SIGNUP, /* one connection: a batch forms while the last one is under way */
+	POOL_READ,   /* by key: users, places, idempotency keys */
+	POOL_LIST,
+	POOL_CHANGE
 };
 
 enum api_metric {
@@ -76,15 +69,10 @@ struct places;
 struct signups;
 
 struct api {
+	struct service *service;
 	struct daemon *daemon;
 	struct loop *loop;
-	struct http *http;
-	struct sql_async *writer; /* signups alone */
-	struct api_lane_pool lanes[LANE_COUNT];
-	struct schema_check *schema;
 	struct publisher *publisher;
-	struct outbox *outbox;
-	int owner; /* this process' number in outbox_unpublished */
 	struct cache *cache;
 	struct places *places;
 	struct signups *signups;
@@ -94,12 +82,12 @@ struct api {
 	struct metric_cell *cells[M_COUNT];
 };
 
-/* On the lane's connection with the least to do. A refusal is an error, not an answer of done. */
+/* By a connection of POOL_READ, POOL_LIST. A refusal is an error here, and done is never called. */
 int api_read(struct api *a, struct arena *mem, const struct sql_statement *st,
 	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
 int api_list(struct api *a, struct arena *mem, const struct sql_statement *st,
 	const struct sql_params *p, sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
-/* The parts of one transaction, as sql_async_transact has them. */
+/* By one of POOL_CHANGE: the parts of one transaction, as sql_async_transact has them. */
 int api_change(struct api *a, struct arena *mem, const struct sql_part *parts, size_t count,
 	sql_done_fn *done, void *arg, struct err *e) MUST_CHECK;
 
@@ -111,7 +99,7 @@ http_handler_fn countries_get, countries_stats;
 /* signup.c */
 struct signups *signups_new(struct api *a);
 void signups_reload(struct signups *s, const struct conf *c);
-/* The loop has ended: what waits for a timer or its turn fails, and so does whatever ends after this. */
+/* Once the loop has ended: fails what waits for a timer or its turn, and whatever ends later. */
 void signups_stop(struct signups *s); /* NULL is fine */
 void signups_free(struct signups *s);
 

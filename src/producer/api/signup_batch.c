@@ -333,7 +333,8 @@ verdicts_ask(void *arg)
 	for (size_t k = 0; k < ARRAY_LEN(which); k++)
 		must(sql_add_array(&b->params, &b->arrays[which[k]], &e) == 0);
 	arena_reset(b->mem);
-	if (sql_async_run(b->all->api->writer, b->mem, &verdicts, &b->params, on_verdicts, b, &e))
+	if (sql_pool_run(service_pool(b->all->api->service, POOL_SIGNUP), b->mem, &verdicts,
+		    &b->params, on_verdicts, b, &e))
 		verdicts_again(b, &e);
 }
 
@@ -451,8 +452,8 @@ signup_batch_run(struct signup_batch *b)
 	b->began_us = clock_mono_us();
 	metric_add(a->cells[M_BATCHES], 1);
 	metric_add(a->cells[M_BATCH_ROWS], b->count);
-	if (sql_async_run(a->writer, b->mem, b->keyed ? &insert_keyed : &insert_plain, &b->params,
-		    on_inserted, b, &e)) {
+	if (sql_pool_run(service_pool(a->service, POOL_SIGNUP), b->mem,
+		    b->keyed ? &insert_keyed : &insert_plain, &b->params, on_inserted, b, &e)) {
 		fail_all(b, &e);
 		batch_end(b);
 	}
