@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """What every daemon does around its own work, seen on a tiny one: command line, signals, systemd's
 protocol, draining, reloading, the admin listener."""
+import json
 import os
 import re
 import resource
@@ -150,6 +151,24 @@ def test_without_a_port_of_its_own_no_instance_listens():
             daemon.wait_ready()
             assert '"message":"no admin listener: admin.listen is not set"' in daemon.log(), daemon.log()
             assert "admin listener\"" not in daemon.log() and daemon.terminate(5) == 0
+
+
+def test_a_service_without_database_waits_for_no_server():
+    port = free_port()
+    nowhere = {f"ONBOARD_{name}_URL": f"{scheme}://x@127.0.0.1:1/x" for name, scheme in
+               (("POSTGRES", "postgresql"), ("RABBITMQ", "amqp"), ("MONGO", "mongodb"))}
+    words = {"ONBOARD_API_LISTEN": f"127.0.0.1:{port}", "ONBOARD_TOPOLOGY_FILE": "/no/such/file", **nowhere}
+    with Daemon("tests/prog/bare_service", env=words) as daemon:
+        daemon.wait_ready()
+        for n in (1, 2):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/count", timeout=5) as answer:
+                assert json.loads(answer.read()) == {"asked": n}
+        status, body = daemon.ask_json("/ready")
+        assert (status, body["status"], body["dependencies"]) == (200, "ready", {})
+        assert daemon.terminate(5) == 0 and '"message":"drained"' in daemon.log()
+    # whoever declares the topology cannot do without its file
+    with Daemon("bin/onboard-api", env=words) as daemon:
+        assert daemon.process.wait(10) == 78 and "/no/such/file" in daemon.log()
 
 
 def test_a_listener_keeps_its_own_address():
