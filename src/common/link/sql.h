@@ -1,29 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PostgreSQL. Two ways to it, one set of statements, parameters and results:
- * struct sql blocks (consumers, tools), struct sql_async lives on a libevent
- * loop (the API). Each is one connection that opens itself, notices that it
- * is lost, and comes back on a new PGconn after any connection error.
+ * PostgreSQL. There are two forms, with one set of statements, parameters and
+ * results: struct sql blocks (consumers, tools), struct sql_async lives on a
+ * libevent loop (HTTP daemons, mostly by a sql_pool). Each is one connection
+ * that opens itself, notices when it is lost, and comes back on a new PGconn
+ * after any connection error.
  *
  * Threads: each struct belongs to one thread; its link may be read by any.
  * Ownership: results belong to the arena of the call. Statements are static.
  * Parameters and all they point to must live until the answer.
  *
  * Errors: while the server is away and the next try is not due, a call answers
- * ERR_AWAY at once; waiting is the caller's choice. Texts hold the server's
- * primary message and SQLSTATE only: DETAIL quotes rows, so it is never read.
- * Deadlock and serialization failure are ERR_AWAY with the connection kept:
- * the same again may work (sql_again).
+ * ERR_AWAY at once; waiting is the caller's choice. Error texts hold only the
+ * server's primary message and SQLSTATE. DETAIL quotes rows, so we never read
+ * it. Deadlock and serialization failure are ERR_AWAY and keep the connection:
+ * the same call may work again (sql_again).
  *
- * A link that wants to write is DOWN while the server is read-only: a write that
- * is refused for it (25006), and a probe that finds it, give the connection up,
- * and no new one is made before the server takes writes again. One whose write
- * finds no room (class 53: disk, memory) is BLOCKED for SQL_BLOCKED_MS at least;
- * calls go on to be tried, since nothing else tells when there is room again.
+ * A link that wants to write is DOWN while the server is read-only. When a
+ * write is refused for that reason (25006), or a probe finds it, the link
+ * gives the connection up and makes no new one before the server takes writes
+ * again. When a write finds no room (class 53: disk, memory), the link is
+ * BLOCKED for at least SQL_BLOCKED_MS. Calls are still tried, since nothing
+ * else tells when there is room again.
  *
- * Time: connecting lasts at most connect_ms, a call query_ms (async: twice, with
- * its wait in the queue). A host *name* is resolved by the C library, which
- * waits as resolv.conf says: name hosts by address or in /etc/hosts where that matters.
+ * Time: connecting lasts at most connect_ms, a call query_ms (async: twice
+ * that, with its wait in the queue). The C library resolves host *names* and
+ * waits as resolv.conf says. Where that matters, give an address, or a name
+ * that /etc/hosts has.
  */
 #pragma once
 
@@ -43,9 +46,9 @@ struct event_base;
 struct sql;
 struct sql_async;
 
-/* Which server a link is content with; of a URL's hosts the first such is taken. */
+/* Which server a link accepts. Of a URL's hosts it takes the first that fits. */
 enum sql_want {
-	SQL_WANT_PRIMARY, /* what it reads is the newest; the URL's target_session_attrs may say else */
+	SQL_WANT_PRIMARY, /* has the newest rows; the URL's target_session_attrs may say otherwise */
 	SQL_WANT_WRITABLE, /* and takes writes, whatever the URL says */
 };
 
@@ -57,18 +60,18 @@ struct sql_options {
 	int64_t connect_ms; /* 0: 2000 */
 	int64_t query_ms;   /* 0: 2000; the server's statement_timeout is nine tenths of it */
 	int64_t ping_ms;    /* async: asks an idle server this often; 0: 2000, -1: never */
-	bool lazy_commit; /* a crash of the server may lose the last ones: for what is done again */
-	bool plan_anew; /* each time: a kept plan of when a table was small reads all of it later */
+	bool lazy_commit; /* a server's crash may lose the last commits: for work that is done again */
+	bool plan_anew; /* for each call: a plan made for a small table reads all of it once it is large */
 	const char *settings; /* more for the server's session: "-c name=value"; NULL: none */
 	size_t queue_max;     /* async: calls waiting behind the one under way; 0: 64 */
 };
 
-/* Prepared when a connection first runs it. A constant: known by its address. */
+/* Prepared when a connection first runs it. Known by its address, so it outlives the connection. */
 struct sql_statement {
 	const char *name, *text;
 };
 
-/* What became of what the call asked for. */
+/* What became of the call's changes. */
 enum sql_fate {
 	SQL_UNDONE, /* certainly not in force */
 	SQL_DONE,   /* certainly in force (inside a transaction: once that commits) */

@@ -92,7 +92,7 @@ status_text(struct daemon *d, enum daemon_state s, char *out, size_t size)
 		snprintf(out, size, "waiting: %s", notice);
 }
 
-/* Tells systemd and the log what changed; READY=1 once, at the first good look. */
+/* Tells systemd and the log each change of state. Says READY=1 once, when it is first ready. */
 static void
 on_look(void *arg)
 {
@@ -181,7 +181,7 @@ on_terminate(evutil_socket_t number, short what, void *arg)
 		daemon_drained(d);
 }
 
-/* What a reload changes here; the rest is the daemon's. */
+/* Applies the log's keys; a reload (not first) changes the level alone. */
 static void
 log_apply(const struct conf *c, const char *name, bool first)
 {
@@ -222,7 +222,7 @@ on_reload(evutil_socket_t number, short what, void *arg)
 		conf_free(old);
 		log_info("configuration reloaded");
 	}
-	/* systemd takes READY=1 as the reload's end, also where the start is still waiting */
+	/* for systemd READY=1 ends the reload, even while the start is still waiting */
 	notify_send("READY=1\nSTATUS=%s", d->status);
 }
 

@@ -17,7 +17,7 @@ struct daemon_args {
 	bool check_config, print_config;
 };
 
-/* Ends the process itself at --help, --version (0) and at what it can't read (2). */
+/* At --help and --version ends the process with 0, at words that it cannot read with 2. */
 void daemon_args_parse(int argc, char **argv, const struct daemon_def *def,
 	struct daemon_args *out);
 

@@ -167,7 +167,7 @@ open_for_clients(void *arg)
 }
 
 static bool
-gate(void *arg, struct http_request *r)
+starting_gate(void *arg, struct http_request *r)
 {
 	(void)arg;
 	if (tables_there(running))
@@ -179,7 +179,7 @@ gate(void *arg, struct http_request *r)
 static int
 http_start(struct service *s, const struct conf *c, struct err *e)
 {
-	s->http = http_new(&(struct http_options){ .gate = gate,
+	s->http = http_new(&(struct http_options){ .gate = starting_gate,
 				   .open = open_for_clients,
 				   .loop = daemon_loop(s->daemon),
 				   .name = s->def->name,

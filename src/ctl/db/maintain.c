@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * db maintain: what onboard-api's outbox thread does every few minutes, once,
- * for the time when no API runs: partitions, retention, old Idempotency-Keys,
- * and publishing what stayed behind. Harmless beside a running one: both lock what they take.
+ * db maintain: does once what onboard-api's outbox thread does every few
+ * minutes, for the time when no API runs. It keeps partitions and their
+ * retention, forgets old Idempotency-Keys, and publishes events that stayed
+ * behind. It may run beside an API, since both lock the rows that they take.
  */
 #include <inttypes.h>
 #include <poll.h>
@@ -21,7 +22,7 @@
 #include "run/publisher.h"
 
 #define ARENA_MAX (8 << 20)
-#define STUCK_MS 15000 /* without one event published: it is not going to get better */
+#define STUCK_MS 15000 /* gives up after this long without one event published */
 #define LOOK_MS 100
 #define KEYS_BUDGET_MS 1000
 
@@ -31,11 +32,11 @@ struct maintain {
 	struct ctl *ctl;
 	struct arena *mem;
 	struct sql *sql;
-	const char *since; /* what is older than this by outbox.sweep_after is left behind */
+	const char *since; /* an event older than this by outbox.sweep_after stayed behind */
 	int owner;
 };
 
-/* Events left behind; what is younger, or another process', is on its way. */
+/* Counts events that stayed behind. Younger ones, and those of a process that lives, are on their way. */
 static int
 behind_count(struct maintain *m, int64_t *events, struct err *e)
 {
@@ -70,7 +71,7 @@ wait_swept(struct maintain *m, struct link *broker, int64_t *events, struct err 
 	return rc;
 }
 
-/* With a publisher and an outbox thread as onboard-api has them. */
+/* Publishes them with a publisher and an outbox thread, as onboard-api has them. */
 static int
 sweep(struct maintain *m, int64_t *events, struct err *e)
 {

@@ -2,10 +2,10 @@
 #include "ctl/db/migrate.h"
 
 #include <inttypes.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "ctl/db/migrations.h"
@@ -22,6 +22,7 @@
  */
 #define TABLE_LOCK "SET LOCAL lock_timeout = '1s'"
 #define TABLE_LOCK_PAUSE_MS 2000
+#define LOCK_AGAIN_MS 100
 
 static const struct sql_statement table_exists = { "table_exists",
 	"SELECT to_regclass($1) IS NOT NULL" };
@@ -65,7 +66,7 @@ struct db {
 	struct migrations files;
 	struct known *all;
 	size_t count;
-	bool newer; /* than these files: nothing that another try would mend */
+	bool newer; /* the database has migrations that these files lack; another try mends nothing */
 };
 
 static int
@@ -128,7 +129,7 @@ applied_read(struct db *db, struct err *e)
 	return 0;
 }
 
-/* The first thing that forbids any change. */
+/* Reports the first fault that forbids any change. */
 static int
 sound_check(struct db *db, struct err *e)
 {
@@ -184,7 +185,8 @@ lock_wait(struct db *db, struct err *e)
 		if (!said)
 			fprintf(stderr, "another migration is under way, waiting\n");
 		said = true;
-		usleep(100 * 1000); /* a lock has no event to wait for that a deadline could end */
+		(void)poll(NULL, 0,
+			LOCK_AGAIN_MS); /* a wait in the server would know no deadline */
 	}
 }
 
@@ -216,7 +218,7 @@ script_run(struct db *db, const struct known *k, const char *text, struct err *e
 		said = true;
 		if (sql_script(db->sql, "ROLLBACK TO SAVEPOINT file_begins", 0, &r, e) < 0)
 			return -1;
-		usleep(TABLE_LOCK_PAUSE_MS * 1000);
+		(void)poll(NULL, 0, TABLE_LOCK_PAUSE_MS);
 	}
 	return -1;
 }
@@ -305,7 +307,7 @@ step_do(struct db *db, const struct known *k, bool up, struct err *e)
 	return 0;
 }
 
-/* One step in a transaction of its own. 1: nothing is left to do. */
+/* Applies or takes back one migration, in a transaction of its own. 1: nothing is left to do. */
 static int
 step(struct db *db, bool up, struct err *e)
 {

@@ -11,7 +11,7 @@
 
 #include "base/text.h"
 
-#define BUILT_IN "onboardctl's own migrations" /* in an error's text, where a folder stands */
+#define BUILT_IN "onboardctl's own migrations" /* errors say it where they would name a folder */
 
 static int
 text_read(const char *dir, const char *name, struct arena *mem, const char **out, struct err *e)
@@ -24,9 +24,10 @@ text_read(const char *dir, const char *name, struct arena *mem, const char **out
 }
 
 /*
- * Each file runs in one transaction of ours; a COMMIT of its own would leave
- * half of it behind when the rest fails. Whole lines only: the BEGIN of a
- * function's body has no semicolon.
+ * Refuses a file with a BEGIN or COMMIT of its own. Each file runs in one
+ * transaction of ours; its own COMMIT would leave half of it behind when the
+ * rest fails. Only whole lines count: the BEGIN of a function's body has no
+ * semicolon.
  */
 static int
 transaction_check(const char *name, const char *text, struct err *e)
@@ -76,7 +77,7 @@ name_parse(const char *text, struct file_name *out)
 	return true;
 }
 
-/* text NULL: dir is a folder, and the file there is read. */
+/* text NULL: reads the file from the folder dir. */
 static int
 file_add(const char *dir, const char *name, const char *text, struct arena *mem,
 	struct migrations *out, struct err *e)
