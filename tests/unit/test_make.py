@@ -69,6 +69,12 @@ def test_the_migrations_table_follows_the_files():
         assert len(names("second")) == 2 and len(names()) == count
 
 
+def test_each_folder_of_migrations_is_a_database_that_the_programs_know():
+    with open(f"{ROOT}/src/common/model/databases.c", encoding="utf-8") as f:
+        rows = re.findall(r'^\t\{ "(\w+)", ', f.read(), re.M)
+    assert rows and sorted(rows) == sorted(os.listdir(f"{ROOT}/migrations")), rows
+
+
 def test_a_variant_that_does_not_exist_is_named():
     done = make("V=fast")
     assert done.returncode != 0 and "want debug, release, asan, tsan, cov or fuzz" in done.stdout, done.stdout
