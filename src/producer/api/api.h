@@ -10,7 +10,6 @@
  *	places.c       country and city of an address, before the transaction
  *	user_input.c   checks what a client says of a user, and names every fault
  *	user_get.c     GET one: process, Redis, database; one rebuild at a time
- *	flight.c       makes an answer once for all who ask for it meanwhile
  *	user_list.c    GET many, in pages
  *	user_change.c  PATCH, PUT, DELETE
  *	countries.c    names and statistics

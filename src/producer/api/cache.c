@@ -9,8 +9,8 @@
 #include "base/clock.h"
 #include "base/lru.h"
 #include "cache_owed.h"
-#include "flight.h"
 #include "model/redis_keys.h"
+#include "run/flight.h"
 
 #define JUST_MS 1000
 #define COUNTRY_KEY "users:country:"

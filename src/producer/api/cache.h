@@ -27,7 +27,7 @@ struct cache *cache_new(struct api *a, const struct conf *c, struct err *e) MUST
 void cache_free(struct cache *c);
 struct link *cache_link(struct cache *c);
 struct link *cache_channel_link(struct cache *c); /* away: no copy is used */
-struct link *cache_writes_link(struct cache *c); /* BLOCKED while Redis refuses invalidations */
+struct link *cache_writes_link(struct cache *c);  /* BLOCKED while Redis refuses invalidations */
 /* Copies may be used now. */
 bool cache_usable(const struct cache *c);
 

@@ -9,8 +9,8 @@
 #include "api.h"
 #include "base/clock.h"
 #include "base/lru.h"
-#include "flight.h"
 #include "model/user_json.h"
+#include "run/flight.h"
 
 #define ANSWER_MAX (1u << 20)
 

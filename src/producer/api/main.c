@@ -2,8 +2,8 @@
 /* onboard-api: users, and the events that tell of them. See api.h for what is where. */
 #include "api.h"
 #include "cache.h"
-#include "flight.h"
 #include "places.h"
+#include "run/flight.h"
 
 #define LIST_QUERY_MS 5000 /* statistics read all users; only lists wait for them */
 

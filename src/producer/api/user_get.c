@@ -7,9 +7,9 @@
 #include "api.h"
 #include "base/json.h"
 #include "cache.h"
-#include "flight.h"
 #include "model/redis_keys.h"
 #include "model/user_json.h"
+#include "run/flight.h"
 
 #define ANSWER_MAX (64u << 10)
 #define JOIN_MS 1000 /* less than a client waits whose change others are not told of */

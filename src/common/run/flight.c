@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "flight.h"
+#include "run/flight.h"
 
 #include <string.h>
 #include <uthash.h>
@@ -30,12 +30,12 @@ flights_new(void)
 void
 flights_free(struct flights *all)
 {
-	must(!all || !all->by_key); /* every link has answered by now */
+	must(!all || !all->by_key);
 	free(all);
 }
 
 static void
-wait_for(struct flight *f, struct http_request *r)
+flight_wait(struct flight *f, struct http_request *r)
 {
 	if (f->count == f->room) {
 		f->room = f->room ? f->room * 2 : 4;
@@ -53,14 +53,14 @@ flight_join(struct flights *all, const char *key, struct http_request *r)
 	must(length < FLIGHT_KEY_SIZE);
 	HASH_FIND_STR(all->by_key, key, f);
 	if (f) {
-		wait_for(f, r);
+		flight_wait(f, r);
 		return NULL;
 	}
 	f = must_calloc(1, sizeof *f);
 	f->all = all;
 	f->began_ms = clock_mono_ms();
 	memcpy(f->key, key, length + 1);
-	wait_for(f, r);
+	flight_wait(f, r);
 	HASH_ADD_STR(all->by_key, key, f);
 	return f;
 }
@@ -72,7 +72,7 @@ flight_key(const struct flight *f)
 }
 
 static void
-forget(struct flight *f)
+flight_forget(struct flight *f)
 {
 	HASH_DEL(f->all->by_key, f);
 	f->forgotten = true;
@@ -85,7 +85,7 @@ flights_forget_older(struct flights *all, const char *key, int64_t age_ms)
 
 	HASH_FIND_STR(all->by_key, key, f);
 	if (f && clock_mono_ms() - f->began_ms >= age_ms)
-		forget(f);
+		flight_forget(f);
 }
 
 void
@@ -98,7 +98,7 @@ void
 flights_forget_all(struct flights *all)
 {
 	while (all->by_key)
-		forget(all->by_key);
+		flight_forget(all->by_key);
 }
 
 bool
