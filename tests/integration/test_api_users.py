@@ -112,7 +112,7 @@ def test_C2_profiles_in_redis():
     assert kept.encode() == answer.text
     assert 3500 < world.redis.ttl(PROFILE.format(user)) <= 3600
     assert world.redis.get(f"user:{user}:version") == "1" and world.redis.ttl(f"user:{user}:version") > 6 * 86400
-    for nonsense in ("", "{", "[]", '{"id":5}', '{"id":%d,"version":"x"}' % user, "null", '{"id":1,"version":9}'):
+    for nonsense in ("", "{", "[]", '{"id":5}', '{"id":%d,"version":"x"}' % user, "null", '{"id":%d,"version":9}' % (user + 1)):
         world.redis.set(PROFILE.format(user), nonsense)
         world.redis.publish("cache:invalidate", PROFILE.format(user))
         time.sleep(0.05)
