@@ -47,7 +47,7 @@ user_write(struct consumer *c, const struct event *ev, const struct sql_result *
 {
 	size_t row = cache_users_find(r, ev->user_id);
 	int64_t version = ev->version;
-	struct profile_write w;
+	struct guarded_write w;
 
 	buf_clear(text);
 	if (ev->kind != EVENT_DELETED && row < r->rows) {
@@ -60,7 +60,7 @@ user_write(struct consumer *c, const struct event *ev, const struct sql_result *
 	/* of a user that is new nobody has a copy */
 	profile_write_make(&w, ev->user_id, version, buf_text(text), text->length, ttl_s,
 		ev->kind != EVENT_CREATED || gone);
-	if (kv_add_script(consumer_kv(c), profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e))
+	if (kv_add_script(consumer_kv(c), guarded_script(), 2, GUARDED_WORDS, w.argv, w.lengths, e))
 		return -1;
 	return country_forget(c, ev->country, e) || country_forget(c, ev->previous_country, e) ? -1
 											       : 0;

@@ -161,6 +161,20 @@ def test_what_a_killed_instance_owes_another_carries_out():
             assert n % 2 == 0 or world.redis.get(f"user:{user}:profile") is None
 
 
+def test_what_another_program_owes_is_carried_out_too():
+    """A key of a kind that this program does not know: it is deleted, and the others are told."""
+    key = f"other:{os.getpid()}"
+    with instances() as (one, other), contextlib.closing(world.redis.pubsub(ignore_subscribe_messages=True)) as channel:
+        channel.subscribe("cache:invalidate")
+        world.redis.set(key, "old")
+        world.sql("INSERT INTO cache_owed (key, version) VALUES (%s, 0)", key)
+        wait_until(lambda: world.one("SELECT count(*) FROM cache_owed") == 0, BACK_S, "it is carried out")
+        assert world.redis.get(key) is None
+        wait_until(lambda: (m := channel.get_message(timeout=1)) and m["data"] == key, BACK_S, "the others are told")
+        for api in (one, other):
+            copies_are_used(api)
+
+
 def test_an_instance_that_redis_does_not_answer():
     with behind(url(0)) as (proxy, _), instances(lambda url: through(url, proxy)) as (one, other):
         users = made(one, other, 6)

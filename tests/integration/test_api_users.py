@@ -163,6 +163,20 @@ def test_C4_1000_readers_of_one_user_are_one_statement():
     assert api.metric("onboard_sql_statements_total") - before == 1
 
 
+def test_C4_readers_of_one_countrys_list_are_one_statement():
+    api = world.shared()
+    made(address={**RIGA, "city": "Nuuk", "country": "GL"})
+    before = api.metric("onboard_sql_statements_total")
+    with world.locked("users"):
+        turn = at_the_same_moment(api, "/api/users?country=GL", 100)
+        next(turn)
+        wait_until(lambda: api.metric("onboard_http_requests_open") == 100, 10, "100 wait")
+    found = next(turn)
+    assert {line for line, _ in found} == {b"HTTP/1.1 200 OK"} and len({text for _, text in found}) == 1
+    assert api.metric("onboard_sql_statements_total") - before == 1
+    assert len(json.loads(found[0][1])["items"]) == 1
+
+
 def test_C4_without_a_lock_too():
     api, user = world.shared(), made()
     assert api.statements(lambda: at_once(100, lambda i: get(user).is_(200))) == 1

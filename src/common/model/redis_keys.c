@@ -25,7 +25,7 @@ script_make(void)
 }
 
 const struct kv_script *
-profile_script(void)
+guarded_script(void)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -36,7 +36,7 @@ profile_script(void)
 static size_t
 user_key(int64_t user_id, const char *end, char out[static PROFILE_KEY_SIZE])
 {
-	static const char begin[] = "user:";
+	static const char begin[] = PROFILE_BEGIN;
 	size_t n = sizeof begin - 1, length = strlen(end);
 
 	memcpy(out, begin, n);
@@ -48,33 +48,41 @@ user_key(int64_t user_id, const char *end, char out[static PROFILE_KEY_SIZE])
 size_t
 profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
 {
-	return user_key(user_id, ":profile", out);
+	return user_key(user_id, PROFILE_END, out);
 }
 
 size_t
 profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
 {
-	return user_key(user_id, ":version", out);
+	return user_key(user_id, PROFILE_GUARD_END, out);
 }
 
 void
 profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE])
 {
-	snprintf(out, PROFILE_KEY_SIZE, "users:country:%.3s", code);
+	snprintf(out, PROFILE_KEY_SIZE, PROFILE_COUNTRY_BEGIN "%.3s", code);
 }
 
 void
-profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
-	size_t length, int64_t ttl_s, bool tell)
+guarded_write_make(struct guarded_write *w, int64_t version, const char *text, size_t length,
+	int64_t ttl_s, bool tell)
 {
 	const char *channel = tell ? CACHE_INVALIDATE : "";
-	const char *const argv[PROFILE_WORDS] = { w->profile, w->guard, w->version, text, w->ttl,
+	const char *const argv[GUARDED_WORDS] = { w->key, w->guard, w->version, text, w->ttl,
 		w->guard_ttl, channel };
-	const size_t lengths[PROFILE_WORDS] = { profile_key(user_id, w->profile),
-		profile_version_key(user_id, w->guard), text_i64(version, w->version), length,
-		text_i64(ttl_s, w->ttl), text_i64(PROFILE_VERSION_TTL_S, w->guard_ttl),
-		strlen(channel) };
+	const size_t lengths[GUARDED_WORDS] = { strlen(w->key), strlen(w->guard),
+		text_i64(version, w->version), length, text_i64(ttl_s, w->ttl),
+		text_i64(GUARD_TTL_S, w->guard_ttl), strlen(channel) };
 
 	memcpy(w->argv, argv, sizeof w->argv);
 	memcpy(w->lengths, lengths, sizeof w->lengths);
+}
+
+void
+profile_write_make(struct guarded_write *w, int64_t user_id, int64_t version, const char *text,
+	size_t length, int64_t ttl_s, bool tell)
+{
+	profile_key(user_id, w->key);
+	profile_version_key(user_id, w->guard);
+	guarded_write_make(w, version, text, length, ttl_s, tell);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A user's profile in Redis, shared by the API and onboard-cache: the keys and
- * the one script that writes them. It never puts an older version over a newer
- * one: the version stays behind when the profile goes.
+ * Keys in Redis that several programs share, and the one script that writes a
+ * text which a version guards. The script never puts an older version over a
+ * newer one; the version stays in Redis when the text goes.
  */
 #pragma once
 
@@ -11,34 +11,49 @@
 #include "base/text.h"
 #include "link/kv.h"
 
-#define PROFILE_KEY_SIZE 48
-#define PROFILE_VERSION_TTL_S (7 * 24 * 3600)
+#define REDIS_KEY_SIZE 64                   /* enough for every key of ours */
 #define CACHE_INVALIDATE "cache:invalidate" /* channel; message: the key whose copies must go */
+
+/* ---- users ---- */
+
+#define PROFILE_KEY_SIZE 48
+#define PROFILE_BEGIN "user:"
+#define PROFILE_END ":profile"
+#define PROFILE_GUARD_END ":version"
+#define PROFILE_COUNTRY_BEGIN "users:country:"
 
 /* user:{id}:profile and user:{id}:version; both answer the key's length */
 size_t profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE]);
 size_t profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE]);
-void profile_country_key(const char *code,
-	char out[static PROFILE_KEY_SIZE]); /* users:country:{code} */
+/* users:country:{code} */
+void profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE]);
+
+/* ---- a text that a version guards ---- */
+
+#define GUARD_TTL_S (7 * 24 * 3600)
 
 /*
- * KEYS: profile, version. ARGV: version, text ("" deletes the profile), its TTL
- * in seconds, the version's, the channel that tells of the profile's key ("":
- * nobody). Answers 1 written, 0 a newer version is there.
+ * KEYS: text, version. ARGV: version, text ("" deletes it), its TTL in seconds,
+ * the version's TTL, the channel that tells the text's key ("": none). Answers
+ * 1 when it has written, 0 when a newer version is there.
  *
- * One script, so that a process that drops its copy reads no older one from
- * Redis. A deletion deletes first: Redis whose memory is full refuses only a
- * script's first write.
+ * It is one script, so that a process that drops its copy reads no older text
+ * from Redis. A deletion deletes first, since a Redis whose memory is full
+ * refuses only a script's first write.
  */
-const struct kv_script *profile_script(void);
+const struct kv_script *guarded_script(void);
 
 /* The script's words: 2 keys, 7 in all. Points into itself and to text. */
-#define PROFILE_WORDS 7
-struct profile_write {
-	const char *argv[PROFILE_WORDS];
-	size_t lengths[PROFILE_WORDS];
-	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], version[TEXT_I64_SIZE],
-		ttl[TEXT_I64_SIZE], guard_ttl[TEXT_I64_SIZE];
+#define GUARDED_WORDS 7
+struct guarded_write {
+	const char *argv[GUARDED_WORDS];
+	size_t lengths[GUARDED_WORDS];
+	char key[REDIS_KEY_SIZE], guard[REDIS_KEY_SIZE], version[TEXT_I64_SIZE], ttl[TEXT_I64_SIZE],
+		guard_ttl[TEXT_I64_SIZE];
 };
-void profile_write_make(struct profile_write *w, int64_t user_id, int64_t version, const char *text,
+/* The caller has set key and guard. tell: other processes must drop their copies. */
+void guarded_write_make(struct guarded_write *w, int64_t version, const char *text, size_t length,
+	int64_t ttl_s, bool tell);
+/* The same for a user's profile; sets key and guard, too. */
+void profile_write_make(struct guarded_write *w, int64_t user_id, int64_t version, const char *text,
 	size_t length, int64_t ttl_s, bool tell);

@@ -31,7 +31,7 @@ static int
 row_write(struct rebuild *r, const struct sql_result *rows, size_t row, struct buf *text,
 	int64_t ttl_s, struct err *e)
 {
-	struct profile_write w;
+	struct guarded_write w;
 	int64_t id, version;
 
 	buf_clear(text);
@@ -39,7 +39,7 @@ row_write(struct rebuild *r, const struct sql_result *rows, size_t row, struct b
 	if (sql_i64(rows, row, USER_ID, &id, e) || sql_i64(rows, row, USER_VERSION, &version, e))
 		return -1;
 	profile_write_make(&w, id, version, buf_text(text), text->length, ttl_s, true);
-	return kv_add_script(r->kv, profile_script(), 2, PROFILE_WORDS, w.argv, w.lengths, e);
+	return kv_add_script(r->kv, guarded_script(), 2, GUARDED_WORDS, w.argv, w.lengths, e);
 }
 
 static int

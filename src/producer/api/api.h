@@ -9,12 +9,11 @@
  *	signup_key.c   Idempotency-Key
  *	places.c       country and city of an address, before the transaction
  *	user_input.c   checks what a client says of a user, and names every fault
- *	user_get.c     GET one: process, Redis, database; one rebuild at a time
+ *	user_get.c     GET one, through the cache's tiers (run/tiers)
  *	user_list.c    GET many, in pages
  *	user_change.c  PATCH, PUT, DELETE
  *	countries.c    names and statistics
- *	cache.c        the tiers, and how a change reaches them
- *	cache_owed.c   invalidations that Redis refused, and who may use copies then
+ *	user_cache.c   how users and lists of users are kept in the tiers
  */
 #pragma once
 
@@ -52,31 +51,22 @@ enum api_metric {
 	M_BATCH_SECONDS,
 	M_QUEUE,
 	M_SIGNUPS,
-	M_MEMORY_HITS,
-	M_MEMORY_MISSES,
-	M_MEMORY_ENTRIES,
-	M_REDIS_HITS,
-	M_REDIS_MISSES,
 	M_STATEMENTS,
 	M_COUNT
 };
 
-struct cache;
-struct countries;
-struct flights;
 struct places;
 struct signups;
+struct tiers;
 
 struct api {
 	struct service *service;
 	struct daemon *daemon;
 	struct loop *loop;
 	struct publisher *publisher;
-	struct cache *cache;
+	struct tiers *cache;
 	struct places *places;
 	struct signups *signups;
-	struct flights *flights; /* by the keys of the caches */
-	struct countries *countries;
 	struct metrics *metrics;
 	struct metric_cell *cells[M_COUNT];
 };
@@ -101,7 +91,3 @@ void signups_reload(struct signups *s, const struct conf *c);
 /* Once the loop has ended: fails what waits for a timer or its turn, and whatever ends later. */
 void signups_stop(struct signups *s); /* NULL is fine */
 void signups_free(struct signups *s);
-
-/* countries.c */
-struct countries *countries_new(struct api *a);
-void countries_free(struct countries *c);

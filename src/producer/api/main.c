@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* onboard-api: users, and the events that tell of them. See api.h for what is where. */
 #include "api.h"
-#include "cache.h"
 #include "places.h"
-#include "run/flight.h"
+#include "user_cache.h"
 
 #define LIST_QUERY_MS 5000 /* statistics read all users; only lists wait for them */
 
@@ -25,16 +24,6 @@ static const struct metric_def defs[M_COUNT] = {
 	[M_QUEUE] = { "onboard_signup_queue", METRIC_GAUGE,
 		"Signups that wait for the next transaction.", {} },
 	[M_SIGNUPS] = { "onboard_signups_total", METRIC_COUNTER, "Signups answered with 201.", {} },
-	[M_MEMORY_HITS] = { "onboard_cache_memory_hits_total", METRIC_COUNTER,
-		"Reads answered from the process.", {} },
-	[M_MEMORY_MISSES] = { "onboard_cache_memory_misses_total", METRIC_COUNTER,
-		"Reads that the process did not have.", {} },
-	[M_MEMORY_ENTRIES] = { "onboard_cache_memory_entries", METRIC_GAUGE,
-		"Answers kept in the process.", {} },
-	[M_REDIS_HITS] = { "onboard_cache_redis_hits_total", METRIC_COUNTER,
-		"Reads answered from Redis.", {} },
-	[M_REDIS_MISSES] = { "onboard_cache_redis_misses_total", METRIC_COUNTER,
-		"Reads that went to the database.", {} },
 	[M_STATEMENTS] = { "onboard_sql_statements_total", METRIC_COUNTER,
 		"Statements sent to the database, but for signups'.", {} },
 };
@@ -94,15 +83,11 @@ api_start(struct service *s, void *state, struct err *e)
 	for (size_t i = 0; i < M_COUNT; i++)
 		a->cells[i] = metrics_cell(a->metrics, i);
 	daemon_metrics(d, a->metrics);
-	a->flights = flights_new();
-	a->cache = cache_new(a, daemon_conf(d), e);
+	a->cache = user_cache_new(a->loop, daemon_conf(d), e);
 	if (!a->cache)
 		return -1;
-	daemon_depends(d, cache_link(a->cache), false);
-	daemon_depends(d, cache_channel_link(a->cache), false);
-	daemon_depends(d, cache_writes_link(a->cache), false);
+	tiers_attach(a->cache, d);
 	a->places = places_new(a);
-	a->countries = countries_new(a);
 	a->signups = signups_new(a);
 	return 0;
 }
@@ -129,7 +114,7 @@ api_close(void *state)
 {
 	struct api *a = state;
 
-	cache_free(a->cache);
+	tiers_free(a->cache);
 }
 
 static void
@@ -138,8 +123,6 @@ api_stop(void *state)
 	struct api *a = state;
 
 	signups_free(a->signups);
-	countries_free(a->countries);
-	flights_free(a->flights);
 	places_free(a->places);
 	metrics_free(a->metrics);
 }

@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "cache.h"
 
 #define ANSWER_MAX (16u << 10)
 #define DELAY_MAX_MS 100

@@ -18,7 +18,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
-#include "cache.h"
+#include "user_cache.h"
 
 #define BATCH_MAX 512
 #define ARRAY_BYTES (16u << 20)
@@ -214,7 +214,7 @@ spread(struct signup_batch *b)
 		while (k < countries && strcmp(told[k], s->place.country) != 0)
 			k++;
 		if (s->place.city_id && k == countries) {
-			cache_country_changed(a->cache, s->place.country);
+			user_cache_country_changed(a->cache, s->place.country);
 			if (countries < ARRAY_LEN(told))
 				memcpy(told[countries++], s->place.country, sizeof told[0]);
 		}

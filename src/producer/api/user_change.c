@@ -17,8 +17,8 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
-#include "cache.h"
 #include "places.h"
+#include "user_cache.h"
 #include "user_input.h"
 #include "model/user_json.h"
 
@@ -177,10 +177,10 @@ in_force(struct change *c, const struct sql_result *r)
 			.length = length,
 			.traceparent = http_trace(c->request)->parent });
 	(void)publisher_push(c->api->publisher, out);
-	cache_country_changed(c->api->cache, before);
+	user_cache_country_changed(c->api->cache, before);
 	if (after && (!before || strcmp(before, after) != 0))
-		cache_country_changed(c->api->cache, after);
-	cache_user_changed(c->api->cache, c->id, c->version, on_caches_told, c);
+		user_cache_country_changed(c->api->cache, after);
+	user_cache_changed(c->api->cache, c->id, c->version, on_caches_told, c);
 }
 
 /* ---- the change ---- */

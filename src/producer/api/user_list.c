@@ -12,9 +12,8 @@
 #include "api.h"
 #include "model/identity.h"
 #include "base/json.h"
-#include "cache.h"
-#include "model/redis_keys.h"
 #include "model/user_json.h"
+#include "user_cache.h"
 
 #define LIMIT_USUAL 50
 #define LIMIT_MAX 200
@@ -60,8 +59,8 @@ struct listing {
 	int64_t limit, after;
 	const char *text[3]; /* $3 to $5 */
 	size_t text_count;
-	uint64_t changes;
 	char key[PROFILE_KEY_SIZE]; /* "": not cached */
+	struct tiers_read *read;    /* of a cached one */
 	char email[EMAIL_MAX + 1], country[4];
 	struct problem_field errors[8];
 	size_t error_count;
@@ -75,12 +74,16 @@ fault(struct listing *l, const char *field, const char *reason)
 }
 
 static void
-on_rows(void *arg, const struct sql_result *r, const struct err *e)
+on_page_rows(void *arg, const struct sql_result *r, const struct err *e)
 {
 	struct listing *l = arg;
 	size_t n = r->rows < (size_t)l->limit ? r->rows : (size_t)l->limit;
 	struct buf b;
 
+	if (e && l->read) {
+		tiers_failed(l->read, e);
+		return;
+	}
 	if (e) {
 		http_answer_error(l->request, e);
 		return;
@@ -97,45 +100,49 @@ on_rows(void *arg, const struct sql_result *r, const struct err *e)
 		buf_printf(&b, "\"%s\"}", sql_text(r, n - 1, USER_ID));
 	else
 		buf_add_text(&b, "null}");
-	if (*l->key && !buf_failed(&b))
-		cache_list_put(l->api->cache, l->key, buf_text(&b), b.length, l->changes);
-	http_answer_json(l->request, 200, &b);
+	if (l->read)
+		tiers_made(l->read, &b, 0);
+	else
+		http_answer_json(l->request, 200, &b);
 	buf_fini(&b);
 }
 
-static void
-from_database(struct listing *l)
+static int
+page_query(struct listing *l, struct err *e)
 {
-	struct err e = ERR_INIT;
-
-	l->changes = cache_list_changes(l->api->cache);
 	sql_params_init(&l->params);
 	sql_add_i64(&l->params, l->after);
 	sql_add_i64(&l->params, l->limit + 1); /* one more tells whether there is a next page */
 	for (size_t i = 0; i < l->text_count; i++)
 		sql_add_text(&l->params, l->text[i]);
-	if (api_list(l->api, NULL, l->statement, &l->params, on_rows, l, &e))
-		http_answer_error(l->request, &e);
+	return api_list(l->api, NULL, l->statement, &l->params, on_page_rows, l, e);
 }
 
-static void
-on_redis(void *arg, const struct kv_reply *r, const struct err *e)
+/* ---- a country's first page ---- */
+
+static int
+country_ask(void *arg, struct tiers_read *read, struct err *e)
 {
 	struct listing *l = arg;
+
+	l->read = read;
+	return page_query(l, e);
+}
+
+static bool
+country_accept(void *arg, struct arena *mem, const char *text, size_t length, int64_t *version)
+{
 	const struct json *v;
 
-	if (e || r->type != KV_TEXT ||
-		json_parse(http_mem(l->request), r->text, r->length, &v, NULL) ||
-		json_type(v) != JSON_OBJECT || !json_get(v, "items")) {
-		metric_add(l->api->cells[M_REDIS_MISSES], 1);
-		from_database(l);
-		return;
-	}
-	metric_add(l->api->cells[M_REDIS_HITS], 1);
-	if (l->changes == cache_list_changes(l->api->cache))
-		cache_memory_put(l->api->cache, l->key, r->text, r->length, 0);
-	http_answer(l->request, 200, "application/json", r->text, r->length);
+	(void)arg;
+	*version = 0;
+	return json_parse(mem, text, length, &v, NULL) == 0 && json_type(v) == JSON_OBJECT &&
+		json_get(v, "items");
 }
+
+static const struct tiers_source country_source = { .kind = &user_country_kind,
+	.accept = country_accept,
+	.ask = country_ask };
 
 /* ---- the query ---- */
 
@@ -241,9 +248,7 @@ user_list(void *arg, struct http_request *r)
 {
 	struct listing *l = arena_alloc(http_mem(r), sizeof *l);
 	struct api *a = arg;
-	const char *text;
-	int64_t version;
-	size_t length;
+	struct err e = ERR_INIT;
 
 	must(l);
 	*l = (struct listing){ .api = a,
@@ -257,10 +262,10 @@ user_list(void *arg, struct http_request *r)
 		http_answer_problem(r, 422, NULL, l->errors, l->error_count);
 		return;
 	}
-	l->changes = cache_list_changes(a->cache);
-	text = *l->key ? cache_memory_get(a->cache, l->key, &length, &version) : NULL;
-	if (text)
-		http_answer(r, 200, "application/json", text, length);
-	else if (!*l->key || cache_redis_get(a->cache, l->key, on_redis, l))
-		from_database(l);
+	if (!*l->key) {
+		if (page_query(l, &e))
+			http_answer_error(r, &e);
+	} else if (!tiers_answer(a->cache, &country_source, l->key, r)) {
+		tiers_load(a->cache, &country_source, l->key, r, l);
+	}
 }

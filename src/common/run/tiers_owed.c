@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "cache_owed.h"
+#include "run/tiers_owed.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,47 +8,24 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "link/sql.h"
 #include "base/loop.h"
+#include "link/sql.h"
+#include "model/cache_owed_sql.h"
 
 #define LEASE_MS 2000
 #define LOOK_EVERY_MS 500
 #define LOOK_SOON_MS 100 /* while a client waits */
-#define GIVE_UP_MS 6000  /* PostgreSQL does not store it either: the client gets an error */
+#define GIVE_UP_MS 6000  /* PostgreSQL has not stored the row either: the client gets an error */
 #define STORE_MAX 500
 #define PAY_MAX 200
 #define ARRAY_BYTES (64u << 10)
 #define OTHERS "another instance could not carry out an invalidation"
 
-/*
- * The row lock keeps the old invalidation until the new ones have committed, so
- * that nobody finds the table empty between the two. It is old enough when each
- * lease given before its commit has run out: its transaction lasted two seconds
- * at most.
- */
-static const struct sql_statement store_rows = { "cache_owed_store",
-	"WITH old AS MATERIALIZED (SELECT FROM cache_owed WHERE owed_at < now() - interval '5 seconds'"
-	" LIMIT 1 FOR KEY SHARE),"
-	" n AS (INSERT INTO cache_owed (user_id, country, version)"
-	" SELECT user_id, country, max(version) FROM unnest($1::bigint[], $2::text[], $3::bigint[])"
-	" AS t (user_id, country, version) GROUP BY user_id, country ORDER BY user_id, country"
-	" ON CONFLICT (user_id, country) DO UPDATE"
-	" SET version = greatest(cache_owed.version, excluded.version), seq = excluded.seq"
-	" RETURNING user_id)"
-	" SELECT EXISTS (SELECT FROM old), (SELECT count(*) FROM n)" };
-static const struct sql_statement look_rows = { "cache_owed_look",
-	"SELECT user_id, country, version, seq FROM cache_owed LIMIT $1" };
-/* A row that is owed again meanwhile has another seq and stays. */
-static const struct sql_statement settle_rows = { "cache_owed_settle",
-	"DELETE FROM cache_owed o USING unnest($1::bigint[], $2::text[], $3::bigint[])"
-	" AS t (user_id, country, seq)"
-	" WHERE o.user_id = t.user_id AND o.country = t.country AND o.seq = t.seq" };
-
 struct debt {
 	TAILQ_ENTRY(debt) entry;
 	struct owed_item item;
 	int64_t since_ms, stored_ms;
-	owed_done_fn *done;
+	tiers_done_fn *done;
 	void *arg;
 };
 TAILQ_HEAD(debts, debt);
@@ -58,19 +35,20 @@ struct owed {
 	struct sql_async *sql;
 	struct link link;
 	struct loop_timer *timer;
-	struct debts adding, storing, waiting; /* waiting: stored, and their clients still wait */
-	struct sql_array arrays[3];
+	/* Not stored; in the statement under way; stored, but its client still waits. */
+	struct debts adding, storing, waiting;
+	struct sql_array arrays[2];
 	struct sql_params params;
-	bool busy; /* one statement at a time, so that answers come in the order of the questions */
-	bool looked, none;         /* none: what the last look found */
-	int64_t until_ms;          /* of the lease */
-	int64_t look_ms, asked_ms; /* when the next look is due, when the last one began */
+	bool busy; /* a statement is under way: one at a time, so that answers keep their order */
+	bool looked, none;         /* none: the last look found no row */
+	int64_t until_ms;          /* the lease's end */
+	int64_t look_ms, asked_ms; /* when the next look is due, and when the last one began */
 	struct owed_item paid[PAY_MAX];
 	size_t paid_count, paying, pay_max;
 	char why[160];
 };
 
-static void step(struct owed *o);
+static void next_statement_run(struct owed *o);
 
 /* ---- whether copies may be used ---- */
 
@@ -136,7 +114,7 @@ waiting_answer(struct owed *o)
 	}
 }
 
-/* Whoever waits for too long hears that others may not know; the invalidation stays owed. */
+/* A client that waits too long hears that others may not know; the invalidation stays owed. */
 static void
 late_answer(struct owed *o)
 {
@@ -175,9 +153,8 @@ arrays_run(struct owed *o, const struct sql_statement *st, sql_done_fn *done)
 static void
 arrays_add(struct owed *o, const struct owed_item *item, int64_t number)
 {
-	sql_array_i64(&o->arrays[0], item->user_id);
-	sql_array_text(&o->arrays[1], item->country);
-	sql_array_i64(&o->arrays[2], number);
+	sql_array_text(&o->arrays[0], item->key);
+	sql_array_i64(&o->arrays[1], number);
 }
 
 static void
@@ -185,6 +162,14 @@ arrays_clear(struct owed *o)
 {
 	for (size_t i = 0; i < ARRAY_LEN(o->arrays); i++)
 		sql_array_clear(&o->arrays[i]);
+}
+
+/* They are stored later; storing them twice is harmless. */
+static void
+storing_undo(struct owed *o)
+{
+	TAILQ_CONCAT(&o->storing, &o->adding, entry);
+	TAILQ_CONCAT(&o->adding, &o->storing, entry);
 }
 
 static void
@@ -198,9 +183,8 @@ on_stored(void *arg, const struct sql_result *r, const struct err *e)
 	o->busy = false;
 	if (e && e->kind != ERR_AWAY)
 		log_warn("invalidations could not be stored", LOG_E(e));
-	if (e) { /* storing it twice is harmless */
-		TAILQ_CONCAT(&o->storing, &o->adding, entry);
-		TAILQ_CONCAT(&o->adding, &o->storing, entry);
+	if (e) {
+		storing_undo(o);
 		return;
 	}
 	must(sql_bool(r, 0, 0, &known, &why) == 0);
@@ -214,7 +198,7 @@ on_stored(void *arg, const struct sql_result *r, const struct err *e)
 		TAILQ_INSERT_TAIL(&o->waiting, d, entry);
 	}
 	o->look_ms = 0;
-	step(o);
+	next_statement_run(o);
 }
 
 static void
@@ -228,10 +212,8 @@ rows_store(struct owed *o)
 		TAILQ_INSERT_TAIL(&o->storing, d, entry);
 		arrays_add(o, &d->item, d->item.version);
 	}
-	if (arrays_run(o, &store_rows, on_stored)) {
-		TAILQ_CONCAT(&o->storing, &o->adding, entry);
-		TAILQ_CONCAT(&o->adding, &o->storing, entry);
-	}
+	if (arrays_run(o, &cache_owed_store, on_stored))
+		storing_undo(o);
 }
 
 static void
@@ -241,8 +223,9 @@ on_settled(void *arg, const struct sql_result *r, const struct err *e)
 
 	(void)r;
 	o->busy = false;
-	o->look_ms = e ? clock_mono_ms() + LOOK_EVERY_MS : 0; /* they are carried out once more */
-	step(o);
+	/* Rows that were not removed are carried out once more, which is harmless. */
+	o->look_ms = e ? clock_mono_ms() + LOOK_EVERY_MS : 0;
+	next_statement_run(o);
 }
 
 static void
@@ -252,7 +235,7 @@ rows_settle(struct owed *o)
 	for (size_t i = 0; i < o->paid_count; i++)
 		arrays_add(o, &o->paid[i], o->paid[i].seq);
 	o->paid_count = 0;
-	(void)!arrays_run(o, &settle_rows, on_settled);
+	(void)!arrays_run(o, &cache_owed_settle, on_settled);
 }
 
 static bool
@@ -261,10 +244,8 @@ item_read(const struct sql_result *r, size_t row, struct owed_item *out)
 	struct err e = ERR_INIT;
 
 	*out = (struct owed_item){ 0 };
-	snprintf(out->country, sizeof out->country, "%s", sql_text(r, row, 1));
-	return sql_i64(r, row, 0, &out->user_id, &e) == 0 &&
-		sql_i64(r, row, 2, &out->version, &e) == 0 &&
-		sql_i64(r, row, 3, &out->seq, &e) == 0;
+	snprintf(out->key, sizeof out->key, "%s", sql_text(r, row, 0));
+	return sql_i64(r, row, 1, &out->version, &e) == 0 && sql_i64(r, row, 2, &out->seq, &e) == 0;
 }
 
 static void
@@ -301,7 +282,7 @@ on_looked(void *arg, const struct sql_result *r, const struct err *e)
 	o->look_ms = o->asked_ms + (TAILQ_EMPTY(&o->waiting) ? LOOK_EVERY_MS : LOOK_SOON_MS);
 	if (r->rows > 0 && o->options.can_pay(o->options.arg))
 		rows_pay(o, r);
-	step(o);
+	next_statement_run(o);
 }
 
 static void
@@ -312,12 +293,12 @@ rows_look(struct owed *o)
 	sql_params_init(&o->params);
 	sql_add_i64(&o->params, o->options.can_pay(o->options.arg) ? (int64_t)o->pay_max : 1);
 	o->asked_ms = clock_mono_ms();
-	if (sql_async_run(o->sql, NULL, &look_rows, &o->params, on_looked, o, &e) == 0)
+	if (sql_async_run(o->sql, NULL, &cache_owed_look, &o->params, on_looked, o, &e) == 0)
 		o->busy = true;
 }
 
 static void
-step(struct owed *o)
+next_statement_run(struct owed *o)
 {
 	if (o->busy || !link_usable(sql_async_link(o->sql)))
 		return;
@@ -330,19 +311,19 @@ step(struct owed *o)
 }
 
 static void
-on_timer(void *arg)
+on_owed_timer(void *arg)
 {
 	struct owed *o = arg;
 
 	if (o->none && !link_usable(sql_async_link(o->sql)))
 		lease_renew(o, clock_mono_ms());
 	late_answer(o);
-	step(o);
+	next_statement_run(o);
 	loop_timer_set(o->timer, owed_pending(o) ? LOOK_SOON_MS : LOOK_EVERY_MS / 2);
 }
 
 void
-owed_add(struct owed *o, const struct owed_item *item, const char *why, owed_done_fn *done,
+owed_add(struct owed *o, const struct owed_item *item, const char *why, tiers_done_fn *done,
 	void *arg)
 {
 	struct debt *d = must_calloc(1, sizeof *d);
@@ -355,7 +336,7 @@ owed_add(struct owed *o, const struct owed_item *item, const char *why, owed_don
 	d->arg = arg;
 	TAILQ_INSERT_TAIL(&o->adding, d, entry);
 	loop_timer_set(o->timer, LOOK_SOON_MS);
-	step(o);
+	next_statement_run(o);
 }
 
 void
@@ -366,9 +347,10 @@ owed_paid(struct owed *o, const struct owed_item *item, bool paid)
 	if (paid)
 		o->paid[o->paid_count++] = *item;
 	else
-		o->pay_max = 1; /* Redis may refuse the others too: one is enough to find out */
+		o->pay_max =
+			1; /* Redis may refuse the other rows, too: one is enough to find out */
 	if (o->paying == 0)
-		step(o);
+		next_statement_run(o);
 }
 
 /* ---- its life ---- */
@@ -389,14 +371,14 @@ owed_new(const struct owed_options *options, struct err *e)
 	link_state_set(&o->link, LINK_CONNECTING, NULL);
 	o->sql = sql_async_open(loop_base(options->loop),
 		&(struct sql_options){ .url = options->url,
-			.application = "onboard-api cache",
+			.application = options->application,
 			.link_name = "postgres-cache" },
 		e);
 	if (!o->sql) {
 		owed_free(o);
 		return NULL;
 	}
-	o->timer = loop_timer_new(options->loop, on_timer, o);
+	o->timer = loop_timer_new(options->loop, on_owed_timer, o);
 	loop_timer_set(o->timer, 0);
 	return o;
 }
