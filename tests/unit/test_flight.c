@@ -76,6 +76,32 @@ after_a_change_the_next_request_begins_anew(void **state)
 }
 
 static void
+a_flight_that_begins_again_is_like_new(void **state)
+{
+	struct flights *all = flights_new();
+	int first = 0, waits = 0, other = 0;
+	struct flight *f = flight_join(all, "a", request(&first)), *newer;
+
+	(void)state;
+	flight_again(f); /* nothing has changed meanwhile */
+	assert_false(flight_forgotten(f));
+	flights_forget(all, "a");
+	flight_again(f);
+	assert_false(flight_forgotten(f));
+	assert_null(flight_join(all, "a", request(&waits)));
+	flights_forget(all, "a");
+	newer = flight_join(all, "a", request(&other));
+	flight_again(f);
+	assert_true(flight_forgotten(f)); /* the newer one has the key */
+	flight_land(f, answer_count, &(int){ 1 });
+	assert_int_equal(first + waits, 2);
+	assert_int_equal(other, 0);
+	assert_false(flight_forgotten(newer));
+	flight_land(newer, answer_count, &(int){ 1 });
+	flights_free(all);
+}
+
+static void
 only_old_flights_are_forgotten(void **state)
 {
 	struct flights *all = flights_new();
@@ -102,6 +128,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_makes_the_answer_and_all_get_it),
 		cmocka_unit_test(after_a_change_the_next_request_begins_anew),
+		cmocka_unit_test(a_flight_that_begins_again_is_like_new),
 		cmocka_unit_test(only_old_flights_are_forgotten),
 	};
 

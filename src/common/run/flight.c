@@ -101,6 +101,21 @@ flights_forget_all(struct flights *all)
 		flight_forget(all->by_key);
 }
 
+void
+flight_again(struct flight *f)
+{
+	struct flight *newer;
+
+	if (!f->forgotten)
+		return;
+	HASH_FIND_STR(f->all->by_key, f->key, newer);
+	if (newer)
+		return;
+	f->began_ms = clock_mono_ms();
+	f->forgotten = false;
+	HASH_ADD_STR(f->all->by_key, key, f);
+}
+
 bool
 flight_forgotten(const struct flight *f)
 {

@@ -38,4 +38,9 @@ void flights_forget_all(struct flights *all);
 /* The same, but only if the flight began at least age_ms ago. */
 void flights_forget_older(struct flights *all, const char *key, int64_t age_ms);
 bool flight_forgotten(const struct flight *f); /* then nobody may keep the answer */
+/*
+ * The answer is read from now on: a change from before does not matter to it. A
+ * forgotten flight counts again, unless another one has begun for its key.
+ */
+void flight_again(struct flight *f);
 void flight_land(struct flight *f, flight_answer_fn *answer, const void *arg);

@@ -346,9 +346,8 @@ owed_paid(struct owed *o, const struct owed_item *item, bool paid)
 	o->paying--;
 	if (paid)
 		o->paid[o->paid_count++] = *item;
-	else
-		o->pay_max =
-			1; /* Redis may refuse the other rows, too: one is enough to find out */
+	else /* Redis may refuse the other rows, too: one is enough to find out. */
+		o->pay_max = 1;
 	if (o->paying == 0)
 		next_statement_run(o);
 }

@@ -124,6 +124,7 @@ database_ask(struct tiers_read *read)
 {
 	struct err e = ERR_INIT;
 
+	flight_again(read->flight);
 	if (!read->source->kind->local)
 		metric_add(read->tiers->cells[M_REDIS_MISSES], 1);
 	if (read->source->ask(read->arg, read, &e))
