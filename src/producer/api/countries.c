@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET /api/countries and /api/countries/stats. Statistics read every user, so
- * one answer serves everyone for api.stats_ttl, and one statement makes it
- * however many requests wait for it.
+ * GET /api/countries and /api/countries/stats. Statistics read every user, so one
+ * answer serves all requests for api.stats_ttl, and one statement makes it.
  */
 #include <string.h>
 
@@ -13,12 +12,12 @@
 
 #define ANSWER_MAX (1u << 20)
 
-/* They are old by api.stats_ttl at most, whoever changes a user. */
+/* An answer may be as old as api.stats_ttl: no change of a user invalidates it. */
 static const struct tiers_kind kind = { .begin = "countries", .end = "", .local = true };
 
 static const struct sql_statement names = { "country_names",
 	"SELECT code, name FROM countries ORDER BY name" };
-/* Countries where nobody lives have no average to show, and are left out. */
+/* A country without users has no average, so it is left out. */
 static const struct sql_statement stats = { "country_stats",
 	"SELECT co.code, co.name, s.users, round(s.score::numeric, 2) FROM"
 	" (SELECT country, count(*) AS users, avg(profile_score) AS score FROM users"

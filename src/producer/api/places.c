@@ -11,7 +11,7 @@
 #define REMEMBER_MS 600000
 #define KEY_MAX 1400 /* three texts of a hundred characters at four bytes each */
 
-/* A city that stands is found; only one that does not is made. */
+/* Finds first, and inserts only a city that is missing. */
 static const struct sql_statement find = {
 	"place_find",
 	"WITH c AS (SELECT id, code FROM countries WHERE code = upper($1) OR lower(name) = lower($1)"
@@ -73,7 +73,7 @@ key_make(const struct address_input *in, char out[static KEY_MAX])
 static void on_found(void *arg, const struct sql_result *r, const struct err *e);
 
 static void
-end(struct search *s, const struct place *p, const struct err *e)
+search_end(struct search *s, const struct place *p, const struct err *e)
 {
 	s->fn(s->arg, p, e);
 	free(s);
@@ -102,17 +102,17 @@ on_found(void *arg, const struct sql_result *r, const struct err *e)
 	int n;
 
 	if (e) {
-		end(s, NULL, e);
+		search_end(s, NULL, e);
 		return;
 	}
-	if (r->columns == 0) { /* made, by us or by another just now: look again */
+	if (r->columns == 0) { /* inserted, by us or by another process: look again */
 		if (search_run(s, false, &why))
-			end(s, NULL, &why);
+			search_end(s, NULL, &why);
 		return;
 	}
 	if (r->rows == 0) {
 		err_set(&why, ERR_INVALID, "is no country: want its ISO code or its English name");
-		end(s, NULL, &why);
+		search_end(s, NULL, &why);
 		return;
 	}
 	snprintf(p.country, sizeof p.country, "%s", sql_text(r, 0, 0));
@@ -120,20 +120,20 @@ on_found(void *arg, const struct sql_result *r, const struct err *e)
 		memcpy(s->country, p.country, sizeof s->country);
 		if (s->turns++ >= 3) {
 			err_set(&why, ERR_INTERNAL, "a city that was made is not there");
-			end(s, NULL, &why);
+			search_end(s, NULL, &why);
 		} else if (search_run(s, true, &why)) {
-			end(s, NULL, &why);
+			search_end(s, NULL, &why);
 		}
 		return;
 	}
 	if (sql_i64(r, 0, 1, &p.city_id, &why)) {
-		end(s, NULL, &why);
+		search_end(s, NULL, &why);
 		return;
 	}
 	snprintf(p.city, sizeof p.city, "%s", sql_text(r, 0, 2));
 	n = snprintf(text, sizeof text, "%s %lld %s", p.country, (long long)p.city_id, p.city);
 	lru_put(s->places->known, s->key, text, (size_t)n, 1);
-	end(s, &p, NULL);
+	search_end(s, &p, NULL);
 }
 
 int

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * POST /api/users/signup. What comes while a transaction is under way forms the
- * next one; alone, a request waits for nothing. The answer goes out after the
- * commit, and the event to the publisher; the outbox has it in any case.
+ * POST /api/users/signup. Signups that come while a transaction is under way
+ * form the next one; a signup that comes alone waits for nothing. After the
+ * commit the client gets its answer and the publisher gets the event. The outbox
+ * has stored the event in any case.
  */
 #include "signup.h"
 
@@ -16,7 +17,7 @@
 
 #define ANSWER_MAX (16u << 10)
 #define DELAY_MAX_MS 100
-#define ROW_DELAY_US 100 /* of each row, where the broker is one and a half times api.pace behind */
+#define ROW_DELAY_US 100 /* for each row, when the broker is 1.5 times api.pace behind */
 
 static void
 on_pace(void *arg)
@@ -97,7 +98,7 @@ signups_free(struct signups *all)
 /* ---- answers ---- */
 
 static void
-gone(struct signup *s)
+signup_end(struct signup *s)
 {
 	loop_timer_free(s->again);
 	s->again = NULL;
@@ -106,7 +107,7 @@ gone(struct signup *s)
 void
 signup_fail(struct signup *s, const struct err *e)
 {
-	gone(s);
+	signup_end(s);
 	signup_key_release(s);
 	http_answer_error(s->request, e);
 }
@@ -116,7 +117,7 @@ signup_created(struct signup *s)
 {
 	struct buf *b = &s->all->text;
 
-	gone(s);
+	signup_end(s);
 	metric_add(s->all->api->cells[M_SIGNUPS], 1);
 	buf_clear(b);
 	buf_add_text(b, "{\"id\":");
@@ -137,7 +138,7 @@ signup_taken(struct signup *s, bool username, bool email)
 	struct problem_field fields[2];
 	size_t n = 0;
 
-	gone(s);
+	signup_end(s);
 	if (username)
 		fields[n++] = (struct problem_field){ "username", "is taken" };
 	if (email)
@@ -152,10 +153,10 @@ signup_taken(struct signup *s, bool username, bool email)
 /* ---- the queue ---- */
 
 /*
- * A broker that is there but slower than the database would be left behind
- * without end, and events would grow old: so a transaction waits, in proportion
- * to its rows and to how far behind the broker is, DELAY_MAX_MS at most. One
- * that is away is not waited for.
+ * A broker that is slower than the database would fall further and further behind,
+ * and events would grow old. So a transaction waits, in proportion to its rows and
+ * to how far the broker is behind, DELAY_MAX_MS at most. When the broker is away,
+ * nothing waits for it.
  */
 static int64_t
 delay_ms(const struct signups *all)
@@ -216,7 +217,7 @@ member(struct buf *b, const char *name, const char *text)
 	buf_add_json_string(b, text, strlen(text));
 }
 
-/* The event, but for the user's id, which the database gives. */
+/* Makes the event's text except for the user's id, which the database assigns. */
 static int
 event_make(struct signup *s, struct err *e)
 {
@@ -250,7 +251,7 @@ event_make(struct signup *s, struct err *e)
 }
 
 static void
-placed(struct signup *s)
+signup_placed(struct signup *s)
 {
 	struct err e = ERR_INIT;
 
@@ -274,7 +275,7 @@ on_place(void *arg, const struct place *p, const struct err *e)
 		signup_fail(s, e);
 	} else {
 		s->place = *p;
-		placed(s);
+		signup_placed(s);
 	}
 }
 
@@ -306,5 +307,5 @@ signup_post(void *arg, struct http_request *r)
 	if (known < 0)
 		signup_fail(s, &e);
 	else if (known)
-		placed(s);
+		signup_placed(s);
 }

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One transaction for many signups, and the verdict on each. Users, outbox and
- * answers join on the id, which the statement takes from the sequence itself,
- * never on a name: two requests for one name may sit in one batch.
+ * One transaction for many signups, and a verdict on each. Users, outbox and
+ * answers join on the id, which the statement takes from the sequence. They never
+ * join on a name: two requests for one name may be in the same batch.
  *
- *	inserted            → 201
- *	not inserted        → asked why: taken (409), ours after all (an answer that
- *	                      was lost at COMMIT), another request has the key
- *	                      (its answer counts), or none of these any more: again
- *	deadlock            → the same batch again
- *	any other data error → each one alone, so that one bad row fails alone
- *	the answer was lost → asked whether the events are there
+ *	inserted             → 201
+ *	not inserted         → a second statement asks why: the name is taken (409);
+ *	                       the row is ours (the answer to COMMIT was lost);
+ *	                       another request has the key (its answer counts);
+ *	                       or none of these is true any more: try again
+ *	deadlock             → try the same batch again
+ *	any other data error → try each signup alone, so that one bad row fails alone
+ *	the answer was lost  → ask whether the events are there
  */
 #include "signup.h"
 
@@ -53,7 +54,7 @@ static const struct sql_statement insert_plain = { "signup_insert",
 	INPUT ") WITH ORDINALITY" COLUMNS ", n))," USERS
 	      " ORDER BY i.n ON CONFLICT DO NOTHING RETURNING id)," REST VERDICT };
 
-/* With keys: only while the claim is still ours, and answered in the same transaction. */
+/* With keys: inserts only while the claim is still ours, and stores the answer beside it. */
 static const struct sql_statement insert_keyed = { "signup_insert_keyed",
 	INPUT
 	", $14::text[]) WITH ORDINALITY" COLUMNS ", key, n)),"
@@ -64,7 +65,7 @@ static const struct sql_statement insert_keyed = { "signup_insert_keyed",
 	", k AS (UPDATE signup_keys s SET user_id = i.id FROM input i JOIN u ON u.id = i.id"
 	" WHERE s.key = i.key)" VERDICT };
 
-/* Why not: each by itself, in the order given. The taken ones that have a key are written down. */
+/* Why each was not inserted, in the order given. Stores the answer of those that have a key. */
 static const struct sql_statement verdicts = { "signup_verdicts",
 	"WITH v AS MATERIALIZED (SELECT t.*,"
 	" EXISTS (SELECT FROM users WHERE lower(username) = lower(t.username)) AS by_name,"
@@ -97,18 +98,19 @@ enum {
 
 struct signup_batch {
 	struct signups *all;
-	struct signup *list[BATCH_MAX]; /* NULL: answered */
+	struct signup *list[BATCH_MAX]; /* NULL: answered already */
 	size_t count;
-	bool keyed, unsure; /* unsure: the answer to its COMMIT was lost */
-	struct uuid id;     /* of its row in outbox_unpublished */
+	bool keyed;     /* a signup in it has an Idempotency-Key */
+	bool unsure;    /* the answer to its COMMIT was lost */
+	struct uuid id; /* of its row in outbox_unpublished */
 	char id_text[UUID_TEXT_SIZE];
 	int64_t began_us;
 	struct sql_array arrays[A_COUNT];
 	struct sql_params params;
 	struct arena *mem;
-	struct loop_timer *again; /* the database is away: asked again, until until_ms */
-	int64_t until_ms;
-	bool waiting; /* for again */
+	struct loop_timer *again; /* the database is away: when to ask it again */
+	int64_t until_ms;         /* how long to go on asking */
+	bool waiting;             /* for again */
 };
 
 static void verdicts_ask(void *arg);
@@ -143,7 +145,7 @@ batch_end(struct signup_batch *b)
 	signup_next(b->all);
 }
 
-/* Back to the front of the queue, in their order. */
+/* Puts the signups back to the front of the queue, in their order. */
 static void
 requeue(struct signup_batch *b, bool alone)
 {
@@ -190,9 +192,9 @@ publish_add(struct publisher_batch *out, struct signup *s, struct buf *text)
 			.traceparent = http_trace(s->request)->parent });
 }
 
-/* Those with a user's id are in force: they go to the publisher, and the caches hear of them. */
+/* Signups with a user's id are in force: publishes their events, tells the caches. */
 static void
-spread(struct signup_batch *b)
+batch_publish(struct signup_batch *b)
 {
 	struct api *a = b->all->api;
 	struct publisher_batch *out;
@@ -222,7 +224,7 @@ spread(struct signup_batch *b)
 	if (fault_hit(FAULT_signup_committed))
 		publisher_batch_free(out);
 	else
-		(void)publisher_push(a->publisher, out); /* full: the sweeper has them */
+		(void)publisher_push(a->publisher, out); /* full: the sweeper publishes them */
 }
 
 static void
@@ -237,7 +239,7 @@ answer_created(struct signup_batch *b)
 
 /* ---- why some were not inserted ---- */
 
-/* Who was not answered may well be in force: only where nobody can tell in time it is a 503. */
+/* These signups may be in force, so clients get a 503 only if the database stays away. */
 static void
 verdicts_again(struct signup_batch *b, const struct err *e)
 {
@@ -294,15 +296,15 @@ on_verdicts(void *arg, const struct sql_result *r, const struct err *e)
 			b->list[n - 1] = NULL;
 		}
 	}
-	/* ours by an answer that was lost: this batch's own, or of one long ago, which is swept */
+	/* Rows that are ours: of this batch, whose answer was lost. The sweeper has older ones. */
 	if (b->unsure)
-		spread(b);
+		batch_publish(b);
 	answer_created(b);
-	requeue(b, false); /* who held the name has gone meanwhile */
+	requeue(b, false); /* the user who held the name has gone meanwhile */
 	batch_end(b);
 }
 
-/* Only those that are still in the list; they close ranks. */
+/* Asks for the signups that have no answer yet; moves them to the list's front. */
 static void
 verdicts_ask(void *arg)
 {
@@ -354,7 +356,7 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 		verdicts_ask(b);
 		return;
 	}
-	/* one signup's lock must not cost the others their answer */
+	/* A lock that one signup waits for must not fail the others. */
 	if (e && (sql_again(r) || ((e->kind != ERR_AWAY || sql_timed_out(r)) && b->count > 1))) {
 		requeue(b, !sql_again(r));
 		batch_end(b);
@@ -362,7 +364,7 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 	}
 	if (e) {
 		err_set(&why, e->kind, "%s", e->text);
-		if (e->kind == ERR_CONFLICT) { /* a city that was remembered is gone */
+		if (e->kind == ERR_CONFLICT) { /* a city that places.c remembered is gone */
 			places_forget(a->places);
 			err_set(&why, ERR_AWAY, "the address' city has just gone");
 		}
@@ -377,7 +379,7 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 		must(n >= 1 && (size_t)n <= b->count);
 		b->list[n - 1]->user_id = id;
 	}
-	spread(b);
+	batch_publish(b);
 	answer_created(b);
 	b->until_ms = 0;
 	verdicts_ask(b);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Idempotency-Key. The key is claimed by a statement that commits by itself,
- * with the event's id as the claim; the signup's transaction goes through only
- * while the claim stands, and writes the answer beside it. So whoever comes
- * with the same key finds the answer, or a claim: then it waits, and takes an
- * old claim over, whose process must have died on the way.
+ * Idempotency-Key. A statement of its own claims the key, with the event's id as
+ * the claim. The signup's transaction succeeds only while the claim stands, and
+ * stores the answer beside it. So a request with the same key finds the answer,
+ * or a claim. If it finds a claim it waits; it takes over a claim that is old,
+ * since the process that made it must have died.
  */
 #include <stdio.h>
 #include <string.h>
@@ -31,7 +31,7 @@ static const struct sql_statement unclaim = { "signup_key_unclaim",
 	"DELETE FROM signup_keys WHERE key = $1 AND claim = $2::uuid AND user_id IS NULL"
 	" AND taken IS NULL" };
 
-/* The normalised body: the order of names, blanks and the e-mail's case make no other one. */
+/* The order of names, blanks and the e-mail's case make no difference to it. */
 static const char *
 body_normal(const struct signup *s, struct arena *mem)
 {
@@ -98,7 +98,7 @@ signup_key_wait(struct signup *s)
 	loop_timer_set(s->again, ASK_MS);
 }
 
-/* What was answered to the first one. */
+/* Gives the answer that the key's first request got. */
 static void
 answer_again(struct signup *s, const struct sql_result *r)
 {
@@ -137,7 +137,7 @@ on_claim(void *arg, const struct sql_result *r, const struct err *e)
 	} else if (mine) {
 		signup_enqueue(s);
 	} else if (sql_null(r, 0, 1)) {
-		signup_key_wait(s); /* claimed by another after our look */
+		signup_key_wait(s); /* another request claimed it after our snapshot */
 	} else if (!same) {
 		loop_timer_free(s->again);
 		s->again = NULL;
@@ -182,7 +182,7 @@ signup_key_claim(struct signup *s)
 	claim_run(s);
 }
 
-/* Outlives its signup. */
+/* Outlives its signup, so it copies the texts. */
 struct release {
 	struct sql_params params;
 	char key[SIGNUP_KEY_MAX + 1], claim[UUID_TEXT_SIZE];
@@ -192,7 +192,7 @@ static void
 on_released(void *arg, const struct sql_result *r, const struct err *e)
 {
 	(void)r;
-	(void)e; /* then the claim grows old, and the next one takes it over */
+	(void)e; /* then the claim grows old, and the next request takes it over */
 	free(arg);
 }
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * PATCH, PUT (both merge) and DELETE /api/users/{id}. One transaction locks the
- * user, changes the row, raises its version and stores the event. Then the
- * caches hear of it, and only then the client: a GET after the answer shows the
- * change. The answer is the state that the change itself returned.
+ * user, changes the row, raises its version and stores the event. After the commit
+ * the caches are told, and then the client gets its answer: so a GET after the
+ * answer shows the change. The answer is the state that the statement returned.
  *
- * The lock is a statement of its own. After a wait, PostgreSQL reads only the
- * locked row again; addresses and cities in the same statement would be those
- * from before the wait.
+ * The lock is a statement of its own. After a wait for a lock, PostgreSQL reads
+ * only the locked row again. Addresses and cities read by the same statement
+ * would be as they were before the wait.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -27,7 +27,7 @@
 
 static const struct sql_statement lock_user = { "user_lock",
 	"SELECT id FROM users WHERE id = $1 FOR UPDATE" };
-/* Two users may share an address: the second to leave it must see that the first has left. */
+/* Two users may share an address: the second to leave it must see that the first left. */
 static const struct sql_statement lock_address = {
 	"user_lock_address",
 	"SELECT id FROM addresses WHERE id = (SELECT address_id FROM users WHERE id = $1) FOR UPDATE"
@@ -48,7 +48,7 @@ static const struct sql_statement lock_address = {
 	" p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids)" \
 	" SELECT $3::uuid, $5::date, $5::date, ARRAY[$3::uuid] FROM e)"
 
-/* What both statements answer: the update behind USER_COLUMNS columns of the user as it is now. */
+/* Columns of both statements' answers. In the update's they follow the user's USER_COLUMNS. */
 enum { CHANGE_BODY, CHANGE_BEFORE, CHANGE_VERSION };
 
 #define TIMES USER_TIME("w.created_at") ", " USER_TIME("w.updated_at")
@@ -82,7 +82,7 @@ static const struct sql_statement update = { "user_update",
 	" users.updated_at),"
 	" ad AS (DELETE FROM addresses a USING go JOIN u ON u.id = go.id WHERE $11::boolean"
 	" AND $12::bigint IS NULL AND a.id = go.address_id AND NOT go.shared),"
-	/* the address as given, or as it stands; the city as it is stored, not as it was written */
+	/* The address as given, or as it is; the city as it is stored, not as the client wrote it. */
 	" w AS (SELECT u.*, CASE WHEN $11::boolean THEN $13::text ELSE a.street END AS street,"
 	" CASE WHEN $11::boolean THEN $14::text ELSE a.postal_code END AS postal_code,"
 	" ci.name AS city, ci.region, co.code AS country, co.name AS country_name,"
@@ -118,19 +118,19 @@ struct change {
 	struct user_input in;
 	struct place place;
 	int64_t id;
-	const char *if_match; /* as an array of versions, NULL: any */
+	const char *if_match; /* an array of versions; NULL: any */
 	bool taken_username;
 	struct uuid event;
 	char event_text[UUID_TEXT_SIZE], day[OUTBOX_DAY_SIZE], now[CLOCK_RFC3339_SIZE];
 	struct sql_params id_params, params;
 	unsigned turns;
-	struct sql_result made; /* what the change returned; its rows live in the request's arena */
+	struct sql_result made; /* the change's answer; its rows live in the request's arena */
 	int64_t version;
 };
 
-static void run(struct change *c);
+static void change_run(struct change *c);
 
-/* ---- after it is in force ---- */
+/* ---- after the commit ---- */
 
 static void
 on_caches_told(void *arg, const struct err *why)
@@ -162,7 +162,7 @@ column(const struct change *c, size_t which)
 }
 
 static void
-in_force(struct change *c, const struct sql_result *r)
+change_tell(struct change *c, const struct sql_result *r)
 {
 	const size_t body = column(c, CHANGE_BODY), length = sql_length(r, 0, body);
 	struct publisher_batch *out = publisher_batch_new(&c->event, length + 512);
@@ -202,7 +202,7 @@ taken_answer(struct change *c, bool username, bool email)
 		fields, n);
 }
 
-/* The database names the first that it met; the other may be taken, too. */
+/* The database names the first conflict that it met; the other field may be taken, too. */
 static void
 on_others(void *arg, const struct sql_result *r, const struct err *e)
 {
@@ -220,7 +220,7 @@ on_others(void *arg, const struct sql_result *r, const struct err *e)
 }
 
 static void
-taken(struct change *c, const struct sql_result *r)
+change_taken(struct change *c, const struct sql_result *r)
 {
 	bool username = strcmp(r->constraint, "users_username_key") == 0;
 	struct err e = ERR_INIT;
@@ -246,9 +246,9 @@ on_changed(void *arg, const struct sql_result *r, const struct err *e)
 	struct err why = ERR_INIT;
 
 	if (e && sql_again(r) && ++c->turns < TURNS_MAX) {
-		run(c);
+		change_run(c);
 	} else if (e && e->kind == ERR_CONFLICT) {
-		taken(c, r);
+		change_taken(c, r);
 	} else if (e) {
 		http_answer_error(c->request, e);
 	} else if (r->rows == 0) {
@@ -259,12 +259,12 @@ on_changed(void *arg, const struct sql_result *r, const struct err *e)
 	} else if (sql_i64(r, 0, column(c, CHANGE_VERSION), &c->version, &why)) {
 		http_answer_error(c->request, &why);
 	} else {
-		in_force(c, r);
+		change_tell(c, r);
 	}
 }
 
 static void
-run(struct change *c)
+change_run(struct change *c)
 {
 	const struct sql_part lock = { &lock_user, &c->id_params };
 	const struct sql_part lock_too = { &lock_address, &c->id_params };
@@ -315,11 +315,11 @@ on_place(void *arg, const struct place *p, const struct err *e)
 		http_answer_error(c->request, e);
 	} else {
 		c->place = *p;
-		run(c);
+		change_run(c);
 	}
 }
 
-/* A list of ETags as "{1,2}"; weak ones and others' match nothing. NULL: none of it is ours. */
+/* A list of ETags as "{1,2}". Weak ETags and foreign ones match nothing. NULL: none is ours. */
 static const char *
 tags_read(struct arena *mem, const char *text)
 {
@@ -401,7 +401,7 @@ user_patch(void *arg, struct http_request *r)
 	if (known < 0)
 		http_answer_error(r, &e);
 	else if (known)
-		run(c);
+		change_run(c);
 }
 
 void
@@ -410,5 +410,5 @@ user_delete(void *arg, struct http_request *r)
 	struct change *c = change_new(arg, r, true);
 
 	if (c)
-		run(c);
+		change_run(c);
 }

@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 
 static void
-fault(struct user_input *in, const char *field, const char *reason)
+fault_add(struct user_input *in, const char *field, const char *reason)
 {
 	if (in->error_count < USER_ERRORS_MAX)
 		in->errors[in->error_count++] = (struct problem_field){ field, reason };
@@ -24,20 +24,21 @@ characters(const char *text)
 	return n;
 }
 
-/* One line of text within min..max characters, not of blanks only. */
+/* One line of text, 1 to max characters, not only blanks. */
 static const char *
-line(struct user_input *in, struct arena *mem, const char *field, const struct json *v, size_t max)
+line_read(struct user_input *in, struct arena *mem, const char *field, const struct json *v,
+	size_t max)
 {
 	const char *text = json_string(v);
 	bool blank = true;
 
 	if (!text) {
-		fault(in, field, "is not a string");
+		fault_add(in, field, "is not a string");
 		return NULL;
 	}
 	for (const char *p = text; *p; p++) {
 		if ((unsigned char)*p < 0x20 || *p == 0x7f) {
-			fault(in, field, "holds control characters");
+			fault_add(in, field, "holds control characters");
 			return NULL;
 		}
 		blank &= *p == ' ';
@@ -45,7 +46,7 @@ line(struct user_input *in, struct arena *mem, const char *field, const struct j
 	if (blank || characters(text) > max) {
 		char *reason = arena_printf(mem, "needs 1 to %zu characters, not only blanks", max);
 
-		fault(in, field, reason ? reason : "has a wrong length");
+		fault_add(in, field, reason ? reason : "has a wrong length");
 		return NULL;
 	}
 	return text;
@@ -58,9 +59,9 @@ username_read(struct user_input *in, struct arena *mem, const struct json *v)
 	const char *text = json_string(v);
 
 	if (!text)
-		fault(in, "username", "is not a string");
+		fault_add(in, "username", "is not a string");
 	else if (username_check(text, strlen(text), &e))
-		fault(in, "username", arena_strdup(mem, e.text));
+		fault_add(in, "username", arena_strdup(mem, e.text));
 	else
 		in->username = text;
 }
@@ -72,9 +73,9 @@ email_read(struct user_input *in, struct arena *mem, const struct json *v)
 	const char *text = json_string(v);
 
 	if (!text)
-		fault(in, "email", "is not a string");
+		fault_add(in, "email", "is not a string");
 	else if (email_normalize(text, strlen(text), in->email, &e))
-		fault(in, "email", arena_strdup(mem, e.text));
+		fault_add(in, "email", arena_strdup(mem, e.text));
 }
 
 static void
@@ -99,7 +100,7 @@ address_read(struct user_input *in, struct arena *mem, const struct json *v)
 		return;
 	}
 	if (json_type(v) != JSON_OBJECT) {
-		fault(in, "address", "is not an object");
+		fault_add(in, "address", "is not an object");
 		return;
 	}
 	for (const struct json *m = json_first(v); m; m = json_next(m)) {
@@ -108,16 +109,16 @@ address_read(struct user_input *in, struct arena *mem, const struct json *v)
 		while (i < ARRAY_LEN(rows) && strcmp(rows[i].name, json_name(m)) != 0)
 			i++;
 		if (i == ARRAY_LEN(rows)) {
-			fault(in, "address", "has a field that is not known");
+			fault_add(in, "address", "has a field that is not known");
 			continue;
 		}
 		seen[i] = true;
 		if (rows[i].required || json_type(m) != JSON_NULL)
-			*rows[i].out = line(in, mem, rows[i].field, m, rows[i].max);
+			*rows[i].out = line_read(in, mem, rows[i].field, m, rows[i].max);
 	}
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++)
 		if (rows[i].required && !seen[i])
-			fault(in, rows[i].field, "is missing");
+			fault_add(in, rows[i].field, "is missing");
 }
 
 void
@@ -127,7 +128,7 @@ user_input_read(const struct json *v, bool whole, struct arena *mem, struct user
 
 	*out = (struct user_input){ 0 };
 	if (json_type(v) != JSON_OBJECT) {
-		fault(out, "", "the body is not an object");
+		fault_add(out, "", "the body is not an object");
 		return;
 	}
 	for (const struct json *m = json_first(v); m; m = json_next(m)) {
@@ -142,20 +143,20 @@ user_input_read(const struct json *v, bool whole, struct arena *mem, struct user
 		} else if (strcmp(name, "name") == 0) {
 			out->has_name = true;
 			if (json_type(m) != JSON_NULL)
-				out->name = line(out, mem, "name", m, 100);
+				out->name = line_read(out, mem, "name", m, 100);
 		} else if (strcmp(name, "address") == 0) {
 			address_read(out, mem, m);
 		} else if (strcmp(name, "profile_score") == 0 || strcmp(name, "version") == 0 ||
 			strcmp(name, "id") == 0) {
-			fault(out, name, "cannot be set by a client");
+			fault_add(out, name, "cannot be set by a client");
 		} else {
 			char *field = arena_strndup(mem, name, utf8_cut(name, strlen(name), 64));
 
-			fault(out, field ? field : "", "is not a known field");
+			fault_add(out, field ? field : "", "is not a known field");
 		}
 	}
 	if (whole && !has_username)
-		fault(out, "username", "is missing");
+		fault_add(out, "username", "is missing");
 	if (whole && !has_email)
-		fault(out, "email", "is missing");
+		fault_add(out, "email", "is missing");
 }

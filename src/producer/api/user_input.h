@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a client says of a user, checked whole: every field's fault is told at
- * once, and none of them repeats a value.
+ * Checks what a client says about a user. Reports the faults of all fields at
+ * once, and never repeats a value.
  */
 #pragma once
 
@@ -25,12 +25,12 @@ struct user_input {
 	const char *username;       /* NULL: not given */
 	char email[EMAIL_MAX + 1];  /* "": not given */
 	const char *name;           /* NULL: none, or not given */
-	bool has_name, has_address; /* given, if only as null */
+	bool has_name, has_address; /* given, even as null */
 	bool address_null;
-	struct address_input address; /* with has_address and not address_null */
+	struct address_input address; /* set when has_address and not address_null */
 	struct problem_field errors[USER_ERRORS_MAX];
 	size_t error_count;
 };
 
-/* whole: username and email must be there. Texts are v's or mem's. */
+/* whole: username and email are required. Texts live as long as v and mem. */
 void user_input_read(const struct json *v, bool whole, struct arena *mem, struct user_input *out);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * GET /api/users: by country, by city with a least score, by username, by
- * e-mail, or all; in pages by id. A country's first page of the usual size is
+ * GET /api/users: by country, by city with a minimum score, by username, by
+ * e-mail, or all; in pages by id. A country's first page of the default size is
  * cached under users:country:{code}.
  */
 #include <ctype.h>
@@ -20,13 +20,13 @@
 #define ANSWER_MAX (2u << 20)
 
 /*
- * A page is the next rows of one index, then what hangs on them. The inner limit
- * stands as a number because a kept plan knows no parameter: it would expect a
- * tenth of all users, and join all addresses. LIMIT_MAX and one more.
+ * A page is the next rows of one index, joined to their addresses. The inner limit
+ * is a number (LIMIT_MAX and one more), because a generic plan does not know the
+ * parameter's value: it would expect a tenth of all users, and join all addresses.
  *
- * Equality by a row comparison and an upper bound, so that the order is the
- * index's own and no other's: with "country = $3 ORDER BY id" the planner may
- * walk along the ids of all users until it has met enough of that country.
+ * Equality is written as a row comparison and an upper bound, so that the order is
+ * the index's own. With "country = $3 ORDER BY id" the planner may walk along the
+ * ids of all users until it has met enough of that country.
  */
 #define MOST " LIMIT 201"
 #define PAGE(where, order) \
@@ -35,7 +35,7 @@
 
 static const struct sql_statement by_country = { "users_by_country",
 	PAGE("(u.country, u.id) > ($3, $1) AND u.country <= $3", "u.country, u.id") };
-/* Each city of that name gives a page; the first rows of all of them are the page. */
+/* Reads a page from each city of that name; the first rows of all of them are the page. */
 #define CITY_PAGES \
 	"(SELECT w.* FROM cities ci JOIN countries co ON co.id = ci.country_id," \
 	" LATERAL (SELECT * FROM users u WHERE (u.city_id, u.id) > (ci.id, $1)" \
@@ -67,7 +67,7 @@ struct listing {
 };
 
 static void
-fault(struct listing *l, const char *field, const char *reason)
+fault_add(struct listing *l, const char *field, const char *reason)
 {
 	if (l->error_count < ARRAY_LEN(l->errors))
 		l->errors[l->error_count++] = (struct problem_field){ field, reason };
@@ -157,7 +157,7 @@ number_read(struct listing *l, const char *name, int64_t min, int64_t max, int64
 		return;
 	n = isdigit((unsigned char)*text) && strlen(text) <= 16 ? strtoll(text, &end, 10) : -1;
 	if (n < min || n > max || *end)
-		fault(l, name,
+		fault_add(l, name,
 			strcmp(name, "limit") == 0 ? "wants 1 to 200" : "is not a cursor of ours");
 	else
 		*out = n;
@@ -169,7 +169,7 @@ text_read(struct listing *l, const char *name, size_t max)
 	const char *text = http_query(l->request, name);
 
 	if (text && (!*text || strlen(text) > max)) {
-		fault(l, name, "is empty or too long");
+		fault_add(l, name, "is empty or too long");
 		return NULL;
 	}
 	return text;
@@ -186,7 +186,7 @@ score_read(struct listing *l)
 	digits = strspn(text, "0123456789.");
 	if (!*text || text[digits] || digits > 12 || strchr(text, '.') != strrchr(text, '.') ||
 		!isdigit((unsigned char)*text) || !isdigit((unsigned char)text[digits - 1])) {
-		fault(l, "min_score", "is not a number from 0 on");
+		fault_add(l, "min_score", "is not a number from 0 on");
 		return NULL;
 	}
 	return text;
@@ -203,7 +203,7 @@ country_read(struct listing *l)
 	for (; text[i] && isalpha((unsigned char)text[i]); i++)
 		l->country[i] = (char)toupper((unsigned char)text[i]);
 	if (text[i] || i < 2) {
-		fault(l, "country", "is not an ISO code");
+		fault_add(l, "country", "is not an ISO code");
 		return NULL;
 	}
 	return l->country;
@@ -218,11 +218,12 @@ filters_read(struct listing *l)
 	struct err e = ERR_INIT;
 
 	if (!!username + !!email + (country || city) > 1)
-		fault(l, username ? "username" : "email", "cannot be combined with another filter");
+		fault_add(l, username ? "username" : "email",
+			"cannot be combined with another filter");
 	if (score && !city)
-		fault(l, "min_score", "goes with city");
+		fault_add(l, "min_score", "goes with city");
 	if (email && email_normalize(email, strlen(email), l->email, &e))
-		fault(l, "email", "is not an e-mail address");
+		fault_add(l, "email", "is not an e-mail address");
 	if (username) {
 		l->statement = &by_username;
 		l->text[l->text_count++] = username;
