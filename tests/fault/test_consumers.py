@@ -176,7 +176,7 @@ def store_goes_and_comes(kind, harm, mend, held=AWAY_S, **env):
             gone = time.monotonic()
             try:
                 daemon.wait_status("/ready", 503, TRUTH_S)
-                wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, TRUTH_S, "paused")
+                wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1, TRUTH_S, "away")
                 time.sleep(max(0, gone + held - time.monotonic()))
                 assert not ready(daemon) and daemon.process.poll() is None
             finally:

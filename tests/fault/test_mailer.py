@@ -111,7 +111,7 @@ def test_log_away_under_load():
     def harm(proxy, _server, daemon):
         for away, back in ((proxy.close, proxy.open), (proxy.stall, proxy.flow)):
             away()
-            wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+            wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1, SECONDS, "away")
             time.sleep(2)
             back()
             daemon.wait_status("/ready", 200, 15)

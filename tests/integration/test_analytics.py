@@ -247,7 +247,7 @@ def test_an_answer_lost_in_mid_commit_counts_once():
         proxy.swallow()
         PIPE.publish(*(event("login", {"user_id": FIRST_USER}, timestamp=at(0)) for _ in range(5)), times=2)
         wait_until(lambda: inbox() > 2, SECONDS, "committed, though nobody was told")
-        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1, SECONDS, "away")
         assert metric(daemon, "onboard_consumer_deliveries_total") == 2 and shown()[day(0)] == {"user.login": 1}
         proxy.reset()
         proxy.flow()
@@ -346,7 +346,7 @@ def test_a_lock_that_is_held_long_is_no_events_fault():
         other.ask("BEGIN")
         other.ask("UPDATE event_counts SET count = count")
         PIPE.publish(*(event("login", {"user_id": FIRST_USER}, timestamp=at(0)) for _ in range(3)))
-        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1, SECONDS, "away")
         assert "(57014)" in daemon.log(), daemon.log()
         other.ask("COMMIT")
         settled(daemon, deliveries=4)

@@ -439,7 +439,7 @@ def test_a_slow_postgres_spends_no_retry():
         other.ask("BEGIN")
         other.ask("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
         PIPE.publish(*(user_event("created", user) for user in users[1:]))
-        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1 and "(57014)" in daemon.log(), SECONDS, "paused")
+        wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1 and "(57014)" in daemon.log(), SECONDS, "away")
         other.ask("ROLLBACK")
         wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == len(users), SECONDS, "done")
         assert metric(daemon, "onboard_consumer_deliveries_total") == len(users), "none was retried or died"
@@ -515,7 +515,7 @@ def no_calls(name, prefetch):
 
         # the probe succeeds each time, and each time the batch fails again
         wait_until(lambda: held() and len(seen(path)["away"]) > tried, SECONDS, "it has tried once more")
-        assert metric(daemon, "onboard_consumer_paused") == 1
+        assert metric(daemon, "onboard_consumer_away") == 1
         status, said = daemon.ask_json("/ready")
         assert status == 503 and "a store is away" in said["notice"], (status, said)
         assert "answers no call" in daemon.log() and "the stores are back" not in daemon.log()
@@ -532,11 +532,11 @@ def test_a_store_that_answers_pings_but_no_calls():
     with no_calls("pings", prefetch) as (daemon, path, away, _, events, held):
         taken = held()
         pause = ctl("pause", "mailer")
-        wait_until(lambda: metric(daemon, "onboard_consumer_stopped") == 1, SECONDS, "stopped")
-        assert metric(daemon, "onboard_consumer_paused") == 1
+        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        assert metric(daemon, "onboard_consumer_away") == 1
         os.unlink(away)
         wait_until(lambda: held() == 0, SECONDS, "those held are handled")
-        assert pause.wait(SECONDS) == 0 and metric(daemon, "onboard_consumer_paused") == 0
+        assert pause.wait(SECONDS) == 0 and metric(daemon, "onboard_consumer_away") == 0
         assert PIPE.depth("user_mail_queue") == len(events) - taken, "it takes no more while it is paused"
         assert ctl("resume", "mailer").wait(SECONDS) == 0
         wait_until(lambda: metric(daemon, "onboard_consumer_deliveries_total", outcome="done") == len(events) and held() == 0,

@@ -329,7 +329,7 @@ def test_a_server_that_is_away_costs_no_retry():
         server.stop()
         two = created()
         mailing.PIPE.publish(two)
-        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1, SECONDS, "away")
         assert daemon.ask("/ready")[0] == 503
         status, health = daemon.ask_json("/health")
         assert status == 200 and "smtp" in json.dumps(health), health
@@ -343,7 +343,7 @@ def test_a_server_that_is_away_costs_no_retry():
         server.start()
         three = created()
         mailing.PIPE.publish(three)
-        wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+        wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1, SECONDS, "away")
         server.rules = lambda verb, line: None
         wait_until(lambda: state(three) == "sent", 20, "sent")
         ended(daemon)

@@ -200,7 +200,7 @@ def test_a_certificate_that_goes_bad_under_a_mailer_at_work():
                     of.mails.clear()
                     of.seen.clear()
                 mailing.PIPE.publish(two)
-                wait_until(lambda: metric(daemon, "onboard_consumer_paused") == 1, SECONDS, "paused")
+                wait_until(lambda: metric(daemon, "onboard_consumer_away") == 1, SECONDS, "away")
                 refused(daemon, of, *words)
                 kept(of, two)
                 renewed(of)

@@ -84,7 +84,7 @@ def test_pause_under_load_stops_all_instances_and_gives_nothing_back():
             wait_until(lambda: paused(one) and paused(two), FOLLOW_S, "both say paused")
             for daemon in (one, two):
                 wait_until(lambda: metric(daemon, "onboard_consumer_held") == 0, 5, "nothing is held")
-                assert metric(daemon, "onboard_consumer_stopped") == 1 and "READY=1" in daemon.said
+                assert metric(daemon, "onboard_consumer_paused") == 1 and "READY=1" in daemon.said
             stood = documents()
             wait_until(lambda: PIPE.depth(QUEUE) > 500, 10, "events wait")
             load.stop()

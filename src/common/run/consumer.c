@@ -25,9 +25,9 @@ static const struct metric_def defs[CM_COUNT] = {
 		{ "consumer" } },
 	[CM_HELD] = { "onboard_consumer_held", METRIC_GAUGE, "Deliveries not acked yet.",
 		{ "consumer" } },
-	[CM_PAUSED] = { "onboard_consumer_paused", METRIC_GAUGE,
+	[CM_AWAY] = { "onboard_consumer_away", METRIC_GAUGE,
 		"1 while a store is away, until a batch has succeeded.", { "consumer" } },
-	[CM_STOPPED] = { "onboard_consumer_stopped", METRIC_GAUGE,
+	[CM_PAUSED] = { "onboard_consumer_paused", METRIC_GAUGE,
 		"1 while an operator has paused it.", { "consumer" } },
 	[CM_REDELIVERED] = { "onboard_consumer_redelivered_total", METRIC_COUNTER,
 		"Deliveries that had come before.", { "consumer" } },
@@ -159,6 +159,7 @@ start(struct daemon *d, void *state, struct err *e)
 	c->check_every_ms = conf_int(f, "topology", "check_every");
 	c->topology_only = only ? must_strdup(only) : NULL; /* a reload frees the configuration */
 	metrics_open(c);
+	consumer_status_init(&c->status, c->cells[CM_PAUSED], c->cells[CM_AWAY]);
 	snprintf(name, sizeof name, "onboard-%s", program->name);
 	if (topology_file_load(conf_string(f, "topology", "file"), e) ||
 		topology_list_check(c->topology_only, e) || stores_open(c, f, name, e) ||
@@ -181,18 +182,20 @@ static bool
 ready(void *state)
 {
 	struct consumer *c = state;
+	enum consumer_state s = consumer_state(&c->status);
 
-	return atomic_load(&c->started) && (atomic_load(&c->consuming) || atomic_load(&c->stopped));
+	return atomic_load(&c->consuming) || s == CONSUMER_PAUSED || s == CONSUMER_PAUSED_AWAY;
 }
 
 static const char *
 notice(void *state)
 {
 	struct consumer *c = state;
+	const struct consumer_facts *now = consumer_facts(&c->status);
 
-	if (atomic_load(&c->stopped))
+	if (now->paused)
 		return "paused by an operator; `onboardctl resume` ends it";
-	if (atomic_load(&c->paused))
+	if (now->away)
 		return "a store is away; the events held are tried again";
 	return consumer_indexes_notice(c);
 }
@@ -210,7 +213,7 @@ on_drain_look(void *arg)
 {
 	struct consumer *c = arg;
 
-	if (atomic_load(&c->drained))
+	if (consumer_state(&c->status) == CONSUMER_DRAINED)
 		daemon_drained(c->daemon);
 	else
 		loop_timer_set(c->drain_look, LOOK_MS);
@@ -230,7 +233,7 @@ drain(void *state)
 {
 	struct consumer *c = state;
 
-	atomic_store(&c->draining, true);
+	(void)consumer_state_set(&c->status, STEP_DRAIN);
 	thread_wake(c->io);
 	thread_wake(c->worker);
 	c->drain_look = loop_timer_new(daemon_loop(c->daemon), on_drain_look, c);
@@ -256,6 +259,7 @@ stop(void *state)
 	schema_check_stop(c->schema);
 	topology_file_forget();
 	loop_timer_free(c->drain_look);
+	consumer_status_fini(&c->status);
 	metrics_free(c->metrics);
 	must(pthread_mutex_destroy(&c->lock) == 0);
 	free(c->topology_only);

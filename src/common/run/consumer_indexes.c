@@ -44,6 +44,8 @@ lack_set(struct consumer *c, const char *why)
 int
 consumer_indexes_look(struct consumer *c, struct err *e)
 {
+	enum consumer_state s = consumer_state(&c->status);
+	bool starting = s == CONSUMER_STARTING || s == CONSUMER_STARTING_PAUSED;
 	struct arena *mem;
 	const char *why;
 	int rc;
@@ -56,7 +58,7 @@ consumer_indexes_look(struct consumer *c, struct err *e)
 		lack_set(c, why);
 	arena_free(mem);
 	/* the start waits for this look; later ones can wait */
-	if (rc == 0 || atomic_load(&c->started))
+	if (rc == 0 || !starting)
 		c->indexes_ms = clock_mono_ms() + c->check_every_ms;
 	return rc;
 }

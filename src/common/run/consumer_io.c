@@ -163,8 +163,8 @@ on_deliver(void *arg, const struct broker_message *m)
 	b->full = again || b->count == c->batch_max || arena_used(b->mem) > BUNCH_BYTES;
 	if (again)
 		metric_add(c->cells[CM_REDELIVERED], 1);
-	else if (c->single && c->prefetch > 1 && held_count(c) == 1)
-		c->widen = true; /* acks wait for it: see fill() */
+	else if (c->intake == INTAKE_ONE && c->prefetch > 1 && held_count(c) == 1)
+		c->intake = INTAKE_WIDENING; /* acks wait for it: see fill() */
 }
 
 static void
@@ -174,7 +174,7 @@ on_cancelled(void *arg, const char *tag)
 
 	(void)tag;
 	log_warn("the queue has gone: declaring it anew", LOG_S("queue", c->place->queue));
-	c->cancelled = true;
+	c->lost = true;
 	c->declare_ms = 0;
 }
 
@@ -184,7 +184,7 @@ on_channel_closed(void *arg, int code, const char *why)
 	struct consumer *c = arg;
 
 	log_warn("channel closed by the broker", LOG_I("code", code), LOG_S("why", why));
-	c->cancelled = true;
+	c->lost = true;
 	connection_gone(c);
 }
 
@@ -229,15 +229,14 @@ declare(struct consumer *c, struct err *e)
 }
 
 static int
-consume(struct consumer *c, bool single, struct err *e)
+consume(struct consumer *c, enum intake intake, struct err *e)
 {
 	struct err why = ERR_INIT;
 
-	c->single = single;
-	c->widen = false;
-	c->cancelled = false;
+	c->intake = intake;
+	c->lost = false;
 	/* a new consumer's window does not count what the last one left with us */
-	c->window = single ? 1 : c->prefetch - held_count(c);
+	c->window = intake == INTAKE_ONE ? 1 : c->prefetch - held_count(c);
 	if (broker_qos(c->broker, (uint16_t)c->window, e))
 		return -1;
 	/*
@@ -256,9 +255,9 @@ consume(struct consumer *c, bool single, struct err *e)
 
 /* Nothing more is to be taken, though the stores are there: the end, or an operator's pause. */
 static bool
-leaving(const struct consumer *c)
+leaving(const struct consumer_facts *now)
 {
-	return atomic_load(&c->draining) || atomic_load(&c->stopped);
+	return now->draining || now->paused;
 }
 
 /*
@@ -293,16 +292,16 @@ look_if_empty(struct consumer *c, bool *empty, struct err *e)
  * moment: when it is full, or nothing comes, nothing is on its way.
  */
 static int
-fill(struct consumer *c, bool *filling, struct err *e)
+fill(struct consumer *c, const struct consumer_facts *now, bool *filling, struct err *e)
 {
-	int64_t now = clock_mono_ms();
+	int64_t now_ms = clock_mono_ms();
 	bool empty = false;
 
 	*filling = false;
-	if (!leaving(c) || c->cancelled || atomic_load(&c->paused) ||
-		held_count(c) >= c->window + c->got || now - c->leave_ms >= FILL_MS)
+	if (!leaving(now) || now->away || held_count(c) >= c->window + c->got ||
+		now_ms - c->leave_ms >= FILL_MS)
 		return 0;
-	if (now - c->came_ms >= QUIET_MS && look_if_empty(c, &empty, e))
+	if (now_ms - c->came_ms >= QUIET_MS && look_if_empty(c, &empty, e))
 		return -1;
 	*filling = !empty;
 	return 0;
@@ -311,36 +310,37 @@ fill(struct consumer *c, bool *filling, struct err *e)
 static int
 consume_as_wanted(struct consumer *c, struct err *e)
 {
-	bool want = atomic_load(&c->started) && !atomic_load(&c->paused) && !leaving(c);
+	const struct consumer_facts *now = consumer_facts(&c->status);
 	bool have = atomic_load(&c->consuming), filling;
 
-	if (!leaving(c)) {
+	if (!leaving(now)) {
 		c->leave_ms = 0;
 	} else if (!c->leave_ms) {
 		c->leave_ms = clock_mono_ms();
 		c->got = 0;
 	}
 
-	if (c->cancelled) {
+	if (c->lost) {
 		atomic_store(&c->consuming, false);
 		have = false;
 	}
-	if (have && !want) {
-		if (fill(c, &filling, e))
+	if (have && !now->takes) {
+		if (fill(c, now, &filling, e))
 			return -1;
 		if (filling)
 			return 0;
-		c->widen = false;
 		atomic_store(&c->consuming, false);
 		return broker_cancel(c->broker, c->tag, e);
 	}
-	if (have && c->widen) {
+	if (have && c->intake == INTAKE_WIDENING) {
 		/* what comes redelivered is through: from now on many at a time */
 		if (broker_cancel(c->broker, c->tag, e))
 			return -1;
-		return consume(c, false, e);
+		return consume(c, INTAKE_MANY, e);
 	}
-	return want && !have && held_count(c) < c->prefetch ? consume(c, true, e) : 0;
+	if (now->takes && !have && held_count(c) < c->prefetch)
+		return consume(c, INTAKE_ONE, e);
+	return 0;
 }
 
 static void
@@ -352,8 +352,8 @@ worker_feed(struct consumer *c)
 	if (c->worker_busy || !b)
 		return;
 	now = clock_mono_ms();
-	if (!b->full && !b->next && !c->single && !atomic_load(&c->draining) &&
-		now < c->linger_until_ms)
+	if (!b->full && !b->next && c->intake == INTAKE_MANY &&
+		!consumer_facts(&c->status)->draining && now < c->linger_until_ms)
 		return;
 	c->linger_until_ms = now + c->linger_ms;
 	c->ready = b->next;
@@ -392,11 +392,12 @@ worker_take(struct consumer *c)
 static int
 settle_all(struct consumer *c, struct err *e)
 {
+	const struct consumer_facts *now = consumer_facts(&c->status);
 	struct bunch **at = &c->settling, *b;
 
 	/* before a cancel the window stays full: see fill() */
-	if (atomic_load(&c->consuming) && !c->cancelled && !atomic_load(&c->paused) &&
-		(c->widen || leaving(c)))
+	if (atomic_load(&c->consuming) && !c->lost && !now->away &&
+		(c->intake == INTAKE_WIDENING || leaving(now)))
 		return 0;
 	if (consumer_ack_front(c, e))
 		return -1;
@@ -419,7 +420,7 @@ give_back_old(struct consumer *c, struct err *e)
 {
 	int64_t since = clock_mono_ms() - HOLD_MAX_MS;
 
-	if (!atomic_load(&c->paused) ||
+	if (!consumer_facts(&c->status)->away ||
 		!((c->worker_busy && c->worker_first_ms < since) ||
 			(c->ready && c->ready->first_ms < since)))
 		return 0;
@@ -433,13 +434,14 @@ give_back_old(struct consumer *c, struct err *e)
 static void
 hand_back(struct consumer *c)
 {
+	const struct consumer_facts *now = consumer_facts(&c->status);
 	struct bunch *b;
 
-	if (!atomic_load(&c->draining))
+	if (!now->draining)
 		return;
 	if (!c->drain_ms)
 		c->drain_ms = clock_mono_ms();
-	if (!atomic_load(&c->paused) && clock_mono_ms() - c->drain_ms < DRAIN_MS)
+	if (!now->away && clock_mono_ms() - c->drain_ms < DRAIN_MS)
 		return;
 	while ((b = c->ready)) {
 		c->ready = b->next;
@@ -450,6 +452,7 @@ hand_back(struct consumer *c)
 static void
 poll_wait(struct consumer *c, struct thread *t)
 {
+	const struct consumer_facts *now = consumer_facts(&c->status);
 	int64_t wait = broker_poll_ms(c->broker), left;
 	struct pollfd fds[] = { { .fd = thread_wake_fd(t), .events = POLLIN },
 		{ .fd = broker_fd(c->broker), .events = broker_poll_events(c->broker) } };
@@ -463,9 +466,7 @@ poll_wait(struct consumer *c, struct thread *t)
 		wait = left;
 	if (wait > 1000)
 		wait = 1000;
-	if (wait > QUIET_MS / 5 &&
-		(atomic_load(&c->draining) ||
-			(atomic_load(&c->stopped) && atomic_load(&c->consuming))))
+	if (wait > QUIET_MS / 5 && (now->draining || (now->paused && atomic_load(&c->consuming))))
 		wait = QUIET_MS / 5;
 	/* while the worker is at a batch, what is coming gathers: one wake-up for many deliveries */
 	if (c->worker_busy && c->came && wait > 0)
@@ -497,9 +498,9 @@ turn(struct consumer *c, struct thread *t, struct err *e)
 	if (c->came)
 		c->came_ms = clock_mono_ms();
 	metric_set(c->cells[CM_HELD], (int64_t)held_count(c));
-	if (atomic_load(&c->draining) && !atomic_load(&c->consuming) && !c->ready &&
+	if (consumer_facts(&c->status)->draining && !atomic_load(&c->consuming) && !c->ready &&
 		!c->worker_busy && !c->settling)
-		atomic_store(&c->drained, true);
+		(void)consumer_state_set(&c->status, STEP_DRAINED);
 	return 0;
 }
 
@@ -510,14 +511,14 @@ away(struct consumer *c, struct thread *t)
 
 	atomic_store(&c->consuming, false);
 	connection_gone(c);
-	c->cancelled = false;
+	c->lost = false;
 	c->declare_ms = 0;
 	c->pause_look_ms = 0;
 	list_drop(c, &c->ready);
 	list_drop(c, &c->settling);
 	worker_take(c);
-	if (atomic_load(&c->draining) && !c->worker_busy)
-		atomic_store(&c->drained, true);
+	if (consumer_facts(&c->status)->draining && !c->worker_busy)
+		(void)consumer_state_set(&c->status, STEP_DRAINED);
 	thread_wait(t, broker_due_ms(c->broker));
 	if (broker_due_ms(c->broker) == 0 && !thread_stopping(t))
 		(void)!broker_connect(c->broker, &e);
@@ -537,7 +538,7 @@ consumer_io_run(struct thread *t, void *arg)
 			away(c, t);
 		} else if (turn(c, t, &e) && broker_fd(c->broker) >= 0) {
 			log_warn("consuming failed, trying again", LOG_E(&e));
-			c->cancelled = true;
+			c->lost = true;
 			thread_wait(t, 500);
 		}
 	}

@@ -3,6 +3,7 @@
  * What the files of the consumer runtime share; nobody else includes it.
  *
  *	consumer.c       the daemon: what it opens, when it is ready, how it drains
+ *	consumer_state.c the state: one enum, one setter
  *	consumer_io.c    the thread that owns the connection to the broker
  *	consumer_fate.c  what becomes of a delivery: ack, retry, dead letter
  *	consumer_work.c  the thread that runs the handler
@@ -20,6 +21,7 @@
 #include "base/metrics.h"
 #include "link/broker.h"
 #include "run/consumer.h"
+#include "run/consumer_state.h"
 #include "run/daemon.h"
 #include "model/retry.h"
 #include "run/thread.h"
@@ -33,8 +35,8 @@ enum consumer_metric {
 	CM_SECONDS,
 	CM_BATCHES,
 	CM_HELD,
+	CM_AWAY,
 	CM_PAUSED,
-	CM_STOPPED,
 	CM_REDELIVERED,
 	CM_INDEXES,
 	CM_COUNT
@@ -63,6 +65,13 @@ struct bunch {
 	int64_t handled_us;
 	bool full; /* takes no more */
 	struct bunch *next;
+};
+
+/* How many messages the broker may send without an ack. */
+enum intake {
+	INTAKE_ONE,      /* one: redelivered messages may be poison */
+	INTAKE_WIDENING, /* still one: the first that is not redelivered has come */
+	INTAKE_MANY,
 };
 
 #define BUNCHES_SPARE 4
@@ -97,15 +106,14 @@ struct consumer {
 	pthread_mutex_t lock;
 	struct bunch *to_worker, *to_io; /* to_io: a list */
 	char lack[200];                  /* the index that is missing, and why; "": none */
-	atomic_bool paused;              /* a store is away, until a batch has succeeded */
-	atomic_bool stopped;             /* by an operator: see consumer_pause.c */
-	atomic_bool started;             /* handler->start has succeeded */
-	atomic_bool consuming;
-	atomic_bool draining, drained;
+	struct consumer_status status;   /* consumer_state.h says who changes it, and when */
+	atomic_bool consuming; /* the broker has our subscription; set by the I/O thread */
 
 	/* the I/O thread's */
 	struct bunch *ready, *spare, *settling; /* lists; of ready the last is still forming */
-	bool worker_busy, single, cancelled, widen;
+	bool worker_busy;                       /* the worker has a batch */
+	bool lost; /* the subscription: cancelled by the broker, or its channel has closed */
+	enum intake intake;
 	size_t window;           /* deliveries that the broker may send without an ack */
 	size_t worker_holds;     /* deliveries of the bunch that the worker has; 0: given back */
 	int64_t worker_first_ms; /* when its first came */

@@ -16,10 +16,8 @@
 static void
 pause_set(struct consumer *c, bool on)
 {
-	if (atomic_load(&c->stopped) == on)
+	if (!consumer_state_set(&c->status, on ? STEP_PAUSE : STEP_RESUME))
 		return;
-	atomic_store(&c->stopped, on);
-	metric_set(c->cells[CM_STOPPED], on);
 	if (on)
 		log_warn("paused by an operator: nothing is taken until `onboardctl resume`",
 			LOG_S("consumer", c->handler->name));
@@ -33,7 +31,7 @@ consumer_pause_look(struct consumer *c, struct err *e)
 	struct err why = ERR_INIT;
 	bool on = false;
 
-	if (clock_mono_ms() < c->pause_look_ms || atomic_load(&c->draining))
+	if (clock_mono_ms() < c->pause_look_ms || consumer_facts(&c->status)->draining)
 		return 0;
 	if (pause_look(c->broker, c->handler->name, &on, &why)) {
 		if (broker_fd(c->broker) < 0)

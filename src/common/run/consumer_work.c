@@ -36,6 +36,12 @@ probe(struct consumer *c, struct err *e)
 	return c->handler->probe ? c->handler->probe(c, c->state, e) : 0;
 }
 
+static bool
+ending(const struct consumer *c, const struct thread *t)
+{
+	return thread_stopping(t) || consumer_facts(&c->status)->draining;
+}
+
 bool
 consumer_wait(struct consumer *c, int64_t ms)
 {
@@ -43,7 +49,7 @@ consumer_wait(struct consumer *c, int64_t ms)
 
 	do {
 		thread_tick(c->self);
-		if (thread_stopping(c->self) || atomic_load(&c->draining))
+		if (ending(c, c->self))
 			return false;
 		if (left > 0)
 			thread_wait(c->self, left);
@@ -60,38 +66,33 @@ consumer_wait(struct consumer *c, int64_t ms)
 static bool
 stores_wait(struct consumer *c, struct thread *t, const struct err *why, unsigned *attempt)
 {
+	bool ends = ending(c, t), news;
 	struct err e = ERR_INIT;
 
-	if (thread_stopping(t) || atomic_load(&c->draining)) {
-		atomic_store(&c->paused, true); /* so that the rest is handed back untried */
-		thread_wake(c->io);
+	news = consumer_state_set(&c->status, STEP_AWAY);
+	thread_wake(c->io);
+	if (ends)
 		return false;
-	}
-	if (atomic_load(&c->paused))
-		log_warn("a store answers its probe, but not the batch: trying again",
-			LOG_S("consumer", c->handler->name), LOG_E(why));
-	else
+	if (news)
 		log_warn("a store is away: nothing more is taken",
 			LOG_S("consumer", c->handler->name), LOG_E(why));
-	atomic_store(&c->paused, true);
-	metric_set(c->cells[CM_PAUSED], 1);
-	thread_wake(c->io);
+	else
+		log_warn("a store answers its probe, but not the batch: trying again",
+			LOG_S("consumer", c->handler->name), LOG_E(why));
 	do {
 		thread_tick(t);
 		thread_wait(t, backoff_wait_ms(&probing, (*attempt)++, rnd_u64()));
-		if (thread_stopping(t) || atomic_load(&c->draining))
+		if (ending(c, t))
 			return false;
 	} while (probe(c, &e));
 	return true;
 }
 
 static void
-pause_end(struct consumer *c)
+stores_back(struct consumer *c)
 {
-	if (!atomic_load(&c->paused))
+	if (!consumer_state_set(&c->status, STEP_BACK))
 		return;
-	atomic_store(&c->paused, false);
-	metric_set(c->cells[CM_PAUSED], 0);
 	log_info("the stores are back", LOG_S("consumer", c->handler->name));
 	thread_wake(c->io);
 }
@@ -174,7 +175,7 @@ handle(struct consumer *c, struct thread *t, struct bunch *b)
 		if (!stores_wait(c, t, &e, &attempt))
 			return false;
 	}
-	pause_end(c);
+	stores_back(c);
 	outcomes_take(b, d, which, n, rc ? &e : NULL);
 	b->handled_us = clock_mono_us() - began;
 	metric_observe_us(c->cells[CM_SECONDS], b->handled_us);
@@ -196,7 +197,7 @@ start(struct consumer *c, struct thread *t)
 		there = probe(c, &e) == 0;
 		if (there && consumer_indexes_look(c, &e) == 0 &&
 			(!c->handler->start || c->handler->start(c, c->state, &e) == 0)) {
-			atomic_store(&c->started, true);
+			(void)consumer_state_set(&c->status, STEP_STARTED);
 			thread_wake(c->io);
 			return true;
 		}
@@ -230,9 +231,9 @@ idle(struct consumer *c, struct thread *t, int64_t *probe_ms)
 	thread_wait(t, PROBE_EVERY_MS / 2);
 	if (clock_mono_ms() - *probe_ms < PROBE_EVERY_MS || thread_stopping(t))
 		return;
-	if (probe(c, &e) && !atomic_load(&c->draining) && stores_wait(c, t, &e, &attempt) &&
-		!work_waits(c))
-		pause_end(c);
+	if (probe(c, &e) && !consumer_facts(&c->status)->draining &&
+		stores_wait(c, t, &e, &attempt) && !work_waits(c))
+		stores_back(c);
 	*probe_ms = clock_mono_ms();
 }
 
@@ -247,12 +248,13 @@ consumer_work_run(struct thread *t, void *arg)
 	if (!start(c, t))
 		return;
 	while (!thread_stopping(t)) {
+		const struct consumer_facts *now = consumer_facts(&c->status);
 		struct bunch *b;
 		struct err e = ERR_INIT;
 		bool whole;
 
 		thread_tick(t);
-		if (!atomic_load(&c->paused)) /* where it fails the link says why */
+		if (!now->away && !now->draining) /* where it fails the link says why */
 			(void)!consumer_indexes_look(c, &e);
 		must(pthread_mutex_lock(&c->lock) == 0);
 		b = c->to_worker;

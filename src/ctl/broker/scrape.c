@@ -89,8 +89,8 @@ sample_add(struct scraped *s, const struct promtext_sample *m)
 		s->cpu_ms = (int64_t)(value * 1000);
 	else if (promtext_is(m, "onboard_consumer_held"))
 		s->held = n;
-	else if (promtext_is(m, "onboard_consumer_stopped"))
-		s->stopped = n > 0;
+	else if (promtext_is(m, "onboard_consumer_paused"))
+		s->paused = n > 0;
 	else if (promtext_is(m, "onboard_consumer_deliveries_total") &&
 		promtext_label(m, "outcome", outcome, sizeof outcome))
 		*(strcmp(outcome, "done") == 0                  ? &s->done

@@ -13,7 +13,7 @@
 struct scraped {
 	char daemon[40];
 	unsigned port;
-	bool stopped;                /* by an operator */
+	bool paused;                 /* by an operator */
 	int64_t done, retries, dead; /* counters; of a producer done are its requests */
 	int64_t cpu_ms, held;
 };

@@ -176,7 +176,7 @@ daemons_print(const struct top *t, const struct second *s, const struct second *
 			b ? rate(d->cpu_ms, b->cpu_ms, ms) / 10 : 0);
 		table_row(&table,
 			(const char *const[]){ d->daemon, n[0], n[1], n[2], n[3], n[4], n[5],
-				d->stopped ? "paused" : "" });
+				d->paused ? "paused" : "" });
 	}
 	table_end(&table);
 }
@@ -250,7 +250,7 @@ json_print(const struct second *s, const struct second *was)
 		buf_add_text(&b, i ? ",{" : "{");
 		ops_json_text(&b, "daemon", d->daemon);
 		ops_json_i64(&b, "port", d->port);
-		ops_json_bool(&b, "paused", d->stopped);
+		ops_json_bool(&b, "paused", d->paused);
 		ops_json_i64(&b, "held", d->held);
 		ops_json_i64(&b, "done", d->done);
 		ops_json_i64(&b, "retries", d->retries);
