@@ -4,7 +4,9 @@
  *
  *	consumer.c       the daemon: what it opens, when it is ready, how it drains
  *	consumer_state.c the state: one enum, one setter
- *	consumer_io.c    the thread that owns the connection to the broker
+ *	consumer_io.c    the thread that owns the connection to the broker: its turn
+ *	consumer_take.c  the subscription: how messages come in
+ *	consumer_bunch.c bunches and lists of them
  *	consumer_fate.c  what becomes of a delivery: ack, retry, dead letter
  *	consumer_work.c  the thread that runs the handler
  *	consumer_pause.c whether an operator has paused it
@@ -28,7 +30,8 @@
 #include "model/topology.h"
 
 #define CONSUMER_BATCH_MAX 1000
-#define POISON_AFTER 5 /* deliveries without an end */
+#define CONSUMER_QUIET_MS 250 /* nothing came for so long: the queue may be empty */
+#define POISON_AFTER 5        /* deliveries without an end */
 
 enum consumer_metric {
 	CM_DELIVERIES,
@@ -74,8 +77,9 @@ enum intake {
 	INTAKE_MANY,
 };
 
-#define BUNCHES_SPARE 4
-#define BUNCH_BYTES (4u << 20) /* past it a bunch is full */
+#define BUNCH_ARENA_FIRST (64u << 10)
+#define BUNCH_ARENA_LIMIT (512u << 20) /* the largest message there is fits */
+#define BUNCH_BYTES (4u << 20)         /* past it a bunch is full */
 
 struct consumer {
 	const struct handler *handler;
@@ -133,9 +137,23 @@ struct consumer {
 /* consumer.c */
 void consumer_threads_wait(struct consumer *c); /* until c->io and c->worker are known */
 
-/* consumer_io.c */
+/* consumer_bunch.c */
+struct bunch *consumer_bunch_forming(struct consumer *c, bool alone);
+void consumer_bunch_drop(struct consumer *c, struct bunch *b);
+void consumer_bunches_add(struct bunch **list, struct bunch *b);
+void consumer_bunches_drop(struct consumer *c, struct bunch **list);
+void consumer_bunches_drop_stale(struct consumer *c, struct bunch **list);
+void consumer_bunches_free(struct consumer *c);
+size_t consumer_held(const struct consumer *c);
+
+/* consumer_take.c */
 struct broker *consumer_broker_new(struct consumer *c, const char *url, const char *name,
 	unsigned heartbeat_s, struct err *e) MUST_CHECK;
+int consumer_take_as_wanted(struct consumer *c, struct err *e) MUST_CHECK;
+bool consumer_acks_wait(const struct consumer *c);
+void consumer_connection_gone(struct consumer *c);
+
+/* consumer_io.c */
 void consumer_io_run(struct thread *t, void *arg);
 void consumer_io_end(struct consumer *c); /* after the thread */
 
