@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The consumer runtime: the daemon around the two threads. */
+/* The consumer runtime: the daemon around the I/O thread and the worker. */
 #include "run/consumer.h"
 
 #include <stdio.h>
@@ -13,8 +13,8 @@
 #include "run/schema.h"
 
 #define LOOK_MS 20
-#define IO_STALL_MS 20000   /* a connect and a declaration, each at their worst */
-#define WORK_STALL_MS 60000 /* a batch of several calls, each at its deadline */
+#define IO_STALL_MS 20000   /* a connect and a declaration that both reach their deadline */
+#define WORK_STALL_MS 60000 /* a batch of several calls that all reach their deadline */
 
 static const struct metric_def defs[CM_COUNT] = {
 	[CM_DELIVERIES] = { "onboard_consumer_deliveries_total", METRIC_COUNTER,
@@ -30,12 +30,12 @@ static const struct metric_def defs[CM_COUNT] = {
 	[CM_PAUSED] = { "onboard_consumer_paused", METRIC_GAUGE,
 		"1 while an operator has paused it.", { "consumer" } },
 	[CM_REDELIVERED] = { "onboard_consumer_redelivered_total", METRIC_COUNTER,
-		"Deliveries that had come before.", { "consumer" } },
+		"Deliveries that were delivered before.", { "consumer" } },
 	[CM_INDEXES] = { "onboard_consumer_indexes_missing", METRIC_GAUGE,
 		"1 while an index of its collection cannot be made.", { "consumer" } },
 };
 
-/* The daemon's hooks know no handler but this one: a program is one consumer. */
+/* One program is one consumer. So the daemon's hooks use this handler. */
 static const struct handler *program;
 
 struct doc *
@@ -77,9 +77,9 @@ consumer_metrics(struct consumer *c, struct metrics *m)
 	daemon_metrics(c->daemon, m);
 }
 
-/* As configured, within the handler's own bound. */
+/* The configured number, bounded by the handler's own maximum. */
 static size_t
-bounded(const struct conf *f, const char *key, size_t most)
+conf_bounded(const struct conf *f, const char *key, size_t most)
 {
 	size_t n = (size_t)conf_int(f, "consumer", key);
 
@@ -140,7 +140,7 @@ consumer_threads_wait(struct consumer *c)
 }
 
 static int
-start(struct daemon *d, void *state, struct err *e)
+runtime_start(struct daemon *d, void *state, struct err *e)
 {
 	const struct conf *f = daemon_conf(d);
 	const char *only = conf_string(f, "topology", "consumers");
@@ -153,8 +153,8 @@ start(struct daemon *d, void *state, struct err *e)
 	must(c->place);
 	must(pthread_mutex_init(&c->lock, NULL) == 0);
 	c->state = must_calloc(1, program->state_size ? program->state_size : 1);
-	c->batch_max = bounded(f, "batch", program->batch_max);
-	c->prefetch = bounded(f, "prefetch", program->prefetch_max);
+	c->batch_max = conf_bounded(f, "batch", program->batch_max);
+	c->prefetch = conf_bounded(f, "prefetch", program->prefetch_max);
 	c->linger_ms = conf_int(f, "consumer", "linger");
 	c->check_every_ms = conf_int(f, "topology", "check_every");
 	c->topology_only = only ? must_strdup(only) : NULL; /* a reload frees the configuration */
@@ -170,7 +170,7 @@ start(struct daemon *d, void *state, struct err *e)
 	if (!c->broker)
 		return -1;
 	daemon_depends(d, broker_link(c->broker), true);
-	/* each of the two wakes the other: see consumer_threads_wait() */
+	/* each thread wakes the other one: see consumer_threads_wait() */
 	must(pthread_mutex_lock(&c->lock) == 0);
 	c->io = thread_start("broker", consumer_io_run, c);
 	c->worker = thread_start("worker", consumer_work_run, c);
@@ -179,7 +179,7 @@ start(struct daemon *d, void *state, struct err *e)
 }
 
 static bool
-ready(void *state)
+is_ready(void *state)
 {
 	struct consumer *c = state;
 	enum consumer_state s = consumer_state(&c->status);
@@ -188,7 +188,7 @@ ready(void *state)
 }
 
 static const char *
-notice(void *state)
+notice_text(void *state)
 {
 	struct consumer *c = state;
 	const struct consumer_facts *now = consumer_facts(&c->status);
@@ -201,7 +201,7 @@ notice(void *state)
 }
 
 static bool
-alive(void *state)
+threads_alive(void *state)
 {
 	struct consumer *c = state;
 
@@ -220,7 +220,7 @@ on_drain_look(void *arg)
 }
 
 static void
-reload(void *state, const struct conf *now)
+handler_reload(void *state, const struct conf *now)
 {
 	struct consumer *c = state;
 
@@ -229,7 +229,7 @@ reload(void *state, const struct conf *now)
 }
 
 static void
-drain(void *state)
+drain_begin(void *state)
 {
 	struct consumer *c = state;
 
@@ -241,7 +241,7 @@ drain(void *state)
 }
 
 static void
-stop(void *state)
+runtime_stop(void *state)
 {
 	struct consumer *c = state;
 
@@ -275,13 +275,13 @@ consumer_main(int argc, char **argv, const struct handler *h)
 		.admin_port = h->admin_port,
 		.state_size = sizeof(struct consumer),
 		.check = h->check,
-		.start = start,
-		.reload = reload,
-		.ready = ready,
-		.notice = notice,
-		.alive = alive,
-		.drain = drain,
-		.stop = stop };
+		.start = runtime_start,
+		.reload = handler_reload,
+		.ready = is_ready,
+		.notice = notice_text,
+		.alive = threads_alive,
+		.drain = drain_begin,
+		.stop = runtime_stop };
 
 	snprintf(name, sizeof name, "onboard-%s", h->name);
 	program = h;

@@ -1,31 +1,31 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every consumer is made of, but for its effect. A consumer's main() is
- * one call with a struct handler; the handler sees neither AMQP nor signals
- * nor threads.
+ * Everything that consumers share. A consumer's main() is one call with a struct
+ * handler, which holds what this consumer alone does. The handler sees no AMQP, no
+ * signal and no thread.
  *
- * The story: events come in batches, while the last batch is being handled.
- * handle() gives each delivery its outcome, and one bad event never fails its
- * neighbours:
+ * The story: the next batch of events forms while handle() works on the last one.
+ * handle() gives each delivery an outcome. One bad event never fails its neighbours:
  *
- *	DONE    acked
- *	RETRY   to the next retry queue (1, 2, 4 s), after the third to the
- *	        dead-letter exchange as "exhausted"; then acked
- *	REJECT  can never succeed: to the dead-letter exchange as "permanent"
+ *	DONE    the runtime acks the delivery
+ *	RETRY   it publishes a copy to the next retry queue (1, 2, 4 s), after the
+ *	        third to the dead-letter exchange as "exhausted", and then acks
+ *	REJECT  the event can never succeed: a copy goes to the dead-letter
+ *	        exchange as "permanent", and then the runtime acks
  *
- * handle() answers 0, or -1 with an error: ERR_AWAY means that a store is
- * away, which is no event's fault: nothing more is taken, what is held stays
- * unacked, the store is probed until it is back, and handle() gets the same
- * batch again. Once a batch succeeds, the consumer takes more. Any other error
- * means RETRY for all that are still unset.
+ * handle() answers 0, or -1 with an error. ERR_AWAY means that a store is away. No
+ * event is at fault then: the consumer takes no more messages, keeps those that it
+ * holds unacked, probes the store until it answers, and gives handle() the same
+ * batch again. It takes more once a batch has succeeded. Any other error means
+ * RETRY for every delivery that has no outcome yet.
  *
- * What is no event, or against its type's schema, never reaches the handler.
- * What was delivered five times without an end, since the process died on it,
- * goes to the dead-letter exchange as "poison" before the handler sees it;
- * after a start, what comes redelivered is handled one at a time.
+ * The handler never sees a message that is no event, or that violates the schema of
+ * its type. A message that was delivered five times without an end (the process
+ * died over it) goes to the dead-letter exchange as "poison" before the handler
+ * sees it. After a start the runtime handles redelivered messages one at a time.
  *
- * handle() runs in a thread of its own, never twice at once; it may block as
- * long as the links' deadlines do. Everything it makes goes into b->mem.
+ * handle() runs in a thread of its own, and never twice at once. It may block as
+ * long as the deadlines of the links allow. It allocates everything in b->mem.
  */
 #pragma once
 
@@ -42,13 +42,13 @@ enum outcome { OUT_UNSET, OUT_DONE, OUT_RETRY, OUT_REJECT };
 
 struct delivery {
 	const struct event *ev;
-	const char *body; /* as it came */
+	const char *body; /* the bytes of the message */
 	size_t length;
 	enum outcome out;
-	const char *why; /* of RETRY and REJECT: b->mem's or a constant; no address in it */
+	const char *why; /* reason of RETRY and REJECT: b->mem's or a constant; names no address */
 	bool test;       /* header x-test */
 	bool own;        /* app_id says that onboard-api published it, and it is no test */
-	bool last;       /* no retry is left: RETRY is its end */
+	bool last;       /* no retry is left: RETRY makes it a dead letter */
 };
 
 struct batch {
@@ -57,7 +57,7 @@ struct batch {
 	struct arena *mem;
 };
 
-/* NEED_SQL_READ: a PostgreSQL that takes no writes does, too. */
+/* NEED_SQL_READ: a PostgreSQL that takes no writes is enough. */
 enum { NEED_DOC = 1, NEED_KV = 2, NEED_SQL = 4, NEED_SQL_READ = 8 };
 
 struct consumer;
@@ -71,19 +71,20 @@ struct handler {
 	const char *name;    /* as in the topology: "eventlog"; the daemon is onboard-NAME */
 	const char *summary; /* for --help */
 	unsigned short admin_port;
-	unsigned needs;         /* NEED_...: stores that must be there */
-	const char *collection; /* model/doc_indexes.h: the runtime keeps its indexes; NULL: none */
-	size_t batch_max, prefetch_max; /* whatever is configured; 0: no bound of its own */
+	unsigned needs; /* NEED_...: stores that must be usable */
+	const char
+		*collection; /* the runtime keeps its indexes (model/doc_indexes.h); NULL: none */
+	size_t batch_max, prefetch_max; /* bounds on the configured numbers; 0: none */
 	size_t state_size;
-	/* As in struct daemon_def: of the configuration, what the keys' types don't say. */
+	/* As in struct daemon_def: checks what the types of the keys cannot say. */
 	int (*check)(const struct conf *conf, struct err *e);
-	/* Once, in the main thread: what it needs beside those stores, its links and metrics. */
+	/* Once, in the main thread: opens links and metrics of its own. */
 	int (*open)(struct consumer *c, void *state, struct err *e);
-	/* In the main thread, while handle() may run in its own. */
+	/* In the main thread; handle() may run at the same time in its own. */
 	void (*reload)(void *state, const struct conf *now);
-	/* Beside those stores: ERR_AWAY while what it works on is. May be NULL. */
+	/* Probes what the handler opened itself: ERR_AWAY while that is away. May be NULL. */
 	int (*probe)(struct consumer *c, void *state, struct err *e);
-	/* Before the first batch, and again until it succeeds. May be NULL. */
+	/* Before the first batch; repeated until it succeeds. May be NULL. */
 	int (*start)(struct consumer *c, void *state, struct err *e);
 	int (*handle)(struct consumer *c, void *state, struct batch *b, struct err *e);
 	void (*stop)(void *state); /* may be NULL */
@@ -95,15 +96,15 @@ int consumer_main(int argc, char **argv, const struct handler *h);
 struct doc *consumer_doc(struct consumer *c);
 struct kv *consumer_kv(struct consumer *c);
 struct sql *consumer_sql(struct consumer *c);
-/* In open: the configuration is the main thread's. */
+/* In open only: the configuration belongs to the main thread. */
 const struct conf *consumer_conf(struct consumer *c);
 void consumer_depends(struct consumer *c, struct link *l);
 void consumer_metrics(struct consumer *c, struct metrics *m);
 /*
- * In handle, where that may take long: waits, and says that progress is made.
- * False, at once, when the daemon ends: what is not done by then is handed back
- * by answering ERR_AWAY.
+ * For a handle() that takes long: waits, and tells the watchdog that it makes
+ * progress. False, at once, when the daemon ends: handle() should then answer
+ * ERR_AWAY, and the runtime hands the rest back.
  */
 bool consumer_wait(struct consumer *c, int64_t ms);
-/* e's text, kept in the batch. */
+/* Copies e's text into the batch. */
 const char *consumer_why(struct batch *b, const struct err *e);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * The consumer runtime: bunches. The I/O thread makes them; the worker only borrows one.
- */
+/* The consumer runtime: bunches and lists of them. Only the I/O thread calls these functions. */
 #include "base/clock.h"
 #include "run/consumer_own.h"
 
@@ -72,7 +70,6 @@ consumer_bunches_add(struct bunch **list, struct bunch *b)
 	*list = b;
 }
 
-/* Of a connection or channel that has gone: the broker's again, and its tags mean others now. */
 void
 consumer_bunches_drop_stale(struct consumer *c, struct bunch **list)
 {
@@ -88,7 +85,6 @@ consumer_bunches_drop_stale(struct consumer *c, struct bunch **list)
 	}
 }
 
-/* Deliveries that are not settled yet. */
 size_t
 consumer_held(const struct consumer *c)
 {
@@ -101,7 +97,6 @@ consumer_held(const struct consumer *c)
 	return n;
 }
 
-/* The one that still takes deliveries. */
 struct bunch *
 consumer_bunch_forming(struct consumer *c, bool alone)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The consumer runtime: what becomes of a delivery. A copy is published and
- * confirmed first, then the delivery is acked; so killed in between, it comes
- * again and is at most doubled, never lost.
+ * The consumer runtime: the fate of a delivery. The I/O thread publishes a copy,
+ * waits for its confirm, and acks the delivery only then. If the process is killed
+ * in between, the delivery comes again: it may be doubled, but is never lost.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -13,8 +13,8 @@
 #include "base/utf8.h"
 #include "run/consumer_own.h"
 
-#define AGAIN_MS 1000 /* a copy that no queue took */
-#define WHY_MAX 800   /* of the handler's reason, where ours follows */
+#define AGAIN_MS 1000 /* before a copy that no queue took is published again */
+#define WHY_MAX 800   /* bytes of the handler's reason that stay when our own follows */
 
 const char *const consumer_fates[FATE_COUNT] = { "done", "retry", "permanent", "exhausted",
 	"poison" };
@@ -30,7 +30,7 @@ trace_id(const struct held *h, char out[static 33])
 		memcpy(out, p + 3, 32);
 }
 
-/* One line for each delivery's end: what was done is for debugging, the rest is news. */
+/* One line for each delivery's fate. Done is a debug line; the others are always logged. */
 static void
 fate_log(const struct consumer *c, const struct bunch *b, const struct held *h)
 {
@@ -59,7 +59,7 @@ fate_log(const struct consumer *c, const struct bunch *b, const struct held *h)
 }
 
 static void
-settled(struct consumer *c, struct bunch *b, struct held *h)
+mark_settled(struct consumer *c, struct bunch *b, struct held *h)
 {
 	static const int fates[] = { [RETRY_AGAIN] = FATE_RETRY,
 		[RETRY_PERMANENT] = FATE_PERMANENT,
@@ -92,8 +92,9 @@ copy_publish(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 }
 
 /*
- * Its headers filled a frame already, and ours do not fit beside them. Without
- * the largest it is dead at once: a retry would be handled without them, unseen.
+ * The headers of the message fill a frame, so ours do not fit beside them. The copy
+ * leaves out the largest ones and is a dead letter at once: the handler must not see
+ * a retry that has silently lost its headers.
  */
 static void
 copy_shrink(struct consumer *c, struct bunch *b, struct held *h)
@@ -113,9 +114,9 @@ copy_shrink(struct consumer *c, struct bunch *b, struct held *h)
 }
 
 /*
- * Of all from the oldest on that are done, one ack; up to the first that is
- * not. Many single ones the broker would hold up, and lose the last of them when
- * the connection is closed right after.
+ * One ack for all deliveries from the oldest up to the first that is not done. Many
+ * single acks would hold up the broker, and it loses the last of them when the
+ * connection closes right after.
  */
 int
 consumer_ack_front(struct consumer *c, struct err *e)
@@ -135,14 +136,14 @@ consumer_ack_front(struct consumer *c, struct err *e)
 		return -1;
 	for (struct bunch *b = c->settling; b; b = b->next)
 		for (size_t i = 0; i < b->count; i++) {
-			settled(c, b, &b->list[i]);
+			mark_settled(c, b, &b->list[i]);
 			if (&b->list[i] == last)
 				return 0;
 		}
 	return 0;
 }
 
-/* One at a time. 1: the broker takes no copy for now. */
+/* Settles one delivery. 1: the broker takes no copy for now. */
 static int
 settle_one(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 {
@@ -153,8 +154,8 @@ settle_one(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 	if (h->out == OUT_DONE) {
 		if (broker_ack(c->broker, h->m->tag, false, e))
 			return -1;
-		settled(c, b, h);
-	} else if (h->out == OUT_UNSET) { /* handed back: the end came before the store */
+		mark_settled(c, b, h);
+	} else if (h->out == OUT_UNSET) { /* not handled before the end: hand it back */
 		if (broker_nack(c->broker, h->m->tag, false, true, e))
 			return -1;
 		h->settled = true;
@@ -165,7 +166,7 @@ settle_one(struct consumer *c, struct bunch *b, struct held *h, struct err *e)
 		if (why.kind == ERR_INVALID && broker_publish_trim(c->broker, &h->retry->publish)) {
 			copy_shrink(c, b, h);
 		} else if (why.kind != ERR_AWAY && why.kind != ERR_LIMIT) {
-			/* a property that no broker takes: without properties it goes */
+			/* the broker takes no such property: the copy goes without properties */
 			h->retry->publish.props = (struct broker_properties){ .delivery_mode = 2 };
 			log_warn("a copy goes without the properties it came with", LOG_E(&why));
 		}
@@ -187,7 +188,7 @@ consumer_settle(struct consumer *c, struct bunch *b, struct err *e)
 	return 0;
 }
 
-/* The copy with this tag; NULL: of a bunch that has gone. */
+/* Finds the copy with this tag. NULL: its bunch has been dropped. */
 static struct held *
 copy_find(struct consumer *c, uint64_t tag, struct bunch **out)
 {
@@ -219,10 +220,13 @@ consumer_confirmed(void *arg, uint64_t tag, bool nacked)
 		return;
 	}
 	if (broker_ack(c->broker, h->m->tag, false, NULL) == 0)
-		settled(c, b, h);
+		mark_settled(c, b, h);
 }
 
-/* Comes before its confirm; the oldest copy to that queue it must be, or told again next time. */
+/*
+ * A return comes before the confirm of the same copy, and names no tag. So it counts
+ * for the oldest equal copy to that queue.
+ */
 void
 consumer_returned(void *arg, const struct broker_message *m, int code, const char *why)
 {

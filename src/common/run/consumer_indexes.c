@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The consumer runtime: the indexes of the collection that the handler writes.
- * They are made at the start. Somebody may drop one later, so the worker looks
- * again with topology.check_every.
+ * The consumer runtime: the indexes of the collection that the handler writes. The
+ * worker makes them at the start. Somebody may drop one later, so it looks again
+ * every topology.check_every.
  *
- * Where one cannot be made, for instance since two users' documents have one
- * e-mail, the consumer works on without it and says so: each event still brings
- * its user's document nearer to the truth, and one of them may end the fault.
+ * Sometimes an index cannot be made, for instance because the documents of two
+ * users have the same e-mail. Then the consumer works on without it and says so:
+ * each event still brings its user's document nearer to the truth, and one of them
+ * may end the fault.
  */
 #include <stdio.h>
 #include <string.h>
@@ -17,7 +18,7 @@
 #include "model/doc_indexes.h"
 
 static bool
-goes_on(void *arg)
+mending_goes_on(void *arg)
 {
 	return consumer_wait(arg, 0);
 }
@@ -53,11 +54,11 @@ consumer_indexes_look(struct consumer *c, struct err *e)
 	if (!c->handler->collection || clock_mono_ms() < c->indexes_ms)
 		return 0;
 	mem = arena_new(4096, 1 << 20);
-	rc = doc_indexes_mend(c->doc, mem, c->handler->collection, goes_on, c, &why, e);
+	rc = doc_indexes_mend(c->doc, mem, c->handler->collection, mending_goes_on, c, &why, e);
 	if (rc == 0)
 		lack_set(c, why);
 	arena_free(mem);
-	/* the start waits for this look; later ones can wait */
+	/* the start needs the indexes, so a failed look is repeated at once; later it can wait */
 	if (rc == 0 || !starting)
 		c->indexes_ms = clock_mono_ms() + c->check_every_ms;
 	return rc;

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
-/* The consumer runtime: the thread that owns the connection to the broker. */
+/* The consumer runtime: the I/O thread, which owns the connection to the broker. */
 #include <poll.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "run/consumer_own.h"
 
-#define HOLD_MAX_MS (25 * 60 * 1000) /* the broker's own patience is 30 minutes */
+#define HOLD_MAX_MS (25 * 60 * 1000) /* after 30 minutes the broker closes the channel */
 #define DECLARE_AGAIN_MS 1000
-#define GATHER_MS 2   /* so long deliveries may come together while the worker is at a batch */
-#define DRAIN_MS 7000 /* what is not begun by then is handed back */
+#define GATHER_MS 2   /* how long messages gather while the worker has a batch */
+#define DRAIN_MS 7000 /* then bunches that wait for the worker are handed back */
 
 static int
-declare(struct consumer *c, struct err *e)
+topology_keep(struct consumer *c, struct err *e)
 {
 	struct err why = ERR_INIT;
 
@@ -22,7 +22,7 @@ declare(struct consumer *c, struct err *e)
 		if (why.kind == ERR_AWAY)
 			return err_set(e, ERR_AWAY, "%s", why.text);
 		log_error("the topology is not as it should be", LOG_E(&why));
-		if (why.kind == ERR_MISSING) { /* deleted while it was being declared */
+		if (why.kind == ERR_MISSING) { /* somebody deleted it meanwhile */
 			c->declare_ms = clock_mono_ms() + DECLARE_AGAIN_MS;
 			return 0;
 		}
@@ -56,7 +56,7 @@ worker_feed(struct consumer *c)
 	thread_wake(c->worker);
 }
 
-/* What the worker has finished; of a connection that is gone nothing can be acked. */
+/* Takes finished bunches from the worker. Those of an old connection cannot be acked. */
 static void
 worker_take(struct consumer *c)
 {
@@ -99,7 +99,7 @@ settle_all(struct consumer *c, struct err *e)
 	return 0;
 }
 
-/* Held for long, because a store is away for long: the broker would close the channel soon. */
+/* A store has been away for so long that the broker would soon close the channel. */
 static int
 give_back_old(struct consumer *c, struct err *e)
 {
@@ -109,15 +109,16 @@ give_back_old(struct consumer *c, struct err *e)
 		!((c->worker_busy && c->worker_first_ms < since) ||
 			(c->ready && c->ready->first_ms < since)))
 		return 0;
-	log_info("what was held for long is given back", LOG_S("consumer", c->handler->name));
+	log_info("deliveries held for 25 minutes are given back",
+		LOG_S("consumer", c->handler->name));
 	consumer_connection_gone(c);
 	c->worker_first_ms = INT64_MAX;
 	return broker_give_back(c->broker, e);
 }
 
-/* At the end: what the worker will not come to, since its store is away or time is up. */
+/* While draining: hands back the bunches that the worker cannot handle in time. */
 static void
-hand_back(struct consumer *c)
+drain_hand_back(struct consumer *c)
 {
 	const struct consumer_facts *now = consumer_facts(&c->status);
 	struct bunch *b;
@@ -154,7 +155,7 @@ poll_wait(struct consumer *c, struct thread *t)
 	if (wait > CONSUMER_QUIET_MS / 5 &&
 		(now->draining || (now->paused && atomic_load(&c->consuming))))
 		wait = CONSUMER_QUIET_MS / 5;
-	/* while the worker is at a batch, what is coming gathers: one wake-up for many deliveries */
+	/* while the worker has a batch, messages gather: one wake-up for many of them */
 	if (c->worker_busy && c->came && wait > 0)
 		(void)poll(fds, 1, GATHER_MS);
 	else
@@ -164,10 +165,10 @@ poll_wait(struct consumer *c, struct thread *t)
 }
 
 static int
-turn(struct consumer *c, struct thread *t, struct err *e)
+io_turn(struct consumer *c, struct thread *t, struct err *e)
 {
-	hand_back(c);
-	if (declare(c, e) || consumer_pause_look(c, e) || consumer_take_as_wanted(c, e))
+	drain_hand_back(c);
+	if (topology_keep(c, e) || consumer_pause_look(c, e) || consumer_take_as_wanted(c, e))
 		return -1;
 	consumer_bunches_drop_stale(c, &c->ready);
 	consumer_bunches_drop_stale(c, &c->settling);
@@ -191,7 +192,7 @@ turn(struct consumer *c, struct thread *t, struct err *e)
 }
 
 static void
-away(struct consumer *c, struct thread *t)
+connection_restore(struct consumer *c, struct thread *t)
 {
 	struct err e = ERR_INIT;
 
@@ -221,8 +222,8 @@ consumer_io_run(struct thread *t, void *arg)
 
 		thread_tick(t);
 		if (broker_fd(c->broker) < 0) {
-			away(c, t);
-		} else if (turn(c, t, &e) && broker_fd(c->broker) >= 0) {
+			connection_restore(c, t);
+		} else if (io_turn(c, t, &e) && broker_fd(c->broker) >= 0) {
 			log_warn("consuming failed, trying again", LOG_E(&e));
 			c->lost = true;
 			thread_wait(t, 500);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The consumer runtime: an operator's pause (run/pause.h). Asked for before
- * anything is consumed, and then once a second; while it lasts nothing is
- * taken, what is held is finished, and nothing goes back to the queue.
+ * The consumer runtime: an operator's pause (run/pause.h). The I/O thread asks for
+ * the flag before it consumes anything, and then once a second. A paused consumer
+ * takes no messages, finishes those that it holds, and gives none back.
  */
 #include "base/clock.h"
 #include "base/log.h"
@@ -11,7 +11,7 @@
 
 #define LOOK_MS 1000
 #define LOOK_FAILED_MS 10000
-#define LOOKS_TO_RESUME 2 /* somebody reading the flag hides it for a moment */
+#define LOOKS_TO_RESUME 2 /* somebody who reads the flag hides it for a moment */
 
 static void
 pause_set(struct consumer *c, bool on)
@@ -36,7 +36,7 @@ consumer_pause_look(struct consumer *c, struct err *e)
 	if (pause_look(c->broker, c->handler->name, &on, &why)) {
 		if (broker_fd(c->broker) < 0)
 			return err_set(e, ERR_AWAY, "%s", why.text);
-		/* what it said last stands */
+		/* the last answer stands */
 		log_warn("cannot ask whether an operator paused it", LOG_E(&why));
 		c->pause_look_ms = clock_mono_ms() + LOOK_FAILED_MS;
 		return 0;

@@ -19,8 +19,9 @@
  * hold at the same time, and each must survive the end of the other. Therefore both
  * have their states, and a second STEP_AWAY or STEP_PAUSE changes nothing.
  *
- * Everybody reads the state by consumer_facts(): `/ready`, the threads, and the two
- * gauges, which consumer_state_set() keeps.
+ * Everybody asks consumer_facts() what the state means: `/ready`, the threads, and
+ * consumer_state_set() itself for its two gauges. A caller that decides by several
+ * facts asks once, so that they belong together.
  *
  * Facts of another kind are no states and stay where they are, in struct consumer:
  * whether the broker has our subscription (`consuming`, `lost`: it goes and comes

@@ -12,7 +12,6 @@
 #define FILL_MS 5000 /* before a pause or the end: how long the window may take to fill */
 #define PROMPT_MS 50 /* a broker that does not hang answers within this time */
 
-/* What it held is the broker's again. */
 void
 consumer_connection_gone(struct consumer *c)
 {
@@ -30,7 +29,7 @@ on_deliver(void *arg, const struct broker_message *m)
 
 	c->came = true;
 	*h = (struct held){ .m = broker_message_copy(m, b->mem) };
-	must(h->m); /* the arena takes the largest message there is, and is full long before */
+	must(h->m); /* the largest message fits, since BUNCH_BYTES is far below the arena's limit */
 	if (m->delivery_count >= POISON_AFTER) {
 		h->out = OUT_REJECT;
 		h->class = RETRY_POISON;
@@ -42,7 +41,7 @@ on_deliver(void *arg, const struct broker_message *m)
 	if (again)
 		metric_add(c->cells[CM_REDELIVERED], 1);
 	else if (c->intake == INTAKE_ONE && c->prefetch > 1 && consumer_held(c) == 1)
-		c->intake = INTAKE_WIDENING; /* acks wait for it: see fill() */
+		c->intake = INTAKE_WIDENING; /* acks wait for it: see window_fill() */
 }
 
 static void
@@ -91,13 +90,14 @@ subscribe(struct consumer *c, enum intake intake, struct err *e)
 
 	c->intake = intake;
 	c->lost = false;
-	/* a new consumer's window does not count what the last one left with us */
+	/* the window of a new subscription does not count deliveries that we still hold */
 	c->window = intake == INTAKE_ONE ? 1 : c->prefetch - consumer_held(c);
 	if (broker_qos(c->broker, (uint16_t)c->window, e))
 		return -1;
 	/*
-	 * A name of its own each time: of one that was cancelled and consumes again by the
-	 * same name, RabbitMQ 3.10 mixes up what is on its way, and closes the connection.
+	 * Each subscription has a name of its own. When a cancelled consumer consumes again
+	 * by the same name, RabbitMQ 3.10 mixes up the messages in flight and closes the
+	 * connection.
 	 */
 	snprintf(c->tag, sizeof c->tag, "onboard-%u", ++c->consumed);
 	if (broker_consume(c->broker, c->place->queue, c->tag, false, &why)) {
@@ -109,7 +109,7 @@ subscribe(struct consumer *c, enum intake intake, struct err *e)
 	return 0;
 }
 
-/* Nothing more is to be taken, though the stores are there: the end, or an operator's pause. */
+/* It will take no more messages, though the stores may be usable. */
 static bool
 leaving(const struct consumer_facts *now)
 {
@@ -117,11 +117,12 @@ leaving(const struct consumer_facts *now)
 }
 
 /*
- * Nothing came for a while: because nothing was there, or because the broker hangs? A get goes
- * through the queue's log as what is published does. Late, or with a message: it starts anew.
+ * No message came for a while. Is the queue empty, or does the broker hang? A get
+ * passes through the queue's log as a publish does, so a broker that hangs answers
+ * late. After a late answer, or one with a message, the wait begins anew.
  */
 static int
-look_if_empty(struct consumer *c, bool *empty, struct err *e)
+queue_look_if_empty(struct consumer *c, bool *empty, struct err *e)
 {
 	int64_t asked_ms = clock_mono_ms(), came_ms = c->came_ms;
 	struct arena *mem = arena_new(BUNCH_ARENA_FIRST, BUNCH_ARENA_LIMIT);
@@ -143,12 +144,12 @@ look_if_empty(struct consumer *c, bool *empty, struct err *e)
 }
 
 /*
- * What is on its way when a consumer is cancelled a quorum queue takes back as
- * delivered once. So before that the window is let fill, by acking nothing for a
- * moment: when it is full, or nothing comes, nothing is on its way.
+ * A quorum queue counts messages in flight at cancel as delivered. So we let the
+ * window fill before we cancel, by acking nothing for a moment. No message is in
+ * flight once the window is full or the queue is empty.
  */
 static int
-fill(struct consumer *c, const struct consumer_facts *now, bool *filling, struct err *e)
+window_fill(struct consumer *c, const struct consumer_facts *now, bool *filling, struct err *e)
 {
 	int64_t now_ms = clock_mono_ms();
 	bool empty = false;
@@ -157,13 +158,12 @@ fill(struct consumer *c, const struct consumer_facts *now, bool *filling, struct
 	if (!leaving(now) || now->away || consumer_held(c) >= c->window + c->got ||
 		now_ms - c->leave_ms >= FILL_MS)
 		return 0;
-	if (now_ms - c->came_ms >= CONSUMER_QUIET_MS && look_if_empty(c, &empty, e))
+	if (now_ms - c->came_ms >= CONSUMER_QUIET_MS && queue_look_if_empty(c, &empty, e))
 		return -1;
 	*filling = !empty;
 	return 0;
 }
 
-/* Before a cancel the window stays full: see fill(). */
 bool
 consumer_acks_wait(const struct consumer *c)
 {
@@ -191,7 +191,7 @@ consumer_take_as_wanted(struct consumer *c, struct err *e)
 		have = false;
 	}
 	if (have && !now->takes) {
-		if (fill(c, now, &filling, e))
+		if (window_fill(c, now, &filling, e))
 			return -1;
 		if (filling)
 			return 0;
@@ -199,7 +199,7 @@ consumer_take_as_wanted(struct consumer *c, struct err *e)
 		return broker_cancel(c->broker, c->tag, e);
 	}
 	if (have && c->intake == INTAKE_WIDENING) {
-		/* what comes redelivered is through: from now on many at a time */
+		/* no redelivered messages are left: from now on many at a time */
 		if (broker_cancel(c->broker, c->tag, e))
 			return -1;
 		return subscribe(c, INTAKE_MANY, e);

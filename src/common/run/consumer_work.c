@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The consumer runtime: decoding, the handler, and waiting for a store that is away. */
+/* The consumer runtime: the worker. It decodes, runs the handler and waits for stores. */
 #include <string.h>
 
 #include "base/backoff.h"
@@ -25,7 +25,7 @@ consumer_why(struct batch *b, const struct err *e)
 }
 
 static int
-probe(struct consumer *c, struct err *e)
+stores_probe(struct consumer *c, struct err *e)
 {
 	if (c->doc && doc_ping(c->doc, e))
 		return -1;
@@ -37,7 +37,7 @@ probe(struct consumer *c, struct err *e)
 }
 
 static bool
-ending(const struct consumer *c, const struct thread *t)
+daemon_ends(const struct consumer *c, const struct thread *t)
 {
 	return thread_stopping(t) || consumer_facts(&c->status)->draining;
 }
@@ -49,7 +49,7 @@ consumer_wait(struct consumer *c, int64_t ms)
 
 	do {
 		thread_tick(c->self);
-		if (ending(c, c->self))
+		if (daemon_ends(c, c->self))
 			return false;
 		if (left > 0)
 			thread_wait(c->self, left);
@@ -59,20 +59,19 @@ consumer_wait(struct consumer *c, int64_t ms)
 }
 
 /*
- * Waits until every store answers its probe; false: the end has come. The pause
- * goes on after that. Only a batch that succeeds ends it: a store may answer
- * pings and no calls.
+ * Waits until every store answers its probe; false: the daemon ends. The state stays
+ * "away" all the same, until a batch succeeds: a store may answer pings and no calls.
  */
 static bool
 stores_wait(struct consumer *c, struct thread *t, const struct err *why, unsigned *attempt)
 {
-	bool ends = ending(c, t), news;
+	bool ends = daemon_ends(c, t), news;
 	struct err e = ERR_INIT;
 
 	news = consumer_state_set(&c->status, STEP_AWAY);
 	thread_wake(c->io);
 	if (ends)
-		return false;
+		return false; /* the I/O thread hands back the rest */
 	if (news)
 		log_warn("a store is away: nothing more is taken",
 			LOG_S("consumer", c->handler->name), LOG_E(why));
@@ -82,9 +81,9 @@ stores_wait(struct consumer *c, struct thread *t, const struct err *why, unsigne
 	do {
 		thread_tick(t);
 		thread_wait(t, backoff_wait_ms(&probing, (*attempt)++, rnd_u64()));
-		if (ending(c, t))
+		if (daemon_ends(c, t))
 			return false;
-	} while (probe(c, &e));
+	} while (stores_probe(c, &e));
 	return true;
 }
 
@@ -97,9 +96,9 @@ stores_back(struct consumer *c)
 	thread_wake(c->io);
 }
 
-/* Decodes what came; what is no event is judged here. */
+/* Decodes the messages and rejects those that are no event. */
 static size_t
-decode(struct bunch *b, struct delivery *d, size_t *which)
+bunch_decode(struct bunch *b, struct delivery *d, size_t *which)
 {
 	size_t n = 0;
 
@@ -146,9 +145,9 @@ outcomes_take(struct bunch *b, const struct delivery *d, const size_t *which, si
 	}
 }
 
-/* False: the end has come while a store was away; nothing is settled. */
+/* False: the daemon ends while a store is away; no delivery has an outcome. */
 static bool
-handle(struct consumer *c, struct thread *t, struct bunch *b)
+bunch_handle(struct consumer *c, struct thread *t, struct bunch *b)
 {
 	struct delivery *d = arena_alloc(b->mem, b->count * sizeof *d);
 	size_t *which = arena_alloc(b->mem, b->count * sizeof *which), n;
@@ -159,7 +158,7 @@ handle(struct consumer *c, struct thread *t, struct bunch *b)
 	int rc = 0;
 
 	must(d && which);
-	n = decode(b, d, which);
+	n = bunch_decode(b, d, which);
 	while (n > 0) {
 		batch = (struct batch){ d, n, b->mem };
 		e = ERR_INIT;
@@ -167,7 +166,7 @@ handle(struct consumer *c, struct thread *t, struct bunch *b)
 		rc = c->handler->handle(c, c->state, &batch, &e);
 		if (rc == 0 || e.kind != ERR_AWAY)
 			break;
-		/* whatever was said of them before the store went is not the last word */
+		/* outcomes from before the store went do not count */
 		for (size_t i = 0; i < n; i++) {
 			d[i].out = OUT_UNSET;
 			d[i].why = NULL;
@@ -184,7 +183,7 @@ handle(struct consumer *c, struct thread *t, struct bunch *b)
 }
 
 static bool
-start(struct consumer *c, struct thread *t)
+handler_start(struct consumer *c, struct thread *t)
 {
 	struct err e = ERR_INIT;
 	unsigned attempt = 0;
@@ -194,14 +193,14 @@ start(struct consumer *c, struct thread *t)
 
 		thread_tick(t);
 		e = ERR_INIT;
-		there = probe(c, &e) == 0;
+		there = stores_probe(c, &e) == 0;
 		if (there && consumer_indexes_look(c, &e) == 0 &&
 			(!c->handler->start || c->handler->start(c, c->state, &e) == 0)) {
 			(void)consumer_state_set(&c->status, STEP_STARTED);
 			thread_wake(c->io);
 			return true;
 		}
-		/* a server that is away is said by its link, one that lacks a table by nobody else */
+		/* a link reports a server that is away; nobody else reports a missing table */
 		if (there || e.kind != ERR_AWAY)
 			log_error("cannot begin, trying again", LOG_E(&e));
 		thread_wait(t, backoff_wait_ms(&probing, attempt++, rnd_u64()));
@@ -209,7 +208,7 @@ start(struct consumer *c, struct thread *t)
 	return false;
 }
 
-/* A batch came meanwhile: whether it succeeds says more than a probe. */
+/* A batch came meanwhile. Whether it succeeds says more than a probe. */
 static bool
 work_waits(struct consumer *c)
 {
@@ -221,9 +220,9 @@ work_waits(struct consumer *c)
 	return waits;
 }
 
-/* Without work nobody would notice that a store has gone: so it is asked now and then. */
+/* Without work nobody would notice that a store is away, so we probe it now and then. */
 static void
-idle(struct consumer *c, struct thread *t, int64_t *probe_ms)
+idle_probe(struct consumer *c, struct thread *t, int64_t *probe_ms)
 {
 	struct err e = ERR_INIT;
 	unsigned attempt = 0;
@@ -231,7 +230,7 @@ idle(struct consumer *c, struct thread *t, int64_t *probe_ms)
 	thread_wait(t, PROBE_EVERY_MS / 2);
 	if (clock_mono_ms() - *probe_ms < PROBE_EVERY_MS || thread_stopping(t))
 		return;
-	if (probe(c, &e) && !consumer_facts(&c->status)->draining &&
+	if (stores_probe(c, &e) && !consumer_facts(&c->status)->draining &&
 		stores_wait(c, t, &e, &attempt) && !work_waits(c))
 		stores_back(c);
 	*probe_ms = clock_mono_ms();
@@ -245,7 +244,7 @@ consumer_work_run(struct thread *t, void *arg)
 
 	consumer_threads_wait(c);
 	c->self = t;
-	if (!start(c, t))
+	if (!handler_start(c, t))
 		return;
 	while (!thread_stopping(t)) {
 		const struct consumer_facts *now = consumer_facts(&c->status);
@@ -254,20 +253,20 @@ consumer_work_run(struct thread *t, void *arg)
 		bool whole;
 
 		thread_tick(t);
-		if (!now->away && !now->draining) /* where it fails the link says why */
+		if (!now->away && !now->draining) /* the link reports why it fails */
 			(void)!consumer_indexes_look(c, &e);
 		must(pthread_mutex_lock(&c->lock) == 0);
 		b = c->to_worker;
 		c->to_worker = NULL;
 		must(pthread_mutex_unlock(&c->lock) == 0);
 		if (!b) {
-			idle(c, t, &probe_ms);
+			idle_probe(c, t, &probe_ms);
 			continue;
 		}
-		whole = handle(c, t, b);
+		whole = bunch_handle(c, t, b);
 		if (!whole)
 			for (size_t i = 0; i < b->count; i++)
-				b->list[i].out = OUT_UNSET; /* handed back */
+				b->list[i].out = OUT_UNSET; /* so they are handed back */
 		must(pthread_mutex_lock(&c->lock) == 0);
 		b->next = c->to_io;
 		c->to_io = b;
