@@ -46,6 +46,7 @@ INCLUDES = [
     ("tables are named by model and programs alone", {
         "migrations/onboard/0001_a.up.sql": "CREATE TABLE users (id bigint);\nCREATE TABLE mail_log (id bigint);\n",
         "src/common/model/a.c": 'char *s = "SELECT id FROM users";\n',
+        "src/common/run/b.c": '#include "model/mail_log.h"\n',
         "src/common/run/a.c": '/* FROM users */\nchar *s = "SELECT id FROM users";\nchar *t = "all users";\n',
         "src/common/http/a.c": 'char *s = "mail_log is away";\n',
         "src/ctl/a.c": 'char *s = "DELETE FROM mail_log";\n',

@@ -14,8 +14,8 @@
 #include "base/metrics.h"
 #include "link/sql.h"
 #include "model/days.h"
-#include "run/outbox_keep.h"
-#include "run/outbox_keys.h"
+#include "model/outbox_sql.h"
+#include "model/signup_keys.h"
 #include "run/outbox_sweep.h"
 #include "run/publisher.h"
 #include "run/thread.h"
@@ -43,13 +43,6 @@ static const struct metric_def defs[] = {
 		"Events that stayed behind and were published by the sweeper.", {} },
 };
 
-static const struct sql_statement forget_some = { "outbox_forget",
-	"DELETE FROM outbox_unpublished WHERE batch_id = ANY ($1::uuid[])" };
-static const struct sql_statement backlog = { "outbox_backlog",
-	"SELECT coalesce(sum(cardinality(event_ids)), 0), min(written_at),"
-	" floor(extract(epoch FROM now() - min(written_at)))::bigint"
-	" FROM (SELECT * FROM outbox_unpublished ORDER BY written_at, batch_id LIMIT 10000) u" };
-
 struct outbox {
 	struct sql *sql;
 	struct thread *thread;
@@ -75,15 +68,6 @@ struct outbox {
 	char oldest[40];  /* unpublished: when it was written */
 	int64_t moved_ms; /* when something else was the oldest, or nothing could be done */
 };
-
-void
-outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE])
-{
-	char text[CLOCK_RFC3339_SIZE];
-
-	clock_format_rfc3339(uuid7_time_ms(id) * 1000, text);
-	snprintf(out, OUTBOX_DAY_SIZE, "%.10s", text);
-}
 
 void
 outbox_done(void *arg, const struct uuid *ids, size_t n, size_t swept)
@@ -146,7 +130,7 @@ forget(struct outbox *o, struct err *e)
 		else
 			rc = sql_add_array(&p, &ids, e);
 		if (rc == 0)
-			rc = sql_run(o->sql, o->mem, &forget_some, &p, &r, e);
+			rc = sql_run(o->sql, o->mem, &outbox_forget, &p, &r, e);
 		if (rc == 0)
 			o->taken_count -= n;
 		arena_reset(o->mem);
@@ -210,7 +194,7 @@ look(struct outbox *o, struct err *e)
 	if (swept > 0)
 		log_info("events that had stayed behind are published",
 			LOG_I("events", (int64_t)swept));
-	if (sql_run(o->sql, o->mem, &backlog, NULL, &r, e) || sql_i64(&r, 0, 0, &n, e) ||
+	if (sql_run(o->sql, o->mem, &outbox_backlog, NULL, &r, e) || sql_i64(&r, 0, 0, &n, e) ||
 		(!sql_null(&r, 0, 2) && sql_i64(&r, 0, 2, &age, e))) {
 		stuck_look(o, false, NULL, 0);
 		return -1;
@@ -244,7 +228,7 @@ keep(struct outbox *o)
 static int
 keys_forget(struct outbox *o, struct err *e)
 {
-	return outbox_keys_forget(o->sql, o->mem, KEYS_BUDGET_MS, e);
+	return signup_keys_forget(o->sql, o->mem, KEYS_BUDGET_MS, e);
 }
 
 /*

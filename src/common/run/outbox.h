@@ -45,7 +45,3 @@ bool outbox_alive(const struct outbox *o);
 bool outbox_ready(const struct outbox *o); /* its tables have answered once: the schema is there */
 /* Events stay unpublished although the broker is there. From any thread. */
 bool outbox_stuck(const struct outbox *o);
-
-/* The day an event belongs to, "2026-11-20": of its id's own time. */
-#define OUTBOX_DAY_SIZE 11
-void outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE]);

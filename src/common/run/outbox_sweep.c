@@ -8,59 +8,12 @@
 #include "base/rnd.h"
 #include "link/link.h"
 #include "link/sql.h"
-#include "run/outbox.h"
+#include "model/outbox_sql.h"
 #include "run/publisher.h"
 
 #define EVENTS_MAX 2000 /* in a portion, and then the rest of its last batch */
 #define EVENTS_MIN 50
-#define BATCHES_MAX "500" /* read at once to make a portion of */
-#define QUEUED_MAX 10000  /* in the publisher's memory: past it, fresh events go first */
-
-#define LOCKS "1869968482" /* "outb": the advisory locks' first number */
-#define LIVE \
-	"live AS MATERIALIZED (SELECT objid::bigint AS owner FROM pg_locks WHERE locktype = 'advisory'" \
-	" AND classid = " LOCKS " AND objsubid = 2 AND granted" \
-	" AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
-/* $1: this sweeper's owner number */
-#define OURS "(owner IS NULL OR owner = $1::integer OR owner NOT IN (SELECT owner FROM live))"
-
-static const struct sql_statement hold = { "outbox_hold",
-	"SELECT pg_try_advisory_lock_shared(" LOCKS ", $1::integer)" };
-
-/*
- * The next rows, as many as hold $5 events. Those of others become ours in the
- * same statement. Nothing without our own lock: nobody would know of us. A row
- * from the future (the database's clock was set back) is as old as it is ahead.
- */
-static const struct sql_statement portion = { "outbox_portion",
-	"WITH " LIVE ", c AS MATERIALIZED (SELECT * FROM outbox_unpublished"
-	" WHERE (written_at, batch_id) > ($3::timestamptz, $4::uuid)"
-	" AND abs(extract(epoch FROM now() - written_at)) * 1000 > $2::bigint"
-	" AND EXISTS (SELECT FROM live WHERE live.owner = $1::integer) AND " OURS
-	" ORDER BY written_at, batch_id LIMIT " BATCHES_MAX " FOR UPDATE SKIP LOCKED),"
-	" s AS MATERIALIZED (SELECT c.*, row_number() OVER w AS n, sum(cardinality(event_ids)) OVER w"
-	" - cardinality(event_ids) AS before FROM c WINDOW w AS (ORDER BY written_at, batch_id)),"
-	" t AS MATERIALIZED (SELECT * FROM s WHERE before < $5::bigint),"
-	" a AS (UPDATE outbox_unpublished u SET owner = $1::integer FROM t"
-	" WHERE u.batch_id = t.batch_id AND t.owner IS DISTINCT FROM $1::integer)"
-	" SELECT t.batch_id, t.written_at, t.first_day, x.event_id"
-	" FROM t CROSS JOIN LATERAL unnest(t.event_ids) WITH ORDINALITY AS x (event_id, n)"
-	" ORDER BY t.n, x.n" };
-
-/*
- * By the primary key, one look for each event. LIMIT 1 keeps the planner from
- * joining it in another way: without statistics PostgreSQL 15 reads the whole day.
- */
-static const struct sql_statement bodies = { "outbox_bodies",
-	"SELECT x.n, o.type, o.body, o.traceparent"
-	" FROM unnest($1::date[], $2::uuid[]) WITH ORDINALITY AS x (day, event_id, n)"
-	" CROSS JOIN LATERAL (SELECT * FROM outbox o WHERE o.day = x.day"
-	" AND o.event_id = x.event_id LIMIT 1) o ORDER BY x.n" };
-
-static const struct sql_statement behind = { "outbox_behind",
-	"WITH " LIVE
-	" SELECT coalesce(sum(cardinality(event_ids)), 0) FROM outbox_unpublished WHERE"
-	" written_at < $2::timestamptz - $3::bigint * interval '1 ms' AND " OURS };
+#define QUEUED_MAX 10000 /* in the publisher's memory: past it, fresh events go first */
 
 /* An event that a portion names. */
 struct found {
@@ -94,7 +47,7 @@ outbox_owner_hold(struct outbox_sweep *s, struct arena *mem, struct err *e)
 	s->held = false;
 	sql_params_init(&p);
 	sql_add_i64(&p, s->owner);
-	if (sql_run(s->sql, mem, &hold, &p, &r, e) || sql_bool(&r, 0, 0, &s->held, e))
+	if (sql_run(s->sql, mem, &outbox_hold, &p, &r, e) || sql_bool(&r, 0, 0, &s->held, e))
 		return -1;
 	link_look(sql_link(s->sql), &v);
 	s->session = v.reconnects;
@@ -114,7 +67,7 @@ portion_read(struct outbox_sweep *s, struct arena *mem, struct sql_result *r, st
 	sql_add_text(&p, *s->at ? s->at : "-infinity");
 	sql_add_text(&p, *s->at ? s->at_batch : "00000000-0000-0000-0000-000000000000");
 	sql_add_i64(&p, s->events_max);
-	return sql_run(s->sql, mem, &portion, &p, r, e);
+	return sql_run(s->sql, mem, &outbox_portion, &p, r, e);
 }
 
 /* The events whose batches nobody has in hand. Returns how many. */
@@ -155,7 +108,7 @@ bodies_read(struct outbox_sweep *s, struct arena *mem, struct found *list, size_
 	int64_t place;
 
 	sql_params_init(&p);
-	if (sql_add_arrays(&p, arrays, 2, e) || sql_run(s->sql, mem, &bodies, &p, r, e))
+	if (sql_add_arrays(&p, arrays, 2, e) || sql_run(s->sql, mem, &outbox_bodies, &p, r, e))
 		return -1;
 	for (size_t i = 0; i < r->rows; i++) {
 		if (sql_i64(r, i, 0, &place, e))
@@ -262,7 +215,7 @@ outbox_behind(struct sql *sql, struct arena *mem, int owner, const char *since, 
 	sql_add_i64(&p, owner);
 	sql_add_text(&p, since);
 	sql_add_i64(&p, after_ms);
-	if (sql_run(sql, mem, &behind, &p, &r, e))
+	if (sql_run(sql, mem, &outbox_behind_count, &p, &r, e))
 		return -1;
 	return sql_i64(&r, 0, 0, events, e);
 }

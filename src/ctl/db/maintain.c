@@ -15,9 +15,9 @@
 #include "link/link.h"
 #include "link/sql.h"
 #include "model/days.h"
+#include "model/outbox_sql.h"
+#include "model/signup_keys.h"
 #include "run/outbox.h"
-#include "run/outbox_keep.h"
-#include "run/outbox_keys.h"
 #include "run/outbox_sweep.h"
 #include "run/publisher.h"
 
@@ -116,7 +116,7 @@ keys_forget(struct maintain *m, struct err *e)
 
 	do {
 		arena_reset(mem);
-		rc = outbox_keys_forget(m->sql, mem, KEYS_BUDGET_MS, e);
+		rc = signup_keys_forget(m->sql, mem, KEYS_BUDGET_MS, e);
 	} while (rc > 0);
 	arena_free(mem);
 	return rc;

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "model/signup_keys.h"
 #include "signup.h"
 
 #define ASK_MS 25
@@ -19,7 +20,7 @@ static const struct sql_statement claim = { "signup_key_claim",
 	"WITH c AS (INSERT INTO signup_keys (key, fingerprint, claim) VALUES ($1, encode(sha256(convert_to($2, 'UTF8')), 'hex'), $3::uuid)"
 	" ON CONFLICT (key) DO UPDATE SET fingerprint = excluded.fingerprint, claim = excluded.claim,"
 	" claimed_at = now(), user_id = NULL, taken = NULL"
-	" WHERE signup_keys.claimed_at < now() - interval '24 hours'"
+	" WHERE signup_keys.claimed_at < now() - " SIGNUP_KEY_LIFE
 	" OR (signup_keys.user_id IS NULL AND signup_keys.taken IS NULL"
 	" AND signup_keys.fingerprint = excluded.fingerprint"
 	" AND signup_keys.claimed_at < now() - interval '3 seconds') RETURNING 1)"

@@ -20,6 +20,7 @@
 #include "places.h"
 #include "user_cache.h"
 #include "user_input.h"
+#include "model/outbox_sql.h"
 #include "model/user_json.h"
 
 #define ANSWER_MAX (64u << 10)

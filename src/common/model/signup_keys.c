@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "run/outbox_keys.h"
+#include "model/signup_keys.h"
 
 #include "base/clock.h"
 #include "link/sql.h"
@@ -7,14 +7,14 @@
 #define PAGE 2000
 #define PAGE_TEXT "2000"
 
-/* By ctid: a join by key would read the whole table. A key that is claimed anew just now stays. */
+/* By ctid: a join by key would read the whole table. A key that a sign-up claims anew now stays. */
 static const struct sql_statement forget_page = { "signup_keys_forget",
 	"DELETE FROM signup_keys WHERE ctid = ANY (ARRAY (SELECT ctid FROM signup_keys"
-	" WHERE claimed_at < now() - interval '24 hours' ORDER BY claimed_at LIMIT " PAGE_TEXT
+	" WHERE claimed_at < now() - " SIGNUP_KEY_LIFE " ORDER BY claimed_at LIMIT " PAGE_TEXT
 	" FOR UPDATE SKIP LOCKED))" };
 
 int
-outbox_keys_forget(struct sql *sql, struct arena *mem, int64_t budget_ms, struct err *e)
+signup_keys_forget(struct sql *sql, struct arena *mem, int64_t budget_ms, struct err *e)
 {
 	int64_t until = clock_mono_ms() + budget_ms;
 	struct sql_result r;

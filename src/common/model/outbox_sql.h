@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The outbox in SQL: the one file that knows its tables by name for the run
+ * layer, and for every program that stores or counts events.
+ *
+ *	outbox               every event, partitioned by day, kept as an archive
+ *	outbox_unpublished   one row for each transaction whose events no broker has
+ *	                     confirmed yet
+ *
+ * Threads: the constants belong to all; a call belongs to its connection's thread.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/err.h"
+#include "base/uuid7.h"
+#include "link/sql.h"
+
+/* The day of an event, "2026-11-20". It follows from the time in the event's id. */
+#define OUTBOX_DAY_SIZE 11
+void outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE]);
+
+/* $1 batch ids: these batches are confirmed. */
+extern const struct sql_statement outbox_forget;
+/* Answers the number of unpublished events, when the oldest was written, and its age in seconds. */
+extern const struct sql_statement outbox_backlog;
+
+/*
+ * The sweeper's statements; run/outbox_sweep.h tells the story of the owners.
+ * $1 is the sweeper's owner number.
+ */
+extern const struct sql_statement outbox_hold; /* takes the owner's lock: answers one bool */
+/*
+ * $2 the least age in ms, $3 and $4 the written_at and batch_id after which to
+ * begin, $5 the number of events to find. Answers batch_id, written_at,
+ * first_day, event_id: one row for each event. Rows of dead owners become $1's.
+ */
+extern const struct sql_statement outbox_portion;
+/* $1 days, $2 event ids: answers the place in these arrays, type, body, traceparent. */
+extern const struct sql_statement outbox_bodies;
+/* $2 a time, $3 ms: counts the events older than $2 by $3 that $1 may take. */
+extern const struct sql_statement outbox_behind_count;
+
+/*
+ * Creates missing partitions of the outbox and drops expired ones that hold
+ * nothing unpublished. tick may be NULL. Answers what days_keep answers.
+ */
+int outbox_keep(struct sql *sql, struct arena *mem, int64_t retention_days, void (*tick)(void *),
+	void *arg, struct err *e) MUST_CHECK;
