@@ -18,10 +18,14 @@
 
 const struct sql_statement outbox_forget = { "outbox_forget",
 	"DELETE FROM outbox_unpublished WHERE batch_id = ANY ($1::uuid[])" };
-const struct sql_statement outbox_backlog = { "outbox_backlog",
-	"SELECT coalesce(sum(cardinality(event_ids)), 0), min(written_at),"
-	" floor(extract(epoch FROM now() - min(written_at)))::bigint"
-	" FROM (SELECT * FROM outbox_unpublished ORDER BY written_at, batch_id LIMIT 10000) u" };
+
+#define BACKLOG \
+	"SELECT coalesce(sum(cardinality(event_ids)), 0), min(written_at)," \
+	" coalesce(floor(extract(epoch FROM now() - min(written_at))), 0)::bigint FROM "
+static const struct sql_statement backlog_of_oldest = { "outbox_backlog",
+	BACKLOG "(SELECT * FROM outbox_unpublished ORDER BY written_at, batch_id LIMIT 10000) u" };
+static const struct sql_statement backlog_of_all = { "outbox_backlog_all",
+	BACKLOG "outbox_unpublished" };
 
 const struct sql_statement outbox_hold = { "outbox_hold",
 	"SELECT pg_try_advisory_lock_shared(" LOCKS ", $1::integer)" };
@@ -78,6 +82,19 @@ outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE])
 
 	clock_format_rfc3339(uuid7_time_ms(id) * 1000, text);
 	snprintf(out, OUTBOX_DAY_SIZE, "%.10s", text);
+}
+
+int
+outbox_backlog_read(struct sql *sql, struct arena *mem, bool all, struct outbox_backlog *out,
+	struct err *e)
+{
+	struct sql_result r;
+
+	if (sql_run(sql, mem, all ? &backlog_of_all : &backlog_of_oldest, NULL, &r, e) ||
+		sql_i64(&r, 0, 0, &out->events, e) || sql_i64(&r, 0, 2, &out->oldest_s, e))
+		return -1;
+	out->oldest = sql_text(&r, 0, 1);
+	return 0;
 }
 
 int

@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/arena.h"
@@ -22,10 +23,29 @@
 #define OUTBOX_DAY_SIZE 11
 void outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE]);
 
+/*
+ * Stores events: two queries of the WITH list in a statement that also makes the
+ * change that they tell of. events is a SELECT of day, event_id, type, user_id,
+ * body, traceparent; batch is a SELECT of batch_id, first_day, last_day,
+ * event_ids, one row or none.
+ */
+#define OUTBOX_STORE(events, batch) \
+	" o AS (INSERT INTO outbox (day, event_id, type, user_id, body, traceparent) " events \
+	"), p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids) " batch \
+	")"
+
+/* The events that no broker has confirmed yet. */
+struct outbox_backlog {
+	int64_t events;
+	int64_t oldest_s; /* age of the oldest by the database's clock; below 0: from the future */
+	const char *oldest; /* when it was written, mem's; NULL: there is none */
+};
+/* all: counts every batch, else the 10000 oldest, which bounds the work. */
+int outbox_backlog_read(struct sql *sql, struct arena *mem, bool all, struct outbox_backlog *out,
+	struct err *e) MUST_CHECK;
+
 /* $1 batch ids: these batches are confirmed. */
 extern const struct sql_statement outbox_forget;
-/* Answers the number of unpublished events, when the oldest was written, and its age in seconds. */
-extern const struct sql_statement outbox_backlog;
 
 /*
  * The sweeper's statements; run/outbox_sweep.h tells the story of the owners.

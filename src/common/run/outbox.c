@@ -188,20 +188,18 @@ static int
 look(struct outbox *o, struct err *e)
 {
 	size_t swept = atomic_exchange(&o->swept, 0);
-	struct sql_result r;
-	int64_t n, age = 0;
+	struct outbox_backlog b;
 
 	if (swept > 0)
 		log_info("events that had stayed behind are published",
 			LOG_I("events", (int64_t)swept));
-	if (sql_run(o->sql, o->mem, &outbox_backlog, NULL, &r, e) || sql_i64(&r, 0, 0, &n, e) ||
-		(!sql_null(&r, 0, 2) && sql_i64(&r, 0, 2, &age, e))) {
+	if (outbox_backlog_read(o->sql, o->mem, false, &b, e)) {
 		stuck_look(o, false, NULL, 0);
 		return -1;
 	}
-	metric_set(metrics_cell(o->metrics, M_UNPUBLISHED), n);
-	metric_set(metrics_cell(o->metrics, M_OLDEST), age);
-	stuck_look(o, true, sql_text(&r, 0, 1), age);
+	metric_set(metrics_cell(o->metrics, M_UNPUBLISHED), b.events);
+	metric_set(metrics_cell(o->metrics, M_OLDEST), b.oldest_s);
+	stuck_look(o, true, b.oldest, b.oldest_s);
 	atomic_store(&o->ready, true); /* its tables have answered: the schema is there */
 	return 0;
 }

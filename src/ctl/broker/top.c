@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "link/sql.h"
+#include "model/outbox_sql.h"
 #include "ctl/broker/ops.h"
 #include "ctl/broker/scrape.h"
 #include "ctl/kit/table.h"
@@ -25,7 +26,7 @@ struct second {
 	struct look look;
 	bool broker, outbox; /* could be asked */
 	struct err broker_why, outbox_why;
-	int64_t unpublished, oldest_s;
+	struct outbox_backlog backlog;
 	struct scraped daemons[SCRAPED_MAX];
 	size_t daemon_count;
 };
@@ -65,17 +66,8 @@ broker_look(struct top *t, struct second *s)
 static void
 outbox_look(struct top *t, struct second *s)
 {
-	static const struct sql_statement st = { "top_outbox",
-		"SELECT coalesce(sum(cardinality(event_ids)), 0),"
-		" coalesce(floor(extract(epoch FROM now() - min(written_at))), 0)::bigint"
-		" FROM outbox_unpublished" };
-	struct sql_result rows;
-
 	s->outbox_why = ERR_INIT;
-	s->oldest_s = 0;
-	s->outbox = sql_run(t->sql, s->mem, &st, NULL, &rows, &s->outbox_why) == 0 &&
-		sql_i64(&rows, 0, 0, &s->unpublished, &s->outbox_why) == 0 &&
-		sql_i64(&rows, 0, 1, &s->oldest_s, &s->outbox_why) == 0;
+	s->outbox = outbox_backlog_read(t->sql, s->mem, true, &s->backlog, &s->outbox_why) == 0;
 }
 
 static void
@@ -191,9 +183,9 @@ print(const struct top *t, const struct second *s, const struct second *was)
 		fputs("\033[H\033[J", stdout);
 	printf("%.19sZ  ", at);
 	if (s->outbox) {
-		ops_age(s->oldest_s, age);
-		printf("outbox: %" PRId64 " unpublished%s%s", s->unpublished,
-			s->unpublished ? ", the oldest for " : "", s->unpublished ? age : "");
+		ops_age(s->backlog.oldest_s, age);
+		printf("outbox: %" PRId64 " unpublished%s%s", s->backlog.events,
+			s->backlog.events ? ", the oldest for " : "", s->backlog.events ? age : "");
 	} else {
 		printf("PostgreSQL: %.48s", s->outbox_why.text);
 	}
@@ -222,8 +214,8 @@ json_print(const struct second *s, const struct second *was)
 	ops_json_open(&b);
 	ops_json_text(&b, "at", at);
 	if (s->outbox) {
-		ops_json_i64(&b, "outbox_unpublished", s->unpublished);
-		ops_json_i64(&b, "outbox_oldest_seconds", s->oldest_s);
+		ops_json_i64(&b, "outbox_unpublished", s->backlog.events);
+		ops_json_i64(&b, "outbox_oldest_seconds", s->backlog.oldest_s);
 	} else {
 		ops_json_text(&b, "postgres", s->outbox_why.text);
 	}

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "ctl/broker/ops.h"
+#include "model/outbox_sql.h"
 
 #define OUTBOX_LATE_S 60
 #define DAYS_AHEAD 1 /* today's and tomorrow's; a daemon makes a week of them */
@@ -57,26 +58,20 @@ doctor_queues(struct ctl *c, struct broker *b, struct arena *mem, bool *bad, str
 static int
 backlog(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *e)
 {
-	static const struct sql_statement st = {
-		"doctor_outbox",
-		"SELECT coalesce(sum(cardinality(event_ids)), 0),"
-		" coalesce(floor(extract(epoch FROM now() - min(written_at))), 0)::bigint"
-		" FROM (SELECT * FROM outbox_unpublished ORDER BY written_at, batch_id LIMIT 10000) u"
-	};
-	struct sql_result rows;
-	int64_t n, late_s;
+	struct outbox_backlog left;
 	char text[100], age[16];
+	int64_t late_s;
 	bool late;
 
-	if (sql_run(s, mem, &st, NULL, &rows, e) || sql_i64(&rows, 0, 0, &n, e) ||
-		sql_i64(&rows, 0, 1, &late_s, e))
+	if (outbox_backlog_read(s, mem, false, &left, e))
 		return -1;
+	late_s = left.oldest_s;
 	ops_age(late_s < 0 ? -late_s : late_s, age);
 	snprintf(text, sizeof text,
-		n == 0               ? "all published"
+		left.events == 0     ? "all published"
 			: late_s < 0 ? "%" PRId64 " unpublished, the oldest from %s ahead"
 				     : "%" PRId64 " unpublished, the oldest for %s",
-		n, age);
+		left.events, age);
 	late = late_s < -OUTBOX_LATE_S || late_s > OUTBOX_LATE_S;
 	*bad |= late;
 	ctl_finding(c, late ? CTL_MARK_BAD : CTL_MARK_OK, "outbox", text,

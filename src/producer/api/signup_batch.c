@@ -38,13 +38,11 @@
 #define REST \
 	" a AS (INSERT INTO addresses (id, street, postal_code, city_id)" \
 	" SELECT i.address_id, i.street, i.postal_code, i.city_id FROM input i JOIN u ON u.id = i.id" \
-	" WHERE i.city_id IS NOT NULL)," \
-	" o AS (INSERT INTO outbox (day, event_id, type, user_id, body, traceparent)" \
-	" SELECT i.day, i.event_id, 'user.created', i.id, i.head || i.id || i.tail, i.trace" \
-	" FROM input i JOIN u ON u.id = i.id)," \
-	" p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids)" \
-	" SELECT $13::uuid, min(i.day), max(i.day), array_agg(i.event_id)" \
-	" FROM input i JOIN u ON u.id = i.id HAVING count(*) > 0)"
+	" WHERE i.city_id IS NOT NULL)," OUTBOX_STORE( \
+		"SELECT i.day, i.event_id, 'user.created', i.id, i.head || i.id || i.tail, i.trace" \
+		" FROM input i JOIN u ON u.id = i.id", \
+		"SELECT $13::uuid, min(i.day), max(i.day), array_agg(i.event_id)" \
+		" FROM input i JOIN u ON u.id = i.id HAVING count(*) > 0")
 #define USERS \
 	" u AS (INSERT INTO users (id, username, email, name, address_id, city_id, country)" \
 	" SELECT i.id, i.username, i.email, i.name, i.address_id, i.city_id, i.country FROM input i"

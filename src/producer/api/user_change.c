@@ -44,10 +44,8 @@ static const struct sql_statement lock_address = {
 	"', 'timestamp', $4::text, 'payload', json_strip_nulls(json_build_object(" payload \
 	")))::text AS body FROM "
 #define STORE(type) \
-	" o AS (INSERT INTO outbox (day, event_id, type, user_id, body, traceparent)" \
-	" SELECT $5::date, $3::uuid, '" type "', $1::bigint, body, $6 FROM e)," \
-	" p AS (INSERT INTO outbox_unpublished (batch_id, first_day, last_day, event_ids)" \
-	" SELECT $3::uuid, $5::date, $5::date, ARRAY[$3::uuid] FROM e)"
+	OUTBOX_STORE("SELECT $5::date, $3::uuid, '" type "', $1::bigint, body, $6 FROM e", \
+		"SELECT $3::uuid, $5::date, $5::date, ARRAY[$3::uuid] FROM e")
 
 /* Columns of both statements' answers. In the update's they follow the user's USER_COLUMNS. */
 enum { CHANGE_BODY, CHANGE_BEFORE, CHANGE_VERSION };
