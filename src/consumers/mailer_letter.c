@@ -64,7 +64,7 @@ file_read(struct letters *l, const struct conf *c, const char *suffix, const str
 	struct err *e)
 {
 	const char *path =
-		arena_printf(l->mem, "%s/" LETTER_TEMPLATE ".%s", folder_find(l, c), suffix);
+		arena_printf(l->mem, "%s/" MAIL_TEMPLATE ".%s", folder_find(l, c), suffix);
 	const char *text;
 	char *end;
 
@@ -164,7 +164,7 @@ void
 letters_message_id(const struct letters *l, const struct event *ev,
 	char out[static MESSAGE_ID_SIZE])
 {
-	snprintf(out, MESSAGE_ID_SIZE, LETTER_TEMPLATE ".%" PRId64 ".%s@%s", ev->user_id, ev->id,
+	snprintf(out, MESSAGE_ID_SIZE, MAIL_TEMPLATE ".%" PRId64 ".%s@%s", ev->user_id, ev->id,
 		strrchr(l->from, '@') + 1);
 }
 

@@ -11,8 +11,8 @@
 #include "base/conf.h"
 #include "base/err.h"
 #include "model/event.h"
+#include "model/mail_log.h"
 
-#define LETTER_TEMPLATE "welcome"
 #define LETTER_MAX (1u << 20)
 #define MESSAGE_ID_SIZE 200
 

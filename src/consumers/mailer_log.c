@@ -6,42 +6,42 @@
 
 #include "base/uuid7.h"
 #include "link/sql.h"
-#include "mailer_letter.h"
 
-#define LOCKS "1835100524" /* "mail": the advisory locks' first number; ctl/mail.c has it too */
 #define DOUBT \
 	"error = 'its mailer ended after it had begun: it may have arrived', updated_at = now()"
 #define ARRAY_BYTES (64u << 10)
 
-/* A failed one may be tried again: it certainly did not arrive, and somebody handed it in anew. */
-static const struct sql_statement claim = { "mail_claim",
-	"WITH lock AS MATERIALIZED (SELECT pg_try_advisory_lock_shared(" LOCKS
-	", $2::integer) AS held),"
-	" given AS (SELECT t.*, u.id IS NULL AND EXISTS (SELECT FROM outbox o WHERE o.day = t.day"
-	" AND o.event_id = t.event_id) AS gone"
-	" FROM unnest($3::bigint[], $4::uuid[], $5::date[], $6::text[]) WITH ORDINALITY"
-	" AS t (user_id, event_id, day, message_id, n) LEFT JOIN users u ON u.id = t.user_id),"
-	" claimed AS (INSERT INTO mail_log AS m"
-	" (user_id, template, state, event_id, message_id, owner, attempts)"
-	" SELECT g.user_id, $1, 'sending', g.event_id, g.message_id, $2, 1 FROM given g, lock"
-	" WHERE lock.held AND NOT g.gone ORDER BY g.user_id"
-	" ON CONFLICT (user_id, template) DO UPDATE SET state = 'sending', owner = excluded.owner,"
-	" attempts = m.attempts + 1, smtp_code = NULL, error = NULL, updated_at = now()"
-	" WHERE m.state IN ('pending', 'failed') OR (m.state = 'sending' AND m.owner = excluded.owner)"
-	" RETURNING m.user_id, m.message_id)"
-	" SELECT g.gone, c.message_id, m.state FROM given g LEFT JOIN claimed c USING (user_id)"
-	" LEFT JOIN mail_log m ON m.user_id = g.user_id AND m.template = $1 ORDER BY g.n" };
+/* A failed mail may be claimed again: it did not arrive, and somebody has handed it in anew. */
+static const struct sql_statement claim = {
+	"mail_claim",
+	"WITH lock AS MATERIALIZED (SELECT " MAIL_OWNER_HOLD(
+		"$2::integer") " AS held),"
+			       " given AS (SELECT t.*, u.id IS NULL AND EXISTS (SELECT FROM outbox o WHERE o.day = t.day"
+			       " AND o.event_id = t.event_id) AS gone"
+			       " FROM unnest($3::bigint[], $4::uuid[], $5::date[], $6::text[]) WITH ORDINALITY"
+			       " AS t (user_id, event_id, day, message_id, n) LEFT JOIN users u ON u.id = t.user_id),"
+			       " claimed AS (INSERT INTO mail_log AS m"
+			       " (user_id, template, state, event_id, message_id, owner, attempts)"
+			       " SELECT g.user_id, $1, 'sending', g.event_id, g.message_id, $2, 1 FROM given g, lock"
+			       " WHERE lock.held AND NOT g.gone ORDER BY g.user_id"
+			       " ON CONFLICT (user_id, template) DO UPDATE SET state = 'sending', owner = excluded.owner,"
+			       " attempts = m.attempts + 1, smtp_code = NULL, error = NULL, updated_at = now()"
+			       " WHERE m.state IN ('pending', 'failed') OR (m.state = 'sending' AND m.owner = excluded.owner)"
+			       " RETURNING m.user_id, m.message_id)"
+			       " SELECT g.gone, c.message_id, m.state FROM given g LEFT JOIN claimed c USING (user_id)"
+			       " LEFT JOIN mail_log m ON m.user_id = g.user_id AND m.template = $1 ORDER BY g.n"
+};
 
 static const struct sql_statement doubt = { "mail_doubt",
 	"UPDATE mail_log m SET state = 'unknown', " DOUBT
 	" FROM unnest($3::bigint[]) AS t (user_id) WHERE m.user_id = t.user_id AND m.template = $1"
 	" AND m.state = 'sending' AND m.owner <> $2::integer"
-	" AND pg_try_advisory_xact_lock(" LOCKS ", m.owner) RETURNING m.user_id" };
+	" AND " MAIL_OWNER_GONE("m.owner") " RETURNING m.user_id" };
 
 static const struct sql_statement sweep = { "mail_sweep",
 	"UPDATE mail_log SET state = 'unknown', " DOUBT
 	" WHERE state = 'sending' AND owner <> $1::integer"
-	" AND pg_try_advisory_xact_lock(" LOCKS ", owner)" };
+	" AND " MAIL_OWNER_GONE("owner") };
 
 static const struct sql_statement settle = { "mail_settle",
 	"UPDATE mail_log m SET state = t.state, smtp_code = t.code, error = t.error,"
@@ -85,15 +85,15 @@ fate_of(const struct sql_result *r, size_t row)
 		return CLAIM_GONE;
 	if (!sql_null(r, row, 1))
 		return CLAIM_OURS;
-	if (state && strcmp(state, "sent") == 0)
+	if (mail_state_is(MAIL_SENT, state))
 		return CLAIM_SENT;
-	if (state && strcmp(state, "unknown") == 0)
+	if (mail_state_is(MAIL_UNKNOWN, state))
 		return CLAIM_UNKNOWN;
-	/* also what another claimed this very moment, and what our session's lock could not be had for */
+	/* also a mail that another mailer claims right now, and all while we do not hold our own lock */
 	return CLAIM_BUSY;
 }
 
-/* Of those that another has in `sending`: whether that other still is. */
+/* Asks, for the mails that another mailer has in `sending`, whether that mailer still lives. */
 static int
 doubt_busy(struct sql *s, struct arena *mem, int owner, struct mail_claim *list, size_t n,
 	struct err *e)
@@ -110,7 +110,7 @@ doubt_busy(struct sql *s, struct arena *mem, int owner, struct mail_claim *list,
 			sql_array_i64(&ids, list[i].ev->user_id);
 	if (ids.count > 0) {
 		sql_params_init(&p);
-		sql_add_text(&p, LETTER_TEMPLATE);
+		sql_add_text(&p, MAIL_TEMPLATE);
 		sql_add_i64(&p, owner);
 		rc = sql_add_array(&p, &ids, e) || sql_run(s, mem, &doubt, &p, &r, e) ? -1 : 0;
 	}
@@ -135,7 +135,7 @@ mail_log_claim(struct sql *s, struct arena *mem, int owner, struct mail_claim *l
 	int rc;
 
 	sql_params_init(&p);
-	sql_add_text(&p, LETTER_TEMPLATE);
+	sql_add_text(&p, MAIL_TEMPLATE);
 	sql_add_i64(&p, owner);
 	sql_arrays_init(a, ARRAY_LEN(a), ARRAY_BYTES);
 	for (size_t i = 0; i < n; i++) {
@@ -161,22 +161,18 @@ int
 mail_log_settle(struct sql *s, struct arena *mem, int owner, const struct mail_result *list,
 	size_t n, struct err *e)
 {
-	static const char *const states[] = { [MAIL_PENDING] = "pending",
-		[MAIL_SENT] = "sent",
-		[MAIL_FAILED] = "failed",
-		[MAIL_UNKNOWN] = "unknown" };
 	struct sql_array a[5];
 	struct sql_params p;
 	struct sql_result r;
 	int rc;
 
 	sql_params_init(&p);
-	sql_add_text(&p, LETTER_TEMPLATE);
+	sql_add_text(&p, MAIL_TEMPLATE);
 	sql_add_i64(&p, owner);
 	sql_arrays_init(a, ARRAY_LEN(a), ARRAY_BYTES);
 	for (size_t i = 0; i < n; i++) {
 		sql_array_i64(&a[0], list[i].user_id);
-		sql_array_text(&a[1], states[list[i].state]);
+		sql_array_text(&a[1], mail_state_name(list[i].state));
 		if (list[i].code)
 			sql_array_i64(&a[2], list[i].code);
 		else

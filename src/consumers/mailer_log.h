@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mail_log: who has been mailed, one row per (user, template), written before
- * and after. Part of onboard-mailer.
+ * How onboard-mailer claims a mail in mail_log before SMTP sees it, and settles
+ * it after SMTP has answered; model/mail_log.h tells what a row means.
  *
- * The story: a mail is claimed (`sending`, committed) before SMTP sees it, and
- * settled after its answer. The claim names its owner, and the owner's session
- * holds a shared advisory lock by that number. So whoever finds a row in
- * `sending` can tell: the lock is held, another mailer is at it just now; it is
- * free, that mailer was killed between the two, and the row becomes `unknown`.
- * What its owner itself says later (its session was lost, not the process)
- * wins over `unknown`. The lock wants a session of its own: no pooler of
- * transactions between us and PostgreSQL.
+ * A mailer that finds a row in `sending` looks at the owner's lock. A held lock:
+ * another mailer sends the mail now. A free lock: that mailer was killed, and
+ * the row becomes `unknown`. When an owner has lost its session but still lives,
+ * its later answer replaces `unknown`. The lock belongs to a session, so no
+ * pooler of transactions may stand between the mailer and PostgreSQL.
  *
- * Threads: the worker's. Errors: ERR_AWAY, whatever went wrong: without the
- * log no mail may be sent, and no event is to blame.
+ * Threads: the worker's. Errors: always ERR_AWAY, whatever went wrong: without
+ * the log the mailer may send no mail, and no event is to blame.
  */
 #pragma once
 
@@ -24,24 +21,23 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "model/event.h"
+#include "model/mail_log.h"
 
 struct sql;
 
 enum claim_fate {
-	CLAIM_OURS,    /* to be sent and settled */
-	CLAIM_SENT,    /* it has been */
-	CLAIM_UNKNOWN, /* it may have been */
-	CLAIM_BUSY,    /* another mailer is at it */
-	CLAIM_GONE,    /* our own event, and the user is not there any more */
+	CLAIM_OURS,    /* we send it and settle it */
+	CLAIM_SENT,    /* it was sent before */
+	CLAIM_UNKNOWN, /* it may have been sent */
+	CLAIM_BUSY,    /* another mailer holds it */
+	CLAIM_GONE,    /* the event is our own, and the user no longer exists */
 };
 
 struct mail_claim {
 	const struct event *ev;
-	const char *message_id; /* before: of a new row; after: the row's, mem's */
+	const char *message_id; /* in: for a new row; out: the row's, in mem */
 	enum claim_fate fate;
 };
-
-enum mail_state { MAIL_PENDING, MAIL_SENT, MAIL_FAILED, MAIL_UNKNOWN };
 
 struct mail_result {
 	int64_t user_id;
@@ -51,12 +47,12 @@ struct mail_result {
 	char error[160]; /* "": none */
 };
 
-/* No user twice in the list. owner: this process's number, over 0. */
+/* The list names no user twice. owner: this process's number, over 0. */
 int mail_log_claim(struct sql *s, struct arena *mem, int owner, struct mail_claim *list, size_t n,
 	struct err *e) MUST_CHECK;
-/* Harmless twice. */
+/* A second call with the same list changes nothing. */
 int mail_log_settle(struct sql *s, struct arena *mem, int owner, const struct mail_result *list,
 	size_t n, struct err *e) MUST_CHECK;
-/* At the start: what mailers that are no more left in `sending`. */
+/* At the start: makes `unknown` of the rows that dead mailers left in `sending`. Counts them. */
 int mail_log_sweep(struct sql *s, struct arena *mem, int owner, int64_t *unknown, struct err *e)
 	MUST_CHECK;

@@ -14,14 +14,14 @@
 #include "ctl/broker/ops.h"
 #include "link/broker.h"
 #include "link/sql.h"
+#include "model/mail_log.h"
 #include "model/topology.h"
 
 #define ARENA_MAX (64 << 20)
 #define CONFIRM_MS 5000
 #define LIMIT_MAX 100000
-/* Nobody is at it: its mailer's advisory lock, see consumers/mailer_log.h, is free. */
-#define IDLE \
-	"(m.state <> 'sending' OR m.owner IS NULL OR pg_try_advisory_xact_lock(1835100524, m.owner))"
+/* No mailer is sending it. */
+#define IDLE "(m.state <> 'sending' OR m.owner IS NULL OR " MAIL_OWNER_GONE("m.owner") ")"
 
 static const struct sql_statement unknown_count = { "mail_unknown",
 	"SELECT count(*) FROM mail_log WHERE state = 'unknown'" };
@@ -97,7 +97,7 @@ id_parse(const char *text, struct mail_id *out)
 	char *end;
 
 	out->user_id = strtoll(text, &end, 10);
-	out->template = *end == ':' ? end + 1 : "welcome";
+	out->template = *end == ':' ? end + 1 : MAIL_TEMPLATE;
 	return *text >= '1' && *text <= '9' && (*end == ':' || !*end) && *out->template;
 }
 
@@ -171,7 +171,7 @@ unchanged(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id 
 	if (r.rows == 0)
 		return ctl_fail(c, CTL_NOTHING, "no mail is called %" PRId64 ":%s", id->user_id,
 			id->template);
-	if (strcmp(sql_text(&r, 0, 0), "sent") == 0)
+	if (mail_state_is(MAIL_SENT, sql_text(&r, 0, 0)))
 		return ctl_fail(c, CTL_FAILED, "%" PRId64 ":%s was sent", id->user_id,
 			id->template);
 	return ctl_fail(c, CTL_FAILED, "a mailer is at %" PRId64 ":%s just now; try again",
@@ -263,15 +263,6 @@ settle(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id
 
 /* ---- words ---- */
 
-static bool
-one_of(const char *word, const char *const *words)
-{
-	for (; *words; words++)
-		if (strcmp(word, *words) == 0)
-			return true;
-	return false;
-}
-
 /* Written down before it begins; one that changes nothing, too. */
 static int
 change(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id, const char *state,
@@ -297,7 +288,6 @@ static int
 run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, const char *state,
 	int64_t limit, const char *why)
 {
-	static const char *const ends[] = { "sent", "failed", NULL };
 	const char *verb = argc > 0 ? argv[0] : "";
 	struct mail_id id;
 
@@ -311,7 +301,8 @@ run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, cons
 			argv[1]);
 	if (strcmp(verb, "resend") == 0 && argc == 2)
 		return change(c, s, mem, &id, NULL, why);
-	if (strcmp(verb, "settle") != 0 || argc != 3 || !one_of(argv[2], ends))
+	if (strcmp(verb, "settle") != 0 || argc != 3 ||
+		(!mail_state_is(MAIL_SENT, argv[2]) && !mail_state_is(MAIL_FAILED, argv[2])))
 		return ctl_fail(c, CTL_USAGE,
 			"want: mail resend ID, or mail settle ID sent|failed");
 	return change(c, s, mem, &id, argv[2], why);
@@ -320,8 +311,6 @@ run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, cons
 int
 ctl_mail(struct ctl *c, int argc, char **argv)
 {
-	static const char *const states[] = { "pending", "sending", "sent", "failed", "unknown",
-		NULL };
 	const char *state = NULL, *why = NULL, *text;
 	struct err e = ERR_INIT;
 	int64_t limit = 100;
@@ -343,9 +332,8 @@ ctl_mail(struct ctl *c, int argc, char **argv)
 			argv[words++] = argv[i];
 		}
 	}
-	if (state && !one_of(state, states))
-		return ctl_fail(c, CTL_USAGE,
-			"no state \"%s\"; there are pending, sending, sent, failed, unknown",
+	if (state && !mail_state_known(state))
+		return ctl_fail(c, CTL_USAGE, "no state \"%s\"; there are " MAIL_STATE_NAMES,
 			state);
 	s = db_open(c, &e);
 	if (!s)
