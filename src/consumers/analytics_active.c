@@ -14,6 +14,7 @@
 #include "base/uuid7.h"
 #include "link/kv.h"
 #include "link/sql.h"
+#include "model/inbox.h"
 
 #define PAGE_ROWS 10000
 #define PAGE_BYTES (8u << 20)
@@ -22,10 +23,10 @@
 
 /* By the key, and by the index of those whose day is not their row's. */
 static const struct sql_statement of_the_row = { "analytics_active",
-	"SELECT event_id, user_id FROM analytics_inbox WHERE day = date '1970-01-01' + $1::integer"
+	"SELECT event_id, user_id FROM " INBOX_TABLE " WHERE day = date '1970-01-01' + $1::integer"
 	" AND event_id > $2::uuid AND counted_for IS NULL ORDER BY event_id LIMIT $3::bigint" };
 static const struct sql_statement of_another_row = { "analytics_active_other",
-	"SELECT event_id, user_id FROM analytics_inbox"
+	"SELECT event_id, user_id FROM " INBOX_TABLE
 	" WHERE counted_for = date '1970-01-01' + $1::integer AND event_id > $2::uuid"
 	" ORDER BY event_id LIMIT $3::bigint" };
 

@@ -6,9 +6,9 @@
 #include "analytics_own.h"
 #include "link/sql.h"
 #include "model/days.h"
+#include "model/inbox.h"
 
-#define INBOX_DAYS 90 /* an event that comes again later counts again */
-#define AGAIN_MAX 5   /* deadlock or serialization; past it the database has trouble */
+#define AGAIN_MAX 5 /* deadlock or serialization; past it the database has trouble */
 #define DAY_MS 86400000
 #define ARRAY_BYTES_MAX (1u << 20) /* 1000 types of 64 bytes are far below */
 
@@ -22,7 +22,7 @@ static const struct sql_statement count = { "analytics_count",
 	"WITH came AS MATERIALIZED (SELECT * FROM unnest($1::integer[], $2::uuid[], $3::integer[],"
 	" $4::text[], $5::text[], $6::bigint[])"
 	" AS c (inbox_day, event_id, day, type, country, user_id)),"
-	" fresh AS (INSERT INTO analytics_inbox (day, event_id, user_id, counted_for)"
+	" fresh AS (INSERT INTO " INBOX_TABLE " (day, event_id, user_id, counted_for)"
 	" SELECT date '1970-01-01' + inbox_day, event_id, user_id,"
 	" CASE WHEN day <> inbox_day THEN date '1970-01-01' + day END"
 	" FROM came ON CONFLICT DO NOTHING"
@@ -33,8 +33,8 @@ static const struct sql_statement count = { "analytics_count",
 	" FROM came GROUP BY day, type, country) AS g WHERE n > 0 ORDER BY day, type, country"
 	" ON CONFLICT (day, type, country) DO UPDATE SET count = have.count + excluded.count" };
 static const struct sql_statement forget = { "analytics_forget",
-	"DELETE FROM analytics_inbox_default WHERE ctid = ANY (ARRAY (SELECT ctid"
-	" FROM analytics_inbox_default"
+	"DELETE FROM " INBOX_TABLE "_default WHERE ctid = ANY (ARRAY (SELECT ctid"
+	" FROM " INBOX_TABLE "_default"
 	" WHERE counted_on < (now() AT TIME ZONE 'UTC')::date - $1::integer LIMIT " DAYS_PAGE
 	"))" };
 
@@ -124,7 +124,7 @@ analytics_count(struct consumer *c, struct arena *mem, const struct counted *lis
 int
 analytics_keep(struct consumer *c, struct arena *mem, struct err *e)
 {
-	static const struct days_table inbox = { "analytics_inbox", INBOX_DAYS, NULL, &forget };
+	static const struct days_table inbox = { INBOX_TABLE, INBOX_DAYS, NULL, &forget };
 
 	return days_keep(consumer_sql(c), mem, &inbox, NULL, NULL, e);
 }

@@ -7,12 +7,12 @@
 
 #include "base/clock.h"
 #include "ctl/dlq/dlq_replay.h"
+#include "model/inbox.h"
 
 #define PREFETCH 2000             /* messages that wait in memory at most, */
 #define PENDING_BYTES (64u << 20) /* and about as many bytes */
 #define ALONE_BYTES (1u << 20)
 #define STALL_MS 30000
-#define OLD_DAYS 90
 #define US_A_DAY 86400000000LL
 #define CLOCKS_US 2000000 /* that two hosts' clocks may differ */
 
@@ -70,15 +70,15 @@ replay_stays(struct replay *r, const char *key, const char *format, ...)
 static bool
 too_old(const struct dlq_entry *entry)
 {
-	int64_t us = entry->failed_us;
+	int64_t us = entry->failed_us, days = inbox_days(entry->consumer);
 
-	if (!entry->consumer || strcmp(entry->consumer, "analytics") != 0)
+	if (days == 0)
 		return false;
 	if (entry->first_failed_at &&
 		clock_parse_rfc3339(entry->first_failed_at, strlen(entry->first_failed_at), &us,
 			NULL))
 		us = entry->failed_us;
-	return us >= 0 && us < clock_wall_us() - OLD_DAYS * US_A_DAY;
+	return us >= 0 && us < clock_wall_us() - days * US_A_DAY;
 }
 
 bool
@@ -92,9 +92,10 @@ replay_may_go(struct replay *r, const struct dlq_entry *entry, const char *key)
 	}
 	if (too_old(entry) && !r->d->o.force) {
 		replay_stays(r, key,
-			"of analytics and over %d days old: its inbox has forgotten them, they might "
+			"of %s and over %" PRId64
+			" days old: its inbox has forgotten them, they might "
 			"count twice; --force replays them",
-			OLD_DAYS);
+			entry->consumer, inbox_days(entry->consumer));
 		return false;
 	}
 	return true;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "ctl/broker/ops.h"
+#include "model/inbox.h"
 #include "model/outbox_sql.h"
 
 #define OUTBOX_LATE_S 60
@@ -94,8 +95,8 @@ static const struct days_look {
 	struct sql_statement st;
 } days_tables[] = {
 	{ "outbox", "onboard-api", false, { "doctor_days", DAYS_SELECT("outbox") } },
-	{ "analytics_inbox", "onboard-analytics", true,
-		{ "doctor_inbox_days", DAYS_SELECT("analytics_inbox") } },
+	{ INBOX_TABLE, "onboard-analytics", true,
+		{ "doctor_inbox_days", DAYS_SELECT(INBOX_TABLE) } },
 };
 
 /* Rows of a day without a partition lie in the default one: few move later, many go with the retention. */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "model/doc_indexes.h"
+#include "model/inbox.h"
 #include "model/redis_keys.h"
 #include "ctl/trace/trace.h"
 
@@ -162,14 +163,14 @@ static void
 analytics(struct trace *t, const struct traced *v)
 {
 	static const struct sql_statement st = { "trace_inbox",
-		"SELECT to_jsonb(i)->>'counted_on' FROM analytics_inbox i"
+		"SELECT to_jsonb(i)->>'counted_on' FROM " INBOX_TABLE " i"
 		" WHERE i.event_id = $1::uuid LIMIT 1" };
 	struct err e = ERR_INIT;
 	struct sql_result rows;
 	struct sql_params p;
 	bool there;
 
-	if (!v->id || !table_there(t, v, "analytics", "analytics_inbox", &there))
+	if (!v->id || !table_there(t, v, "analytics", INBOX_TABLE, &there))
 		return;
 	sql_params_init(&p);
 	sql_add_text(&p, v->id);
