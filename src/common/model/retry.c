@@ -8,13 +8,7 @@
 #include "base/must.h"
 #include "base/utf8.h"
 #include "base/uuid7.h"
-
-/*
- * What the broker adds on the way; passed on it would grow with every turn. And
- * the sender's further recipients: they had it once, and a copy is for one queue.
- */
-static const char *const drop[] = { "x-death*", "x-first-death-*", "x-last-death-*",
-	"x-delivery-count", "x-acquired-count", "CC", "BCC", NULL };
+#include "model/dead_letter.h"
 
 const char *
 retry_class_name(enum retry_class c)
@@ -27,7 +21,7 @@ retry_class_name(enum retry_class c)
 int64_t
 retry_count(const struct broker_message *m)
 {
-	int64_t n = broker_table_int(&m->props.headers, "x-retry-count", 0);
+	int64_t n = broker_table_int(&m->props.headers, HEADER_RETRY_COUNT, 0);
 
 	return n < 0 ? 0 : n;
 }
@@ -63,28 +57,19 @@ retry_make(struct retry *out, const struct broker_message *m, const char *consum
 	if (class == RETRY_AGAIN && out->count >= TOPOLOGY_RETRIES)
 		out->class = RETRY_EXHAUSTED;
 	clock_format_rfc3339(now_us, out->failed_at);
-	header_text(m, "x-first-failed-at", out->failed_at, out->first_failed_at,
+	header_text(m, HEADER_FIRST_FAILED_AT, out->failed_at, out->first_failed_at,
 		sizeof out->first_failed_at);
-	header_text(m, "x-original-routing-key", m->routing_key, out->original_key,
+	header_text(m, HEADER_ORIGINAL_KEY, m->routing_key, out->original_key,
 		sizeof out->original_key);
-	out->publish = (struct broker_publish){ .mandatory = true,
-		.body = m->body,
-		.length = m->length,
-		.props = m->props,
-		.drop = drop,
-		.headers = out->headers };
-	out->publish.props.delivery_mode = 2;
-	/* a time to live of the sender's own would make it vanish on its way */
-	out->publish.props.expiration = NULL;
-	/* the broker takes no name but our own, and closes the channel over another */
-	out->publish.props.user_id = NULL;
-	add(out, "x-original-routing-key", broker_text(out->original_key));
-	add(out, "x-first-failed-at", broker_text(out->first_failed_at));
+	dead_letter_copy(&out->publish, m, COPY_RETRIED);
+	out->publish.headers = out->headers;
+	add(out, HEADER_ORIGINAL_KEY, broker_text(out->original_key));
+	add(out, HEADER_FIRST_FAILED_AT, broker_text(out->first_failed_at));
 	if (out->class == RETRY_AGAIN) {
 		topology_retry_name(queue, (unsigned)++out->count, out->queue);
 		out->publish.exchange = "";
 		out->publish.routing_key = out->queue;
-		add(out, "x-retry-count", broker_int(out->count));
+		add(out, HEADER_RETRY_COUNT, broker_int(out->count));
 		return;
 	}
 	id = uuid7_new();
@@ -93,11 +78,11 @@ retry_make(struct retry *out, const struct broker_message *m, const char *consum
 		(int)utf8_cut(error, strlen(error), RETRY_ERROR_MAX), error);
 	out->publish.exchange = TOPOLOGY_DEAD;
 	out->publish.routing_key = TOPOLOGY_DEAD_KEY;
-	add(out, "x-dead-id", broker_text(out->dead_id));
-	add(out, "x-retry-count", broker_int(out->count));
-	add(out, "x-consumer", broker_text(consumer));
-	add(out, "x-original-queue", broker_text(queue));
-	add(out, "x-error-class", broker_text(retry_class_name(out->class)));
-	add(out, "x-error", broker_text(out->error));
-	add(out, "x-failed-at", broker_text(out->failed_at));
+	add(out, HEADER_DEAD_ID, broker_text(out->dead_id));
+	add(out, HEADER_RETRY_COUNT, broker_int(out->count));
+	add(out, HEADER_CONSUMER, broker_text(consumer));
+	add(out, HEADER_ORIGINAL_QUEUE, broker_text(queue));
+	add(out, HEADER_ERROR_CLASS, broker_text(retry_class_name(out->class)));
+	add(out, HEADER_ERROR, broker_text(out->error));
+	add(out, HEADER_FAILED_AT, broker_text(out->failed_at));
 }

@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/must.h"
 #include "link/broker.h"
+#include "model/dead_letter.h"
 #include "ctl/broker/ops.h"
 #include "ctl/kit/progress.h"
 
@@ -31,19 +32,9 @@ struct mover {
 static void
 on_deliver(void *arg, const struct broker_message *m)
 {
-	static const char *const drop[] = { "x-delivery-count", "x-acquired-count", "CC", "BCC",
-		NULL };
 	struct mover *v = arg;
-	struct broker_field key = { "x-original-routing-key", broker_text(m->routing_key) };
-	struct broker_publish p = { .exchange = "",
-		.routing_key = v->to,
-		.mandatory = true,
-		.body = m->body,
-		.length = m->length,
-		.props = m->props,
-		.drop = drop,
-		.headers = &key,
-		.headers_optional = true };
+	struct broker_field key = { HEADER_ORIGINAL_KEY, broker_text(m->routing_key) };
+	struct broker_publish p;
 	size_t n;
 	uint64_t tag;
 
@@ -51,8 +42,11 @@ on_deliver(void *arg, const struct broker_message *m)
 	v->last = m->tag;
 	if (v->why.kind != ERR_NONE)
 		return;
-	p.props.expiration = NULL;
-	p.props.user_id = NULL;
+	dead_letter_copy(&p, m, COPY_MOVED);
+	p.exchange = "";
+	p.routing_key = v->to;
+	p.headers = &key;
+	p.headers_optional = true;
 	p.header_count = *m->exchange && !broker_table_text(&m->props.headers, key.name, &n);
 	if (broker_publish(v->b, &p, &tag, &v->why))
 		return;

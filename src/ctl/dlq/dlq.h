@@ -45,8 +45,6 @@ void dlq_entry_json(const struct dlq_entry *d, struct buf *out); /* the ten fiel
  */
 void dlq_entry_key(const struct dlq_entry *d, const struct broker_message *m,
 	char out[static DLQ_KEY_SIZE]);
-/* A header of the broker's own, which is no part of the message. */
-bool dlq_header_volatile(const char *name, size_t length);
 /* JSON strings, safe on a terminal too. NULL: null */
 void dlq_json_text(struct buf *out, const char *text);
 void dlq_json_bytes(struct buf *out, const char *text, size_t length);
@@ -200,7 +198,7 @@ bool dlq_selected(struct dlq_selection *s, const struct dlq_entry *entry,
 void dlq_selection_fini(struct dlq_selection *s);
 void dlq_options_json(const struct dlq_options *o, struct buf *out); /* for the audit log */
 
-/* ---- dlq_return.c: a dead letter as its consumer gets it again ---- */
+/* ---- dlq_return.c: whether a dead letter may go back to its consumer ---- */
 
 /*
  * 0: entry->queue is a queue that the entry may go back to. Anybody may have
@@ -208,12 +206,3 @@ void dlq_options_json(const struct dlq_options *o, struct buf *out); /* for the 
  * topology, or a queue of the topology file. ERR_CONFLICT says why it stays.
  */
 int dlq_return_check(const struct dlq_entry *entry, struct err *e) MUST_CHECK;
-
-struct dlq_return {
-	struct broker_publish publish; /* points into this struct, the message and the entry */
-	struct broker_field headers[2];
-	char key[256];
-};
-/* To entry->queue and no other; retries begin anew. replay_of may be NULL. */
-void dlq_return_make(struct dlq_return *out, const struct dlq_entry *entry,
-	const struct broker_message *m, const char *replay_of);

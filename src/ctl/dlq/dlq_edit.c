@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "base/uuid7.h"
 #include "ctl/dlq/dlq.h"
+#include "model/dead_letter.h"
 
 #define BODY_MAX (16u << 20)
 #define CONFIRM_MS 10000
@@ -159,14 +160,14 @@ send_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct edit *x = arg;
 	struct dlq_entry entry;
-	struct dlq_return back;
+	struct dead_letter_return back;
 	char key[DLQ_KEY_SIZE];
 
 	dlq_entry_read(&entry, m, x->d->mem);
 	dlq_entry_key(&entry, m, key);
 	if (x->send || strcmp(key, x->key) != 0)
 		return 0;
-	dlq_return_make(&back, &entry, m, x->replay_of);
+	dead_letter_return(&back, m, entry.queue, x->replay_of);
 	back.publish.body = x->body;
 	back.publish.length = x->length;
 	back.publish.props.message_id = x->new_id;

@@ -7,21 +7,11 @@
 #include "base/utf8.h"
 #include "base/uuid7.h"
 #include "ctl/dlq/dlq.h"
+#include "model/dead_letter.h"
 #include "model/retry.h"
 
 #define TEXT_MAX 4096 /* bytes kept of a header */
 #define JSON_PART 65536
-
-bool
-dlq_header_volatile(const char *name, size_t length)
-{
-	static const char *const names[] = { "x-delivery-count", "x-acquired-count" };
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (strlen(names[i]) == length && memcmp(names[i], name, length) == 0)
-			return true;
-	return false;
-}
 
 /* FNV-1a with 128 bits: told apart, not kept from somebody who wants two alike. */
 void
@@ -145,7 +135,7 @@ content_hash(const struct broker_message *m, char out[static 33])
 	dlq_hash_begin(&h);
 	dlq_hash_add(&h, m->body, m->length);
 	while (broker_table_next(&m->props.headers, &at, &name, &n, &v)) {
-		if (dlq_header_volatile(name, n))
+		if (dead_letter_of_delivery(name, n))
 			continue;
 		dlq_hash_add(&h, name, n);
 		dlq_hash_add(&h, &v.kind, 1);
@@ -193,17 +183,6 @@ body_read(struct dlq_entry *out, const struct broker_message *m, struct arena *m
 		out->type = text_keep(m->props.type, strlen(m->props.type), mem);
 }
 
-/* The last death that the broker noted. */
-static bool
-death_first(const struct broker_message *m, struct broker_table *out)
-{
-	struct broker_value deaths, first;
-	size_t at = 0;
-
-	return broker_table_get(&m->props.headers, "x-death", &deaths) &&
-		broker_array_next(&deaths, &at, &first) && broker_value_table(&first, out);
-}
-
 /* The consumer that reads this queue, or that fills it as its retry queue; NULL: none of ours. */
 static const struct topology_consumer *
 reader_of(const char *queue)
@@ -224,17 +203,15 @@ death_read(struct dlq_entry *out, const struct broker_message *m, struct arena *
 	char text[CLOCK_RFC3339_SIZE];
 	const struct topology_consumer *c;
 	struct broker_table death;
-	struct broker_value v;
 	const char *reason;
+	size_t at = 0;
 	int64_t us;
 
-	if (!death_first(m, &death))
+	if (!dead_letter_death(m, &at, &death))
 		return;
 	/* seconds: whatever our consumers wrote in the same one is the later */
-	us = broker_table_get(&death, "time", &v) && v.kind == 'T' && v.number > 0 &&
-			v.number < 253402300800
-		? v.number * 1000000
-		: -1;
+	us = dead_letter_death_s(&death);
+	us = us < 0 ? -1 : us * 1000000;
 	if (out->consumer && us / 1000000 <= out->failed_us / 1000000)
 		return;
 	out->by_broker = true;
@@ -262,7 +239,7 @@ void
 dlq_entry_read(struct dlq_entry *out, const struct broker_message *m, struct arena *mem)
 {
 	const struct broker_table *h = &m->props.headers;
-	const char *id = header_text(h, "x-dead-id", mem);
+	const char *id = header_text(h, HEADER_DEAD_ID, mem);
 
 	*out = (struct dlq_entry){ .retry_count = retry_count(m), .failed_us = -1 };
 	if (id_sane(id))
@@ -270,12 +247,12 @@ dlq_entry_read(struct dlq_entry *out, const struct broker_message *m, struct are
 	else
 		content_hash(m, out->id);
 	body_read(out, m, mem);
-	out->consumer = header_text(h, "x-consumer", mem);
-	out->queue = header_text(h, "x-original-queue", mem);
-	out->class = header_text(h, "x-error-class", mem);
-	out->error = header_text(h, "x-error", mem);
-	out->first_failed_at = header_text(h, "x-first-failed-at", mem);
-	out->failed_at = header_text(h, "x-failed-at", mem);
+	out->consumer = header_text(h, HEADER_CONSUMER, mem);
+	out->queue = header_text(h, HEADER_ORIGINAL_QUEUE, mem);
+	out->class = header_text(h, HEADER_ERROR_CLASS, mem);
+	out->error = header_text(h, HEADER_ERROR, mem);
+	out->first_failed_at = header_text(h, HEADER_FIRST_FAILED_AT, mem);
+	out->failed_at = header_text(h, HEADER_FAILED_AT, mem);
 	if (out->failed_at &&
 		clock_parse_rfc3339(out->failed_at, strlen(out->failed_at), &out->failed_us, NULL))
 		out->failed_us = -1;

@@ -7,6 +7,7 @@
 #include "ctl/kit/audit.h"
 #include "base/clock.h"
 #include "ctl/dlq/dlq.h"
+#include "model/dead_letter.h"
 #include "model/topology.h"
 
 #define CONFIRM_MS 30000
@@ -43,25 +44,17 @@ returned(void *arg, const struct broker_message *m, int code, const char *why)
 static int
 line_send(struct import *x, const char *line, size_t length, struct err *e)
 {
-	/* further recipients of the sender's: the copy is for the DLQ alone */
-	static const char *const drop[] = { "CC", "BCC", NULL };
-	struct broker_publish p = { .exchange = TOPOLOGY_DEAD,
-		.routing_key = TOPOLOGY_DEAD_KEY,
-		.mandatory = true,
-		.drop = drop };
+	struct broker_publish p;
 	struct broker_message m;
 	struct err why = ERR_INIT;
 
 	arena_reset(x->d->mem);
 	if (dlq_line_read(line, length, x->d->mem, &m, &why))
 		return err_set(e, ERR_INVALID, "line %" PRIu64 ": %s", x->lines, why.text);
-	p.body = m.body;
-	p.length = m.length;
-	p.props = m.props;
-	p.props.user_id = NULL; /* the broker takes no name but our own */
-	/* the entry would vanish from the DLQ */
-	x->expiring += p.props.expiration != NULL;
-	p.props.expiration = NULL;
+	dead_letter_copy(&p, &m, COPY_MOVED);
+	p.exchange = TOPOLOGY_DEAD;
+	p.routing_key = TOPOLOGY_DEAD_KEY;
+	x->expiring += m.props.expiration != NULL;
 	while (broker_publish(x->d->b, &p, NULL, &why)) {
 		if (why.kind == ERR_LIMIT && broker_unconfirmed(x->d->b)) {
 			if (broker_pump(x->d->b, 100, e))

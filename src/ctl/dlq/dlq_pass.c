@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "ctl/dlq/dlq_replay.h"
+#include "model/dead_letter.h"
 #include "model/inbox.h"
 
 #define PREFETCH 2000             /* messages that wait in memory at most, */
@@ -134,13 +135,13 @@ publish(struct replay *r, const struct dlq_entry *entry, const char *key,
 	struct replay_slot *slot;
 	uint64_t tag = 0;
 	struct err why = ERR_INIT;
-	struct dlq_return back;
+	struct dead_letter_return back;
 
 	if (!has_room(r, m))
 		return 1;
 	slot = slot_find(r, 0);
 	must(slot);
-	dlq_return_make(&back, entry, m, NULL);
+	dead_letter_return(&back, m, entry->queue, NULL);
 	if (broker_publish(r->d->b, &back.publish, &tag, &why)) {
 		if (broker_fd(r->d->b) < 0)
 			return err_set(e, ERR_AWAY, "%s", why.text);

@@ -10,6 +10,7 @@
 #include "ctl/dlq/dlq.h"
 #include "ctl/dlq/dlq_line.h"
 #include "ctl/kit/table.h"
+#include "model/dead_letter.h"
 
 #define SORT_MEMORY (8u << 20)
 #define BODY_SHOWN 16384
@@ -95,7 +96,7 @@ headers_show(struct buf *out, const struct broker_table *t)
 
 	buf_init(&one, 1 << 20);
 	while (broker_table_next(t, &at, &name, &n, &v)) {
-		if (dlq_header_volatile(name, n))
+		if (dead_letter_of_delivery(name, n))
 			continue;
 		buf_add_text(out, "  ");
 		table_clean(out, name, n);
@@ -115,24 +116,21 @@ headers_show(struct buf *out, const struct broker_table *t)
 }
 
 static void
-deaths_show(struct buf *out, const struct broker_table *headers, struct arena *mem)
+deaths_show(struct buf *out, const struct broker_message *m, struct arena *mem)
 {
-	struct broker_value list, one, v;
 	struct broker_table t;
 	size_t at = 0, n = 0;
 
-	if (!broker_table_get(headers, "x-death", &list))
-		return;
-	while (broker_array_next(&list, &at, &one) && broker_value_table(&one, &t)) {
+	while (dead_letter_death(m, &at, &t)) {
+		int64_t s = dead_letter_death_s(&t);
 		char when[CLOCK_RFC3339_SIZE] = "at no known time";
 		const char *queue = broker_table_text(&t, "queue", &n), *reason;
 
 		queue = queue ? arena_strndup(mem, queue, n) : "?";
 		reason = broker_table_text(&t, "reason", &n);
 		reason = reason ? arena_strndup(mem, reason, n) : "?";
-		if (broker_table_get(&t, "time", &v) && v.kind == 'T' && v.number > 0 &&
-			v.number < 253402300800)
-			clock_format_rfc3339(v.number * 1000000, when);
+		if (s >= 0)
+			clock_format_rfc3339(s * 1000000, when);
 		row(out, "  x-death", "%s  %s in %s, %" PRId64 " times", when, reason, queue,
 			broker_table_int(&t, "count", 0));
 	}
@@ -161,7 +159,7 @@ timeline(struct buf *out, const struct dlq_entry *d, const struct broker_message
 		last > first)
 		row(out, "  in all", "%" PRId64 ".%03" PRId64 " s", (last - first) / 1000000,
 			(last - first) / 1000 % 1000);
-	deaths_show(out, &m->props.headers, mem);
+	deaths_show(out, m, mem);
 }
 
 static void

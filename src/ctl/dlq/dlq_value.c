@@ -7,6 +7,7 @@
 #include "ctl/dlq/base64.h"
 #include "ctl/dlq/dlq.h"
 #include "ctl/dlq/dlq_line.h"
+#include "model/dead_letter.h"
 
 #define LARGE 65536
 #define WEIGHT_MAX (JSON_NODES_MAX - 100) /* the line has other values too */
@@ -137,7 +138,7 @@ headers_write_raw(struct buf *out, const struct broker_table *t)
 		return false;
 	buf_init(&raw, BROKER_HEAD_MAX);
 	for (at = 0; broker_table_next(t, &at, &name, &n, &v);)
-		if (!dlq_header_volatile(name, n))
+		if (!dead_letter_of_delivery(name, n))
 			broker_field_add(&raw, name, n, &v);
 	buf_add_text(out, "\"headers_base64\":\"");
 	base64_add(out, raw.data, raw.length);
@@ -165,7 +166,7 @@ dlq_table_write(struct buf *out, const struct broker_table *t, unsigned depth)
 
 	buf_add_char(out, '[');
 	while (broker_table_next(t, &at, &name, &n, &v)) {
-		if (depth == 0 && dlq_header_volatile(name, n))
+		if (depth == 0 && dead_letter_of_delivery(name, n))
 			continue;
 		buf_add_text(out, out->data[out->length - 1] == '[' ? "{" : ",{");
 		dlq_bytes_write(out, "name", name, n);
