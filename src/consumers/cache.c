@@ -28,13 +28,13 @@ struct cache {
 static int
 country_forget(struct consumer *c, const char *code, struct err *e)
 {
-	char key[PROFILE_KEY_SIZE];
+	char key[REDIS_KEY_SIZE];
 	const char *const forget[2] = { "DEL", key },
 			  *const tell[3] = { "PUBLISH", CACHE_INVALIDATE, key };
 
 	if (!code)
 		return 0;
-	profile_country_key(code, key);
+	redis_key_country(code, key);
 	return kv_add(consumer_kv(c), 2, forget, NULL, e) ||
 			kv_add(consumer_kv(c), 3, tell, NULL, e)
 		? -1

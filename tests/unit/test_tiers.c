@@ -9,7 +9,7 @@
 static const struct tiers_kind profile = { .begin = PROFILE_BEGIN,
 	.end = PROFILE_END,
 	.guard = PROFILE_GUARD_END };
-static const struct tiers_kind country = { .begin = PROFILE_COUNTRY_BEGIN, .end = "" };
+static const struct tiers_kind country = { .begin = REDIS_KEY_COUNTRY, .end = "" };
 static const struct tiers_kind whole = { .begin = "products:list", .end = "" };
 static const struct tiers_kind *const kinds[] = { &profile, &country, &whole, NULL };
 
@@ -50,8 +50,8 @@ the_version_lies_beside_its_text(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(ids); i++) {
-		profile_key(ids[i], key);
-		profile_version_key(ids[i], want);
+		redis_key_profile(ids[i], key);
+		redis_key_version(ids[i], want);
 		tiers_guard_key(&profile, key, guard);
 		assert_string_equal(guard, want);
 	}

@@ -34,7 +34,7 @@ guarded_script(void)
 }
 
 static size_t
-user_key(int64_t user_id, const char *end, char out[static PROFILE_KEY_SIZE])
+user_key(int64_t user_id, const char *end, char out[static REDIS_KEY_SIZE])
 {
 	static const char begin[] = PROFILE_BEGIN;
 	size_t n = sizeof begin - 1, length = strlen(end);
@@ -46,21 +46,21 @@ user_key(int64_t user_id, const char *end, char out[static PROFILE_KEY_SIZE])
 }
 
 size_t
-profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+redis_key_profile(int64_t user_id, char out[static REDIS_KEY_SIZE])
 {
 	return user_key(user_id, PROFILE_END, out);
 }
 
 size_t
-profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE])
+redis_key_version(int64_t user_id, char out[static REDIS_KEY_SIZE])
 {
 	return user_key(user_id, PROFILE_GUARD_END, out);
 }
 
 void
-profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE])
+redis_key_country(const char *code, char out[static REDIS_KEY_SIZE])
 {
-	snprintf(out, PROFILE_KEY_SIZE, PROFILE_COUNTRY_BEGIN "%.3s", code);
+	snprintf(out, REDIS_KEY_SIZE, REDIS_KEY_COUNTRY "%.3s", code);
 }
 
 void
@@ -82,7 +82,7 @@ void
 profile_write_make(struct guarded_write *w, int64_t user_id, int64_t version, const char *text,
 	size_t length, int64_t ttl_s, bool tell)
 {
-	profile_key(user_id, w->key);
-	profile_version_key(user_id, w->guard);
+	redis_key_profile(user_id, w->key);
+	redis_key_version(user_id, w->guard);
 	guarded_write_make(w, version, text, length, ttl_s, tell);
 }

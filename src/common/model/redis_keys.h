@@ -16,17 +16,16 @@
 
 /* ---- users ---- */
 
-#define PROFILE_KEY_SIZE 48
 #define PROFILE_BEGIN "user:"
 #define PROFILE_END ":profile"
 #define PROFILE_GUARD_END ":version"
-#define PROFILE_COUNTRY_BEGIN "users:country:"
+#define REDIS_KEY_COUNTRY "users:country:"
 
 /* user:{id}:profile and user:{id}:version; both answer the key's length */
-size_t profile_key(int64_t user_id, char out[static PROFILE_KEY_SIZE]);
-size_t profile_version_key(int64_t user_id, char out[static PROFILE_KEY_SIZE]);
+size_t redis_key_profile(int64_t user_id, char out[static REDIS_KEY_SIZE]);
+size_t redis_key_version(int64_t user_id, char out[static REDIS_KEY_SIZE]);
 /* users:country:{code} */
-void profile_country_key(const char *code, char out[static PROFILE_KEY_SIZE]);
+void redis_key_country(const char *code, char out[static REDIS_KEY_SIZE]);
 
 /* ---- a text that a version guards ---- */
 

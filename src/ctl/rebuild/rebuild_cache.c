@@ -80,7 +80,7 @@ finish(struct rebuild *r, struct err *e)
 {
 	static const struct sql_statement st = { "rebuild_countries",
 		"SELECT code FROM countries ORDER BY code" };
-	char key[PROFILE_KEY_SIZE];
+	char key[REDIS_KEY_SIZE];
 	struct kv_reply *replies;
 	struct sql_result rows;
 
@@ -89,7 +89,7 @@ finish(struct rebuild *r, struct err *e)
 	for (size_t i = 0; i < rows.rows; i++) {
 		const char *code = sql_text(&rows, i, 0);
 
-		profile_country_key(code ? code : "", key);
+		redis_key_country(code ? code : "", key);
 		if (kv_add(r->kv, 2, (const char *const[]){ "DEL", key }, NULL, e) ||
 			kv_add(r->kv, 3, (const char *const[]){ "PUBLISH", CACHE_INVALIDATE, key },
 				NULL, e))

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/uuid7.h"
 #include "ctl/kit/table.h"
+#include "model/doc_indexes.h"
 
 #define ARENA_MAX (32u << 20)
 #define EVENTS_MAX 10 /* of a user: the newest */
@@ -225,7 +226,7 @@ document_take(struct trace *t, struct traced *v)
 	size_t n;
 
 	doc_add_string(who, "_id", v->id);
-	if (doc_find_one(t->doc, t->mem, "events", who, &d, NULL))
+	if (doc_find_one(t->doc, t->mem, EVENT_COLLECTION, who, &d, NULL))
 		return;
 	v->type = doc_get_text(&d, "type", &n);
 	(void)!doc_get_i64(&d, "user_id", &v->user_id);

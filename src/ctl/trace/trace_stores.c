@@ -42,13 +42,13 @@ eventlog(struct trace *t, const struct traced *v)
 static void
 cache(struct trace *t, const struct traced *v)
 {
-	char profile[PROFILE_KEY_SIZE], guard[PROFILE_KEY_SIZE], text[120];
+	char profile[REDIS_KEY_SIZE], guard[REDIS_KEY_SIZE], text[120];
 	struct kv_reply replies[2];
 	struct err e = ERR_INIT;
 	int64_t have;
 
-	profile_key(v->user_id, profile);
-	profile_version_key(v->user_id, guard);
+	redis_key_profile(v->user_id, profile);
+	redis_key_version(v->user_id, guard);
 	if (kv_add(t->kv, 2, (const char *const[]){ "GET", guard }, NULL, &e) ||
 		kv_add(t->kv, 2, (const char *const[]){ "TTL", profile }, NULL, &e) ||
 		kv_flush(t->kv, t->mem, replies, 2, &e) || kv_check(&replies[0], &e) ||
@@ -81,7 +81,7 @@ segments(struct trace *t, const struct traced *v)
 	int64_t us, have = 0;
 
 	doc_add_i64(who, "_id", v->user_id);
-	if (doc_find_one(t->doc, t->mem, "users", who, &d, &e)) {
+	if (doc_find_one(t->doc, t->mem, USER_COLLECTION, who, &d, &e)) {
 		if (e.kind == ERR_MISSING)
 			trace_waits(t, v, "segments", "`onboardctl rebuild segments`");
 		else

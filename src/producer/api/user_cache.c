@@ -9,7 +9,7 @@ const struct tiers_kind user_profile_kind = { .begin = PROFILE_BEGIN,
 	.end = PROFILE_END,
 	.guard = PROFILE_GUARD_END,
 	.join_ms = JOIN_MS };
-const struct tiers_kind user_country_kind = { .begin = PROFILE_COUNTRY_BEGIN, .end = "" };
+const struct tiers_kind user_country_kind = { .begin = REDIS_KEY_COUNTRY, .end = "" };
 
 struct tiers *
 user_cache_new(struct loop *loop, const struct conf *c, struct err *e)
@@ -34,19 +34,19 @@ void
 user_cache_changed(struct tiers *t, int64_t user_id, int64_t version, tiers_done_fn *done,
 	void *arg)
 {
-	char key[PROFILE_KEY_SIZE];
+	char key[REDIS_KEY_SIZE];
 
-	profile_key(user_id, key);
+	redis_key_profile(user_id, key);
 	tiers_changed(t, key, version, done, arg);
 }
 
 void
 user_cache_country_changed(struct tiers *t, const char *code)
 {
-	char key[PROFILE_KEY_SIZE];
+	char key[REDIS_KEY_SIZE];
 
 	if (!code || !*code)
 		return;
-	profile_country_key(code, key);
+	redis_key_country(code, key);
 	tiers_changed(t, key, 0, NULL, NULL);
 }

@@ -91,7 +91,7 @@ void
 user_get(void *arg, struct http_request *r)
 {
 	struct api *a = arg;
-	char key[PROFILE_KEY_SIZE];
+	char key[REDIS_KEY_SIZE];
 	struct profile_load *l;
 	int64_t id;
 
@@ -99,7 +99,7 @@ user_get(void *arg, struct http_request *r)
 		http_answer_problem(r, 404, "no such user", NULL, 0);
 		return;
 	}
-	profile_key(id, key);
+	redis_key_profile(id, key);
 	if (tiers_answer(a->cache, &profile_source, key, r))
 		return;
 	l = arena_alloc(http_mem(r), sizeof *l);

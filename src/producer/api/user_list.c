@@ -59,7 +59,7 @@ struct listing {
 	int64_t limit, after;
 	const char *text[3]; /* $3 to $5 */
 	size_t text_count;
-	char key[PROFILE_KEY_SIZE]; /* "": not cached */
+	char key[REDIS_KEY_SIZE]; /* "": not cached */
 	struct tiers_read *read;    /* of a cached one */
 	char email[EMAIL_MAX + 1], country[4];
 	struct problem_field errors[8];
@@ -240,7 +240,7 @@ filters_read(struct listing *l)
 		l->statement = &by_country;
 		l->text[l->text_count++] = country;
 		if (l->limit == LIMIT_USUAL && l->after == 0)
-			profile_country_key(country, l->key);
+			redis_key_country(country, l->key);
 	}
 }
 
