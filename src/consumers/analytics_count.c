@@ -7,6 +7,7 @@
 #include "link/sql.h"
 #include "model/days.h"
 #include "model/inbox.h"
+#include "model/outbox_sql.h"
 
 #define AGAIN_MAX 5 /* deadlock or serialization; past it the database has trouble */
 #define DAY_MS 86400000
@@ -33,10 +34,7 @@ static const struct sql_statement count = { "analytics_count",
 	" FROM came GROUP BY day, type, country) AS g WHERE n > 0 ORDER BY day, type, country"
 	" ON CONFLICT (day, type, country) DO UPDATE SET count = have.count + excluded.count" };
 static const struct sql_statement forget = { "analytics_forget",
-	"DELETE FROM " INBOX_TABLE "_default WHERE ctid = ANY (ARRAY (SELECT ctid"
-	" FROM " INBOX_TABLE "_default"
-	" WHERE counted_on < (now() AT TIME ZONE 'UTC')::date - $1::integer LIMIT " DAYS_PAGE
-	"))" };
+	DAYS_FORGET(INBOX_TABLE, "counted_on < " DAYS_FIRST_KEPT) };
 
 /* The event's country where it is a code, in upper case. */
 static void
@@ -80,7 +78,7 @@ analytics_list(struct batch *b, size_t *n)
 		one->ev = b->d[i].ev;
 		one->day = one->ev->time_us / 1000 / DAY_MS;
 		must(uuid_parse(one->ev->id, strlen(one->ev->id), &id));
-		one->inbox_day = uuid_is_v7(&id) ? uuid7_time_ms(&id) / DAY_MS : one->day;
+		one->inbox_day = uuid_is_v7(&id) ? outbox_day_number(&id) : one->day;
 		country_take(one->ev, one->country);
 	}
 	qsort(list, b->n, sizeof *list, by_id);

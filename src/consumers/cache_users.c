@@ -3,10 +3,9 @@
 
 #include <string.h>
 
+#include "model/outbox_sql.h"
 #include "model/user_json.h"
 
-#define DAY_MS 86400000
-#define MADE_UP_FROM INT64_C(8000000000000000) /* user ids from here on are made up for tests */
 #define ARRAY_BYTES (1u << 20)
 
 static const struct sql_statement by_ids = { "cache_users",
@@ -64,9 +63,9 @@ candidate_add(struct sql_array *a, const struct event *ev, size_t i)
 	struct uuid id;
 
 	must(uuid_parse(ev->id, strlen(ev->id), &id));
-	if (!uuid_is_v7(&id) || ev->user_id >= MADE_UP_FROM)
+	if (!uuid_is_v7(&id) || ev->user_id >= EVENT_USER_MADE_UP)
 		return false;
-	sql_array_i64(&a[0], uuid7_time_ms(&id) / DAY_MS);
+	sql_array_i64(&a[0], outbox_day_number(&id));
 	sql_array_text(&a[1], ev->id);
 	sql_array_i64(&a[2], ev->user_id);
 	sql_array_i64(&a[3], (int64_t)i);

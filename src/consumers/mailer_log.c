@@ -2,35 +2,33 @@
 #include "mailer_log.h"
 
 #include <string.h>
-#include <time.h>
 
 #include "base/uuid7.h"
 #include "link/sql.h"
+#include "model/outbox_sql.h"
 
+#define HOLD MAIL_OWNER_HOLD("$2::integer")
 #define DOUBT \
 	"error = 'its mailer ended after it had begun: it may have arrived', updated_at = now()"
 #define ARRAY_BYTES (64u << 10)
 
 /* A failed mail may be claimed again: it did not arrive, and somebody has handed it in anew. */
-static const struct sql_statement claim = {
-	"mail_claim",
-	"WITH lock AS MATERIALIZED (SELECT " MAIL_OWNER_HOLD(
-		"$2::integer") " AS held),"
-			       " given AS (SELECT t.*, u.id IS NULL AND EXISTS (SELECT FROM outbox o WHERE o.day = t.day"
-			       " AND o.event_id = t.event_id) AS gone"
-			       " FROM unnest($3::bigint[], $4::uuid[], $5::date[], $6::text[]) WITH ORDINALITY"
-			       " AS t (user_id, event_id, day, message_id, n) LEFT JOIN users u ON u.id = t.user_id),"
-			       " claimed AS (INSERT INTO mail_log AS m"
-			       " (user_id, template, state, event_id, message_id, owner, attempts)"
-			       " SELECT g.user_id, $1, 'sending', g.event_id, g.message_id, $2, 1 FROM given g, lock"
-			       " WHERE lock.held AND NOT g.gone ORDER BY g.user_id"
-			       " ON CONFLICT (user_id, template) DO UPDATE SET state = 'sending', owner = excluded.owner,"
-			       " attempts = m.attempts + 1, smtp_code = NULL, error = NULL, updated_at = now()"
-			       " WHERE m.state IN ('pending', 'failed') OR (m.state = 'sending' AND m.owner = excluded.owner)"
-			       " RETURNING m.user_id, m.message_id)"
-			       " SELECT g.gone, c.message_id, m.state FROM given g LEFT JOIN claimed c USING (user_id)"
-			       " LEFT JOIN mail_log m ON m.user_id = g.user_id AND m.template = $1 ORDER BY g.n"
-};
+static const struct sql_statement claim = { "mail_claim",
+	"WITH lock AS MATERIALIZED (SELECT " HOLD " AS held),"
+	" given AS (SELECT t.*, u.id IS NULL AND EXISTS (SELECT FROM outbox o"
+	" WHERE o.day = date '1970-01-01' + t.day AND o.event_id = t.event_id) AS gone"
+	" FROM unnest($3::bigint[], $4::uuid[], $5::integer[], $6::text[]) WITH ORDINALITY"
+	" AS t (user_id, event_id, day, message_id, n) LEFT JOIN users u ON u.id = t.user_id),"
+	" claimed AS (INSERT INTO mail_log AS m"
+	" (user_id, template, state, event_id, message_id, owner, attempts)"
+	" SELECT g.user_id, $1, 'sending', g.event_id, g.message_id, $2, 1 FROM given g, lock"
+	" WHERE lock.held AND NOT g.gone ORDER BY g.user_id"
+	" ON CONFLICT (user_id, template) DO UPDATE SET state = 'sending', owner = excluded.owner,"
+	" attempts = m.attempts + 1, smtp_code = NULL, error = NULL, updated_at = now()"
+	" WHERE m.state IN ('pending', 'failed') OR (m.state = 'sending' AND m.owner = excluded.owner)"
+	" RETURNING m.user_id, m.message_id)"
+	" SELECT g.gone, c.message_id, m.state FROM given g LEFT JOIN claimed c USING (user_id)"
+	" LEFT JOIN mail_log m ON m.user_id = g.user_id AND m.template = $1 ORDER BY g.n" };
 
 static const struct sql_statement doubt = { "mail_doubt",
 	"UPDATE mail_log m SET state = 'unknown', " DOUBT
@@ -57,23 +55,6 @@ away(struct err *e)
 {
 	e->kind = ERR_AWAY;
 	return -1;
-}
-
-/* The day of an event of our own: its partition of the outbox. Others' have none. */
-static const char *
-day_of(const struct event *ev, char out[static 11])
-{
-	struct uuid id;
-	time_t seconds;
-	struct tm tm;
-
-	if (!uuid_parse(ev->id, strlen(ev->id), &id) || !uuid_is_v7(&id))
-		return NULL;
-	seconds = (time_t)(uuid7_time_ms(&id) / 1000);
-	if (!gmtime_r(&seconds, &tm) || tm.tm_year + 1900 > 9999 ||
-		strftime(out, 11, "%Y-%m-%d", &tm) == 0)
-		return NULL;
-	return out;
 }
 
 static enum claim_fate
@@ -131,7 +112,7 @@ mail_log_claim(struct sql *s, struct arena *mem, int owner, struct mail_claim *l
 	struct sql_array a[4];
 	struct sql_params p;
 	struct sql_result r;
-	char day[11];
+	struct uuid id;
 	int rc;
 
 	sql_params_init(&p);
@@ -141,7 +122,12 @@ mail_log_claim(struct sql *s, struct arena *mem, int owner, struct mail_claim *l
 	for (size_t i = 0; i < n; i++) {
 		sql_array_i64(&a[0], list[i].ev->user_id);
 		sql_array_text(&a[1], list[i].ev->id);
-		sql_array_text(&a[2], day_of(list[i].ev, day));
+		must(uuid_parse(list[i].ev->id, strlen(list[i].ev->id), &id));
+		if (uuid_is_v7(&id))
+			sql_array_i64(&a[2], outbox_day_number(&id));
+		else
+			sql_array_text(&a[2],
+				NULL); /* not our own event: the outbox has no such id */
 		sql_array_text(&a[3], list[i].message_id);
 	}
 	rc = sql_add_arrays(&p, a, ARRAY_LEN(a), e) || sql_run(s, mem, &claim, &p, &r, e) ? -1 : 0;

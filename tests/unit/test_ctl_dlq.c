@@ -382,7 +382,7 @@ made_up_events_hold_their_schema(void **state)
 		publish_event_write(&p, "0190b5a0-7e1c-7c3d-8a11-0123456789ab", NOW, &body, &user);
 		if (event_parse(mem, body.data, body.length, &ev, &e))
 			fail_msg("%s: %s", e.text, body.data);
-		assert_true(ev.user_id == user && user >= PUBLISH_FIRST_USER && ev.time_us == NOW);
+		assert_true(ev.user_id == user && user >= EVENT_USER_MADE_UP && ev.time_us == NOW);
 	}
 	buf_fini(&body);
 	arena_free(mem);

@@ -18,6 +18,10 @@ int text_file_read(const char *path, size_t max, struct arena *mem, const char *
 
 int text_hex_digit(char c); /* 0 to 15; -1: none */
 
+/* A number that is a macro as a string literal, for a statement's text. */
+#define TEXT_OF(n) TEXT_OF_(n)
+#define TEXT_OF_(n) #n
+
 #define TEXT_I64_SIZE 21
 /* In decimal digits, NUL-ended; answers their number. printf takes ten times as long. */
 size_t text_i64(int64_t n, char out[static TEXT_I64_SIZE]);

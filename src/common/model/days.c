@@ -11,11 +11,10 @@
 
 #define EVERY_MS 600000
 #define AGAIN_MS 1000
-#define WAIT_MS 50      /* for a lock: everyone who comes meanwhile waits behind us */
-#define WORK_MS 1000    /* with the default partition locked: inserts into it wait */
-#define MOVE_MAX 5000   /* rows of one day: about 0.2 s */
-#define PAGES_MAX 20    /* of one turn */
-#define PAGE_ROWS 10000 /* DAYS_PAGE */
+#define WAIT_MS 50    /* for a lock: later sessions wait behind us meanwhile */
+#define WORK_MS 1000  /* while we lock the default partition: inserts into it wait */
+#define MOVE_MAX 5000 /* rows of one day; moving them takes about 0.2 s */
+#define PAGES_MAX 20  /* in one turn */
 
 static const struct backoff later_wait = { .base_ms = 20000, .cap_ms = EVERY_MS };
 
@@ -68,7 +67,7 @@ day_needed(struct sql *s, struct arena *mem, const struct days_table *t, const c
 	return sql_run(s, mem, t->needed, &p, &r, e) || sql_bool(&r, 0, 0, out, e) ? -1 : 0;
 }
 
-/* What another try may well answer otherwise: a lock, the time, a deadlock. */
+/* Another try may succeed: a lock was taken, the time was over, a deadlock. */
 static bool
 may_go_later(const struct sql_result *r)
 {
@@ -76,11 +75,11 @@ may_go_later(const struct sql_result *r)
 }
 
 /*
- * Runs the script in a transaction of its own, so that its locks are held as
- * short as can be. drops: the day that it drops, which may be needed; or NULL.
+ * Runs the script in a transaction of its own, so it holds its locks only
+ * briefly. drops: the day that the script drops unless it is needed, or NULL.
  */
 static int
-change(struct sql *s, struct arena *mem, const struct days_table *t, const char *script,
+script_apply(struct sql *s, struct arena *mem, const struct days_table *t, const char *script,
 	const char *drops, struct err *e)
 {
 	struct sql_params p;
@@ -114,9 +113,10 @@ change(struct sql *s, struct arena *mem, const struct days_table *t, const char 
 }
 
 /*
- * Names and dates come from the server's own list of days: digits only. A day
- * with more than MOVE_MAX rows in the default partition stays there: moving them
- * would lock out the day's own inserts for too long. Counted before the lock.
+ * Names and dates come from the server's own list of days, so they are digits.
+ * A day with more than MOVE_MAX rows in the default partition stays there: the
+ * move would block that day's inserts for too long. The rows are counted before
+ * the lock is taken.
  */
 static int
 day_make(struct sql *s, struct arena *mem, const struct days_table *t, const char *digits,
@@ -138,7 +138,7 @@ day_make(struct sql *s, struct arena *mem, const struct days_table *t, const cha
 		n, digits, n, n, digits, from, to);
 
 	must(length > 0 && (size_t)length < sizeof text);
-	return change(s, mem, t, text, NULL, e);
+	return script_apply(s, mem, t, text, NULL, e);
 }
 
 static int
@@ -182,14 +182,14 @@ days_drop(struct sql *s, struct arena *mem, const struct days_table *t, void (*t
 			"SET LOCAL lock_timeout = %d; SET LOCAL statement_timeout = %d;"
 			"DROP TABLE IF EXISTS %s",
 			WAIT_MS, WORK_MS, sql_text(&r, i, 0));
-		rc = change(s, mem, t, text, sql_text(&r, i, 1), e);
+		rc = script_apply(s, mem, t, text, sql_text(&r, i, 1), e);
 		if (tick)
 			tick(arg);
 	}
 	return rc;
 }
 
-/* In pages, each a transaction: however many there are, no statement runs long. */
+/* Each page is one transaction, so no statement runs long, however many rows are old. */
 static int
 default_forget(struct sql *s, struct arena *mem, const struct days_table *t, void (*tick)(void *),
 	void *arg, struct err *e)
@@ -202,7 +202,7 @@ default_forget(struct sql *s, struct arena *mem, const struct days_table *t, voi
 	for (int page = 0; page < PAGES_MAX; page++) {
 		if (sql_run(s, mem, t->forget, &p, &r, e))
 			return -1;
-		if (r.affected < PAGE_ROWS)
+		if (r.affected < DAYS_PAGE)
 			return DAYS_KEPT;
 		if (tick)
 			tick(arg);

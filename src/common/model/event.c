@@ -9,9 +9,10 @@
 #include "model/identity.h"
 
 #define TYPE_MAX 64
+#define BEGIN strlen(EVENT_TYPE_BEGIN)
 #define TEXT_MAX 400 /* bytes of a name of any kind */
 
-/* Of several faults the first is told. */
+/* Keeps the first fault only. */
 static void PRINTF_LIKE(2, 3) fault(struct err *e, const char *format, ...)
 {
 	va_list args;
@@ -43,7 +44,7 @@ member(const struct json *object, const char *name, enum json_type want, bool re
 	return v;
 }
 
-/* An optional text; NULL with e set where it is none, or too long. */
+/* NULL: the member is absent or empty. NULL with e set: it is no text, too long, or required. */
 static const char *
 text(const struct json *object, const char *name, bool required, struct err *e)
 {
@@ -51,7 +52,7 @@ text(const struct json *object, const char *name, bool required, struct err *e)
 	const char *s = v ? json_string(v) : NULL;
 
 	if (s && !*s && !required)
-		return NULL; /* as good as not given */
+		return NULL; /* the same as absent */
 	if (s && (!*s || strlen(s) > TEXT_MAX)) {
 		fault(e, "%s is empty or too long", name);
 		return NULL;
@@ -76,8 +77,8 @@ type_sane(const char *type)
 	size_t n = strlen(type);
 
 	return n <= TYPE_MAX && strspn(type, "abcdefghijklmnopqrstuvwxyz0123456789_.") == n &&
-		strncmp(type, "user.", 5) == 0 && type[5] >= 'a' && type[5] <= 'z' &&
-		type[n - 1] != '.';
+		strncmp(type, EVENT_TYPE_BEGIN, BEGIN) == 0 && type[BEGIN] >= 'a' &&
+		type[BEGIN] <= 'z' && type[n - 1] != '.';
 }
 
 /* A GeoJSON Point or [lon, lat]. */
@@ -158,13 +159,19 @@ user(struct event *out, struct arena *mem, struct err *e)
 		out->previous_country = text(p, "previous_country", false, e);
 }
 
-static enum event_kind
-kind_of(const char *name)
+const char *
+event_name(const char *type)
 {
-	return strcmp(name, "created") == 0    ? EVENT_CREATED
-		: strcmp(name, "updated") == 0 ? EVENT_UPDATED
-		: strcmp(name, "deleted") == 0 ? EVENT_DELETED
-					       : EVENT_ACTIVITY;
+	return strncmp(type, EVENT_TYPE_BEGIN, BEGIN) == 0 ? type + BEGIN : type;
+}
+
+static enum event_kind
+kind_of(const char *type)
+{
+	return strcmp(type, EVENT_TYPE_CREATED) == 0    ? EVENT_CREATED
+		: strcmp(type, EVENT_TYPE_UPDATED) == 0 ? EVENT_UPDATED
+		: strcmp(type, EVENT_TYPE_DELETED) == 0 ? EVENT_DELETED
+							: EVENT_ACTIVITY;
 }
 
 static void
@@ -200,8 +207,8 @@ event_parse(struct arena *mem, const char *body, size_t length, struct event *ou
 		return err_set(e, ERR_INVALID, "the body is not an object");
 	envelope(out, v, &first);
 	if (first.kind == ERR_NONE) {
-		out->name = out->type + strlen("user.");
-		out->kind = kind_of(out->name);
+		out->name = event_name(out->type);
+		out->kind = kind_of(out->type);
 		out->user_id = whole(out->payload, "user_id", true, 0, &first);
 		out->version = whole(out->payload, "version", false, 1, &first);
 		if (out->kind == EVENT_ACTIVITY)

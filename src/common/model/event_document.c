@@ -25,11 +25,11 @@ geo_add(struct doc_body *b, const struct event *ev)
 	doc_end(b);
 }
 
-/* The payload without what names the user. */
+/* Adds the payload without the members that name the user. */
 static void
 nameless_add(struct doc_body *b, const struct json *payload)
 {
-	static const char *const names[] = { "username", "name", "email" };
+	static const char *const names[] = EVENT_NAMES("");
 
 	doc_begin(b, "payload");
 	for (const struct json *m = json_first(payload); m; m = json_next(m)) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* An event as a document of MongoDB's `events`: one form, whoever writes it. */
+/* An event as a document of MongoDB's collection `events`: every writer writes the same form. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,5 +8,11 @@
 #include "model/event.h"
 #include "link/doc_body.h"
 
-/* Into b, which is cleared first. nameless: the user has gone, so name and e-mail stay out. */
+/* The members of a payload that name a user; they leave MongoDB when the user is deleted. */
+#define EVENT_NAMES(before) \
+	{ \
+		before "username", before "name", before "email" \
+	}
+
+/* Clears b and writes the document. nameless: the user is deleted, so EVENT_NAMES stay out. */
 void event_document(struct doc_body *b, const struct event *ev, int64_t received_us, bool nameless);

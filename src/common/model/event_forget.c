@@ -4,16 +4,18 @@
 #include "base/clock.h"
 #include "link/doc_bulk.h"
 #include "model/doc_indexes.h"
+#include "model/event_document.h"
 
 /*
- * Events in one call, which has 2 s. FerretDB changes 2,000 to 7,000 documents
- * a second. It finds them by the index of user_id and reads each of the user's
- * events: 1 s for 100,000 events on a machine with ten times too much work.
+ * So many events are stripped in one call, which may take 2 s. FerretDB changes
+ * 2,000 to 7,000 documents a second. It finds them by the index of user_id and
+ * reads each of the user's events: that takes 1 s for 100,000 events on a machine
+ * with ten times too much work.
  */
 #define PAGE 1000
 #define PAGE_BYTES (4u << 20)
 
-static const char *const names[] = { "payload.username", "payload.name", "payload.email" };
+static const char *const names[] = EVENT_NAMES("payload.");
 
 void
 event_users_init(struct event_users *u, struct arena *mem, size_t room)
@@ -58,7 +60,8 @@ event_forget_remember(struct doc *d, struct arena *mem, const struct event_users
 	}
 	if (doc_bulk_run(d, bulk, &items, e))
 		return -1;
-	for (size_t i = 0; i < ids->n; i++) /* a duplicate: another has just remembered it */
+	/* a duplicate is no failure: another process has just remembered the user */
+	for (size_t i = 0; i < ids->n; i++)
 		if (items[i].fate == DOC_FAILED)
 			return err_set(e, items[i].kind, "%s", items[i].why);
 	return 0;
@@ -81,7 +84,7 @@ event_forget_look(struct doc *d, struct arena *mem, const struct event_users *na
 	return 0;
 }
 
-/* A page of these users' events that still hold a name. */
+/* Finds a page of these users' events that still hold a name. */
 static int
 page_find(struct doc *d, struct arena *mem, const struct event_users *gone, struct doc_list *found,
 	struct err *e)
@@ -119,7 +122,8 @@ page_strip(struct doc *d, struct arena *mem, const struct doc_list *found, struc
 		}
 	doc_end(which);
 	doc_end(which);
-	if (n == 0) /* only others write such, and the same page would come for ever */
+	/* we write no such events, and the same page would be found for ever */
+	if (n == 0)
 		return err_set(e, ERR_INVALID, "events whose _id is no text hold a deleted name");
 	doc_begin(what, "$unset");
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "model/days.h"
 
+#define DAY_MS 86400000
 #define BATCHES_MAX "500" /* that the sweeper reads at once */
 
 #define LOCKS "1869968482" /* "outb": the first number of the advisory locks */
@@ -71,9 +72,9 @@ static const struct sql_statement day_needed = { "outbox_day_needed",
 	" WHERE $1::date BETWEEN first_day AND last_day)" };
 /* Unpublished events are needed; younger rows stay with them. */
 static const struct sql_statement default_forget = { "outbox_default_forget",
-	"DELETE FROM outbox_default WHERE ctid = ANY (ARRAY (SELECT ctid FROM outbox_default"
-	" WHERE day < least((now() AT TIME ZONE 'UTC')::date - $1::integer,"
-	" (SELECT min(first_day) FROM outbox_unpublished)) LIMIT " DAYS_PAGE "))" };
+	DAYS_FORGET("outbox",
+		"day < least(" DAYS_FIRST_KEPT
+		", (SELECT min(first_day) FROM outbox_unpublished))") };
 
 void
 outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE])
@@ -82,6 +83,12 @@ outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE])
 
 	clock_format_rfc3339(uuid7_time_ms(id) * 1000, text);
 	snprintf(out, OUTBOX_DAY_SIZE, "%.10s", text);
+}
+
+int64_t
+outbox_day_number(const struct uuid *id)
+{
+	return uuid7_time_ms(id) / DAY_MS;
 }
 
 int

@@ -22,6 +22,11 @@
 /* The day of an event, "2026-11-20". It follows from the time in the event's id. */
 #define OUTBOX_DAY_SIZE 11
 void outbox_day(const struct uuid *id, char out[static OUTBOX_DAY_SIZE]);
+/*
+ * The same as a number: date '1970-01-01' plus this. For ids that others may
+ * have made: any UUID v7 has one, also past the year 9999.
+ */
+int64_t outbox_day_number(const struct uuid *id);
 
 /*
  * Stores events: two queries of the WITH list in a statement that also makes the

@@ -2,16 +2,16 @@
 #include "model/signup_keys.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "link/sql.h"
 
 #define PAGE 2000
-#define PAGE_TEXT "2000"
 
 /* By ctid: a join by key would read the whole table. A key that a sign-up claims anew now stays. */
 static const struct sql_statement forget_page = { "signup_keys_forget",
 	"DELETE FROM signup_keys WHERE ctid = ANY (ARRAY (SELECT ctid FROM signup_keys"
-	" WHERE claimed_at < now() - " SIGNUP_KEY_LIFE " ORDER BY claimed_at LIMIT " PAGE_TEXT
-	" FOR UPDATE SKIP LOCKED))" };
+	" WHERE claimed_at < now() - " SIGNUP_KEY_LIFE
+	" ORDER BY claimed_at LIMIT " TEXT_OF(PAGE) " FOR UPDATE SKIP LOCKED))" };
 
 int
 signup_keys_forget(struct sql *sql, struct arena *mem, int64_t budget_ms, struct err *e)

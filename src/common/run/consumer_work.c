@@ -105,7 +105,7 @@ bunch_decode(struct bunch *b, struct delivery *d, size_t *which)
 	for (size_t i = 0; i < b->count; i++) {
 		struct held *h = &b->list[i];
 		const char *app = h->m->props.app_id;
-		bool test = broker_table_int(&h->m->props.headers, "x-test", 0) == 1;
+		bool test = broker_table_int(&h->m->props.headers, EVENT_HEADER_TEST, 0) == 1;
 		struct err e = ERR_INIT;
 
 		if (h->out != OUT_UNSET)

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/broker.h"
+#include "model/event.h"
 #include "run/thread.h"
 #include "model/topology.h"
 
@@ -298,7 +299,7 @@ send_one(struct publisher *p, struct item *i, struct err *e)
 		headers[n++] =
 			(struct broker_field){ "traceparent", broker_text(i->event.traceparent) };
 	if (i->event.test)
-		headers[n++] = (struct broker_field){ "x-test", broker_int(1) };
+		headers[n++] = (struct broker_field){ EVENT_HEADER_TEST, broker_int(1) };
 	if (broker_publish(p->broker,
 		    &(struct broker_publish){ .exchange = TOPOLOGY_EVENTS,
 			    .routing_key = i->event.type,

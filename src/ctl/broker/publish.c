@@ -179,7 +179,7 @@ raw_id(const struct publish *p, char id[static UUID_TEXT_SIZE])
 static int
 send_one(struct publish *p, struct buf *body, struct err *e)
 {
-	const struct broker_field headers[] = { { "x-test", broker_int(1) } };
+	const struct broker_field headers[] = { { EVENT_HEADER_TEST, broker_int(1) } };
 	struct uuid u = uuid7_new();
 	struct broker_publish m = { .exchange = p->exchange,
 		.routing_key = p->key,
@@ -395,7 +395,7 @@ type_check(struct publish *p, struct err *e)
 	if (strlen(type) > 200)
 		return err_set(e, ERR_INVALID, "TYPE is too long");
 	if (!p->raw_file && !strchr(type, '.')) {
-		p->event.type = arena_printf(p->mem, "user.%s", type);
+		p->event.type = arena_printf(p->mem, EVENT_TYPE_BEGIN "%s", type);
 		must(p->event.type);
 	}
 	if (!p->key)

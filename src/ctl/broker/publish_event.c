@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/rnd.h"
+#include "model/event.h"
 
 struct writer {
 	const struct publish_event *p;
@@ -114,7 +115,7 @@ void
 publish_event_write(const struct publish_event *p, const char *id, int64_t now_us, struct buf *out,
 	int64_t *user_id)
 {
-	const char *kind = strncmp(p->type, "user.", 5) == 0 ? p->type + 5 : p->type;
+	const char *kind = event_name(p->type);
 	bool user = strcmp(kind, "created") == 0 || strcmp(kind, "updated") == 0 ||
 		strcmp(kind, "deleted") == 0;
 	struct writer w = { .p = p, .out = out, .comma = "" };
@@ -124,7 +125,7 @@ publish_event_write(const struct publish_event *p, const char *id, int64_t now_u
 	if (!p->user_id && given(&w, "user_id"))
 		(void)json_integer(json_get(p->payload, "user_id"), user_id);
 	else if (!p->user_id)
-		*user_id = PUBLISH_FIRST_USER + (int64_t)rnd_below(PUBLISH_USERS);
+		*user_id = EVENT_USER_MADE_UP + (int64_t)rnd_below(PUBLISH_USERS);
 	clock_format_rfc3339(now_us, when);
 	buf_printf(out, "{\"id\":\"%s\",\"type\":", id);
 	buf_add_json_string(out, p->type, strlen(p->type));

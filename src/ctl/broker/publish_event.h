@@ -8,7 +8,6 @@
 #include "base/err.h"
 #include "base/json.h"
 
-#define PUBLISH_FIRST_USER 8000000000000000LL
 #define PUBLISH_USERS 1000000000000000LL
 
 struct publish_event {

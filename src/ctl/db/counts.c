@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "ctl/kit/ctl.h"
 #include "link/sql.h"
+#include "model/event.h"
 
 #define LIMIT 200
 #define LIMIT_MAX 100000
@@ -62,8 +63,8 @@ words_parse(struct ctl *c, int argc, char **argv, struct wanted *w)
 					"--day wants a day like 2026-11-20, not \"%s\"", value);
 			w->day = value;
 		} else if (strcmp(name, "--type") == 0) {
-			snprintf(w->type_full, sizeof w->type_full, "%s%s",
-				strncmp(value, "user.", 5) == 0 ? "" : "user.", value);
+			snprintf(w->type_full, sizeof w->type_full, EVENT_TYPE_BEGIN "%s",
+				event_name(value));
 			w->type = w->type_full;
 		} else if (strcmp(name, "--country") == 0) {
 			w->country = value;

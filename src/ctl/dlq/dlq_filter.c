@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/rnd.h"
 #include "ctl/dlq/dlq.h"
+#include "model/event.h"
 
 #define SECOND 1000000LL
 
@@ -94,7 +95,7 @@ same(const char *want, const char *is)
 static bool
 type_same(const char *want, const char *is)
 {
-	return same(want, is) || (is && strncmp(is, "user.", 5) == 0 && strcmp(want, is + 5) == 0);
+	return same(want, is) || (is && strcmp(want, event_name(is)) == 0);
 }
 
 bool

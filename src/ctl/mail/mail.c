@@ -14,6 +14,7 @@
 #include "ctl/broker/ops.h"
 #include "link/broker.h"
 #include "link/sql.h"
+#include "model/event.h"
 #include "model/mail_log.h"
 #include "model/topology.h"
 
@@ -44,7 +45,7 @@ static const struct sql_statement reopen = { "mail_reopen",
 	" WHERE m.user_id = $1::bigint AND m.template = $2 AND m.state <> 'sent' AND " IDLE
 	" RETURNING m.user_id, m.event_id)"
 	" SELECT m.event_id, CASE WHEN u.id IS NOT NULL THEN json_build_object('id', m.event_id,"
-	" 'type', 'user.created', 'timestamp',"
+	" 'type', '" EVENT_TYPE_CREATED "', 'timestamp',"
 	" to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),"
 	" 'payload', json_strip_nulls(json_build_object('user_id', u.id, 'username', u.username,"
 	" 'email', u.email, 'name', u.name, 'version', u.version))) END"
@@ -207,7 +208,7 @@ publish(struct ctl *c, const char *event_id, const char *body, struct err *e)
 		.props = { .content_type = "application/json",
 			.delivery_mode = 2,
 			.message_id = event_id,
-			.type = "user.created",
+			.type = EVENT_TYPE_CREATED,
 			.app_id = "onboardctl" } };
 	int rc = !b || broker_connect(b, e) || broker_publish(b, &m, NULL, e) ||
 		broker_flush(b, e) || broker_settle(b, CONFIRM_MS, e);

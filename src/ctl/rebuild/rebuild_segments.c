@@ -11,6 +11,7 @@
 
 #include "link/doc_bulk.h"
 #include "ctl/rebuild/rebuild_archive.h"
+#include "model/event.h"
 #include "model/doc_indexes.h"
 #include "model/user_state.h"
 
@@ -87,9 +88,9 @@ archive_batch(struct rebuild *r, size_t *n, struct err *e)
 		" row_number() OVER (ORDER BY day, event_id) AS nr, count(*) OVER () AS n"
 		" FROM (SELECT * FROM outbox WHERE (day, event_id) > ($1::date, $2::uuid)"
 		" ORDER BY day, event_id LIMIT $3::bigint) o)"
-		" SELECT day, event_id, CASE WHEN type = 'user.deleted' AND NOT EXISTS"
+		" SELECT day, event_id, CASE WHEN type = '" EVENT_TYPE_DELETED "' AND NOT EXISTS"
 		" (SELECT FROM users u WHERE u.id = w.user_id) THEN body END, n FROM w"
-		" WHERE type = 'user.deleted' OR nr = n ORDER BY nr" };
+		" WHERE type = '" EVENT_TYPE_DELETED "' OR nr = n ORDER BY nr" };
 	struct doc_bulk *bulk = doc_bulk_new(r->mem, USER_COLLECTION);
 	const struct doc_item *items;
 	struct sql_result rows;

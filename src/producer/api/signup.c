@@ -232,7 +232,7 @@ event_make(struct signup *s, struct err *e)
 	buf_clear(b);
 	buf_add_text(b, "{\"id\":\"");
 	buf_add_text(b, s->event_text);
-	buf_add_text(b, "\",\"type\":\"user.created\",\"timestamp\":\"");
+	buf_add_text(b, "\",\"type\":\"" EVENT_TYPE_CREATED "\",\"timestamp\":\"");
 	buf_add_text(b, now);
 	buf_add_text(b, "\",\"payload\":{\"user_id\":");
 	s->head = arena_strndup(mem, buf_text(b), b->length);

@@ -6,6 +6,7 @@
 
 #include "api.h"
 #include "base/uuid7.h"
+#include "model/event.h"
 #include "model/outbox_sql.h"
 #include "places.h"
 #include "user_input.h"

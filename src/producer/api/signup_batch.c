@@ -39,7 +39,8 @@
 	" a AS (INSERT INTO addresses (id, street, postal_code, city_id)" \
 	" SELECT i.address_id, i.street, i.postal_code, i.city_id FROM input i JOIN u ON u.id = i.id" \
 	" WHERE i.city_id IS NOT NULL)," OUTBOX_STORE( \
-		"SELECT i.day, i.event_id, 'user.created', i.id, i.head || i.id || i.tail, i.trace" \
+		"SELECT i.day, i.event_id, '" EVENT_TYPE_CREATED \
+		"', i.id, i.head || i.id || i.tail, i.trace" \
 		" FROM input i JOIN u ON u.id = i.id", \
 		"SELECT $13::uuid, min(i.day), max(i.day), array_agg(i.event_id)" \
 		" FROM input i JOIN u ON u.id = i.id HAVING count(*) > 0")
@@ -184,7 +185,7 @@ publish_add(struct publisher_batch *out, struct signup *s, struct buf *text)
 	buf_add_text(text, s->tail);
 	publisher_batch_add(out,
 		&(struct publisher_event){ .id = s->event,
-			.type = "user.created",
+			.type = EVENT_TYPE_CREATED,
 			.body = buf_text(text),
 			.length = text->length,
 			.traceparent = http_trace(s->request)->parent });

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "model/event.h"
 #include "places.h"
 #include "user_cache.h"
 #include "user_input.h"
@@ -88,20 +89,20 @@ static const struct sql_statement update = { "user_update",
 	" go.code AS previous_country FROM u JOIN go ON go.id = u.id"
 	" LEFT JOIN addresses a ON a.id = go.address_id AND NOT $11::boolean"
 	" LEFT JOIN cities ci ON ci.id = CASE WHEN $11::boolean THEN $12::bigint ELSE a.city_id END"
-	" LEFT JOIN countries co ON co.id = ci.country_id)," EVENT("user.updated",
+	" LEFT JOIN countries co ON co.id = ci.country_id)," EVENT(EVENT_TYPE_UPDATED,
 		"'user_id', id, 'username', username, 'email', email, 'version', version,"
 		" 'name', name, 'country', country, 'city', city,"
-		" 'previous_country', previous_country") "w)," STORE("user.updated") CHANGED };
+		" 'previous_country', previous_country") "w)," STORE(EVENT_TYPE_UPDATED) CHANGED };
 
 static const struct sql_statement drop = {
 	"user_delete",
 	OLD
 	", u AS (DELETE FROM users USING go WHERE users.id = go.id RETURNING users.id),"
 	" a AS (DELETE FROM addresses USING go, u WHERE addresses.id = go.address_id AND NOT go.shared)," EVENT(
-		"user.deleted",
+		EVENT_TYPE_DELETED,
 		"'user_id', go.id, 'version', go.version + 1, 'country', go.code") "go JOIN u ON"
 										   " u.id = go.id)," STORE(
-											   "user.deleted")
+											   EVENT_TYPE_DELETED)
 											   DROPPED
 };
 
@@ -171,7 +172,7 @@ change_tell(struct change *c, const struct sql_result *r)
 	c->made = *r;
 	publisher_batch_add(out,
 		&(struct publisher_event){ .id = c->event,
-			.type = c->deleting ? "user.deleted" : "user.updated",
+			.type = c->deleting ? EVENT_TYPE_DELETED : EVENT_TYPE_UPDATED,
 			.body = sql_text(r, 0, body),
 			.length = length,
 			.traceparent = http_trace(c->request)->parent });
