@@ -6,10 +6,10 @@
 
 #include "base/log.h"
 
-enum { SPHERE = 1, UNIQUE = 2 }; /* unique: where the field is there */
+enum { SPHERE = 1, UNIQUE = 2 }; /* UNIQUE: among the documents that have the field */
 
 static const struct row {
-	const char *collection, *name, *first, *second; /* second descending; NULL: none */
+	const char *collection, *name, *first, *second; /* second: descending, NULL: none */
 	unsigned flags;
 } rows[] = {
 	{ EVENT_COLLECTION, "user_id_1", "user_id", NULL, 0 },
@@ -38,7 +38,7 @@ make(struct doc *d, struct arena *mem, const struct row *r, struct err *e)
 		e);
 }
 
-/* One that only has the name is as bad as none. */
+/* An index with the right name that is not unique, but should be, counts as missing. */
 static bool
 there(const struct doc_list *have, const struct row *r)
 {
@@ -73,7 +73,7 @@ int
 doc_indexes_duplicates(struct doc *d, struct arena *mem, const char *collection, const char **text,
 	struct err *e)
 {
-	/* the only field that is unique; ids tell enough, and e-mails stay out of logs */
+	/* email is the only unique field; ids are enough, so e-mails stay out of logs */
 	static const char pipeline[] =
 		"[{\"$match\": {\"email\": {\"$exists\": true}}},"
 		" {\"$group\": {\"_id\": \"$email\", \"one\": {\"$min\": \"$_id\"},"
@@ -97,7 +97,7 @@ doc_indexes_duplicates(struct doc *d, struct arena *mem, const char *collection,
 	return list ? 0 : err_set(e, ERR_LIMIT, "no room");
 }
 
-/* What keeps an index from being made: documents with one value, or the server's own words. */
+/* Adds to *why the reason: the users with one e-mail, or the server's own words. */
 static int
 reason(struct doc *d, struct arena *mem, const struct row *r, const struct err *failed,
 	const char **why, struct err *e)

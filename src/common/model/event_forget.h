@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Name and e-mail leave the events of a user who is deleted. Whoever handles a
- * deletion remembers it and then strips; whoever writes another event of a user
- * writes it and then asks who has gone: so of two processes at once one sees
- * the other.
+ * When a user is deleted, name and e-mail leave the user's events in MongoDB. A
+ * process that handles a deletion first remembers the user, then strips the
+ * events. A process that writes another event first writes it, then asks whether
+ * the user is deleted. So when two processes do both at once, one of them sees
+ * what the other wrote.
  *
- * A user may have any number of events. They are stripped in pages, each a short
- * call, and only those that still hold a name are looked for: killed halfway, or
- * after an error, the same call goes on where it was.
+ * A user may have any number of events. They are stripped in pages, each one
+ * short call, and each call looks only for events that still hold a name. So
+ * after a kill or an error, the next try continues where the last one stopped.
+ *
+ * Threads: the caller's; see link/doc.h.
  */
 #pragma once
 
@@ -22,14 +25,14 @@ struct event_users {
 	size_t n;
 };
 
-/* Room for so many. */
+/* Empty, with room for so many users; mem's. */
 void event_users_init(struct event_users *u, struct arena *mem, size_t room);
-/* n 0: nothing to do, for all three. ERR_AWAY: again later, as with every call of link/doc.h. */
+/* All three do nothing for an empty list. ERR_AWAY: try again later, see link/doc.h. */
 int event_forget_remember(struct doc *d, struct arena *mem, const struct event_users *gone,
 	struct err *e) MUST_CHECK;
-/* goes_on is asked before each page; false: ERR_AWAY. NULL: no end before the last page. */
+/* Calls goes_on before each page; false ends it with ERR_AWAY. NULL: never ends early. */
 int event_forget_strip(struct doc *d, const struct event_users *gone, bool (*goes_on)(void *arg),
 	void *arg, struct err *e) MUST_CHECK;
-/* Those of asked who have gone come behind gone's; it has room for them. */
+/* Appends to gone the users of asked that are deleted. gone must have room for them. */
 int event_forget_look(struct doc *d, struct arena *mem, const struct event_users *asked,
 	struct event_users *gone, struct err *e) MUST_CHECK;

@@ -8,9 +8,9 @@
 
 #define LOCAL_MAX 64
 #define LABEL_MAX 63
-#define RAW_MAX 400 /* a domain of 100 bytes as A-label comes from fewer than this in UTF-8 */
+#define RAW_MAX 400 /* bytes of UTF-8: a longer domain has over 100 bytes as A-labels */
 
-/* Not <ctype.h>: that asks the locale. */
+/* <ctype.h> would depend on the locale. */
 static bool
 is_letter(unsigned char c)
 {
@@ -45,7 +45,7 @@ username_check(const char *text, size_t length, struct err *e)
 	return 0;
 }
 
-/* A dot-atom: no empty part between, before or behind the dots. */
+/* A dot-atom: no part between, before or after the dots is empty. */
 static int
 local_check(const char *text, size_t length, struct err *e)
 {
@@ -66,7 +66,7 @@ local_check(const char *text, size_t length, struct err *e)
 	return 0;
 }
 
-/* Labels of letters, digits and inner hyphens; two or more; the last one is no number. */
+/* Two or more labels of letters, digits and inner hyphens; the last one is no number. */
 static int
 domain_check(const char *domain, struct err *e)
 {
@@ -106,7 +106,7 @@ needs_idn(const char *domain, size_t length)
 	return false;
 }
 
-/* domain is NUL-ended; the A-label form goes to out, which has room for room bytes. */
+/* Writes the A-label form to out, which has room bytes. domain ends with a NUL byte. */
 static int
 domain_normalize(const char *domain, size_t length, char *out, size_t room, struct err *e)
 {

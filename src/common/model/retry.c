@@ -26,7 +26,7 @@ retry_count(const struct broker_message *m)
 	return n < 0 ? 0 : n;
 }
 
-/* A header's text, or the fallback where it is absent or no text. */
+/* Writes a header's text; the fallback if the header is missing or no text. */
 static void
 header_text(const struct broker_message *m, const char *name, const char *fallback, char *out,
 	size_t size)

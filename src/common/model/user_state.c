@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "model/user_state.h"
 
-/* The state that a user begins with, by the formulas. */
+/* A new user's state; the only place of these numbers so far. */
 static const struct {
 	const char *segment, *why;
 	double churn_risk, ltv_prediction, profile_score;
@@ -60,13 +60,13 @@ user_state_update(struct doc_body *which, struct doc_body *what, const struct us
 	doc_begin(what, "$set");
 	state_add(what, s);
 	doc_end(what);
-	if (s->created_known) { /* of two sources the earlier: nobody is changed before being there */
+	if (s->created_known) { /* the earlier of two is right: no change precedes the creation */
 		doc_begin(what, "$min");
 		doc_add_date_us(what, "created_at", s->created_us);
 		doc_end(what);
 	}
 	doc_begin(what, "$setOnInsert");
-	if (!s->created_known) /* until user.created, which is on its way, says it better */
+	if (!s->created_known) /* a guess, until user.created arrives */
 		doc_add_date_us(what, "created_at", s->created_us);
 	beginning_add(what);
 	doc_end(what);

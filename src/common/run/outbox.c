@@ -20,11 +20,12 @@
 #include "run/publisher.h"
 #include "run/thread.h"
 
-#define DONE_MAX 200000 /* remembered while the database is away; the rest is published again */
-#define FORGET_MAX 2000 /* in one statement */
+#define DONE_MAX \
+	200000 /* batches remembered while the database is away; others are published again */
+#define FORGET_MAX 2000 /* batches in one statement */
 #define SWEEP_EVERY_MS 1000
 #define LOOK_EVERY_MS 2000
-#define STUCK_MS 5000 /* the same event is the oldest, beyond outbox.sweep_after */
+#define STUCK_MS 5000 /* so long the same event is the oldest, past outbox.sweep_after */
 #define KEYS_EVERY_MS 10000
 #define KEYS_BUDGET_MS 100
 #define LINGER_MS 50
@@ -50,23 +51,23 @@ struct outbox {
 	struct metrics *metrics;
 	int64_t retention_days;
 	atomic_bool ready, stuck;
-	atomic_size_t swept; /* events published since it was last logged */
+	atomic_size_t swept; /* events published since the last log line */
 
-	pthread_mutex_t lock; /* of awake and done */
-	bool awake;           /* the thread is there to be woken */
-	struct uuid *done;    /* batches confirmed, still written down as unpublished */
+	pthread_mutex_t lock; /* guards awake and done */
+	bool awake;           /* the thread runs and may be woken */
+	struct uuid *done;    /* confirmed batches whose rows still exist */
 	size_t done_count;
 
-	/* the thread's own */
-	struct thread *self; /* NULL: before it, and after */
+	/* used by the thread alone */
+	struct thread *self; /* NULL while the thread does not run */
 	struct arena *mem;
 	struct uuid *taken;
 	size_t taken_count;
 	struct outbox_sweep sweep;
 	int64_t due_ms[STEPS];
 	struct days_due keep_due;
-	char oldest[40];  /* unpublished: when it was written */
-	int64_t moved_ms; /* when something else was the oldest, or nothing could be done */
+	char oldest[40];  /* when the oldest unpublished batch was written */
+	int64_t moved_ms; /* when the oldest batch last changed, or a server was away */
 };
 
 void
@@ -88,7 +89,7 @@ outbox_done(void *arg, const struct uuid *ids, size_t n, size_t swept)
 	must(pthread_mutex_unlock(&o->lock) == 0);
 }
 
-/* ---- forgetting what is confirmed ---- */
+/* ---- forgetting confirmed batches ---- */
 
 static void
 done_take(struct outbox *o)
@@ -107,7 +108,7 @@ done_take(struct outbox *o)
 }
 
 static int
-forget(struct outbox *o, struct err *e)
+confirmed_forget(struct outbox *o, struct err *e)
 {
 	char id[UUID_TEXT_SIZE];
 	struct sql_params p;
@@ -141,10 +142,10 @@ forget(struct outbox *o, struct err *e)
 	return rc;
 }
 
-/* ---- what stayed behind ---- */
+/* ---- events that stayed behind ---- */
 
 static bool
-confirmed(void *arg, const struct uuid *batch_id)
+batch_confirmed(void *arg, const struct uuid *batch_id)
 {
 	struct outbox *o = arg;
 
@@ -156,7 +157,7 @@ confirmed(void *arg, const struct uuid *batch_id)
 }
 
 static int
-sweep(struct outbox *o, struct err *e)
+sweep_step(struct outbox *o, struct err *e)
 {
 	if (outbox_owner_hold(&o->sweep, o->mem, e))
 		return -1;
@@ -166,8 +167,8 @@ sweep(struct outbox *o, struct err *e)
 /* ---- keeping ---- */
 
 /*
- * The sweeper makes no progress when the same event stays the oldest although
- * the broker is there, whatever the reason. While a server is away, its link says so.
+ * The sweeper is stuck when the same event stays the oldest although the broker is
+ * up, whatever the reason. An outage is no such case: the server's link reports it.
  */
 static void
 stuck_look(struct outbox *o, bool looked, const char *oldest, int64_t age_s)
@@ -185,7 +186,7 @@ stuck_look(struct outbox *o, bool looked, const char *oldest, int64_t age_s)
 }
 
 static int
-look(struct outbox *o, struct err *e)
+backlog_look(struct outbox *o, struct err *e)
 {
 	size_t swept = atomic_exchange(&o->swept, 0);
 	struct outbox_backlog b;
@@ -200,7 +201,7 @@ look(struct outbox *o, struct err *e)
 	metric_set(metrics_cell(o->metrics, M_UNPUBLISHED), b.events);
 	metric_set(metrics_cell(o->metrics, M_OLDEST), b.oldest_s);
 	stuck_look(o, true, b.oldest, b.oldest_s);
-	atomic_store(&o->ready, true); /* its tables have answered: the schema is there */
+	atomic_store(&o->ready, true); /* its tables have answered, so the schema exists */
 	return 0;
 }
 
@@ -210,9 +211,9 @@ on_tick(void *arg)
 	thread_tick(arg);
 }
 
-/* Nothing waits for it: what it could not do now is done at a later turn. */
+/* Nothing depends on it: a later turn does what this one could not. */
 static void
-keep(struct outbox *o)
+days_keep_turn(struct outbox *o)
 {
 	struct err e = ERR_INIT;
 	int rc = outbox_keep(o->sql, o->mem, o->retention_days, on_tick, o->self, &e);
@@ -222,7 +223,7 @@ keep(struct outbox *o)
 	days_kept(&o->keep_due, rc);
 }
 
-/* A little at a time: confirmed and unpublished events come in between. */
+/* It works in short portions, so confirmed and unpublished events need not wait. */
 static int
 keys_forget(struct outbox *o, struct err *e)
 {
@@ -230,8 +231,8 @@ keys_forget(struct outbox *o, struct err *e)
 }
 
 /*
- * The link tells of a server that is away. Anything else is logged, once the
- * schema has been seen. Returns how long to wait at least.
+ * The link reports a server that is away; other errors are logged here. Before
+ * the schema exists, ERR_AWAY is not logged. Returns the least time to wait.
  */
 static int64_t
 step_failed(const struct outbox *o, const char *step, const struct err *e)
@@ -245,26 +246,26 @@ step_failed(const struct outbox *o, const char *step, const struct err *e)
 	return SWEEP_EVERY_MS;
 }
 
-/* Each at its own time, and each whatever became of the others. */
+/* Each step has its own schedule, and runs whether or not the others succeeded. */
 static const struct {
 	const char *name;
 	int (*run)(struct outbox *, struct err *);
-	int64_t every_ms, more_ms; /* more: it was not finished */
+	int64_t every_ms, more_ms; /* more_ms: when a step was not finished */
 } steps[STEPS] = {
-	{ "sweep", sweep, SWEEP_EVERY_MS, 0 },
-	{ "look", look, LOOK_EVERY_MS, 0 },
+	{ "sweep", sweep_step, SWEEP_EVERY_MS, 0 },
+	{ "look", backlog_look, LOOK_EVERY_MS, 0 },
 	{ "keys", keys_forget, KEYS_EVERY_MS, 0 },
 };
 
-/* How long to wait for the next turn. */
+/* Returns how long to wait until the next turn. */
 static int64_t
-turn(struct outbox *o)
+outbox_turn(struct outbox *o)
 {
 	struct err e = ERR_INIT;
 	int64_t wait = SWEEP_EVERY_MS, left;
 
 	done_take(o);
-	if (forget(o, &e))
+	if (confirmed_forget(o, &e))
 		wait = step_failed(o, "forget", &e);
 	for (size_t i = 0; i < STEPS; i++) {
 		if (clock_mono_ms() >= o->due_ms[i]) {
@@ -284,13 +285,13 @@ turn(struct outbox *o)
 			wait = left;
 	}
 	if (days_due(&o->keep_due))
-		keep(o);
+		days_keep_turn(o);
 	arena_reset(o->mem);
 	return wait;
 }
 
 static void
-run(struct thread *t, void *arg)
+outbox_thread(struct thread *t, void *arg)
 {
 	struct outbox *o = arg;
 
@@ -300,9 +301,9 @@ run(struct thread *t, void *arg)
 		int64_t wait;
 
 		thread_tick(t);
-		wait = turn(o);
+		wait = outbox_turn(o);
 		thread_wait(t, wait);
-		/* confirms come in many small portions; a little later they are one statement */
+		/* confirms arrive in small portions; after a short wait one statement takes many */
 		if (!thread_stopping(t))
 			(void)poll(NULL, 0, LINGER_MS);
 	}
@@ -315,7 +316,7 @@ outbox_new(const struct outbox_options *options, struct err *e)
 
 	o->sweep = (struct outbox_sweep){ .owner = options->owner,
 		.after_ms = options->sweep_after_ms,
-		.confirmed = confirmed,
+		.confirmed = batch_confirmed,
 		.arg = o };
 	o->retention_days = options->retention_days;
 	must(pthread_mutex_init(&o->lock, NULL) == 0);
@@ -342,7 +343,7 @@ void
 outbox_start(struct outbox *o, struct publisher *p)
 {
 	o->publisher = o->sweep.publisher = p;
-	o->thread = thread_start("outbox", run, o);
+	o->thread = thread_start("outbox", outbox_thread, o);
 	must(pthread_mutex_lock(&o->lock) == 0);
 	o->awake = true;
 	must(pthread_mutex_unlock(&o->lock) == 0);
@@ -369,7 +370,7 @@ outbox_stop(struct outbox *o, int64_t wait_ms)
 	outbox_halt(o);
 	do {
 		done_take(o);
-	} while (o->sql && wait_ms > 0 && o->taken_count && forget(o, &e) == 0 &&
+	} while (o->sql && wait_ms > 0 && o->taken_count && confirmed_forget(o, &e) == 0 &&
 		clock_mono_ms() < until);
 	if (o->taken_count)
 		log_warn(

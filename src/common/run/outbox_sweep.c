@@ -11,14 +11,14 @@
 #include "model/outbox_sql.h"
 #include "run/publisher.h"
 
-#define EVENTS_MAX 2000 /* in a portion, and then the rest of its last batch */
+#define EVENTS_MAX 2000 /* in a portion, plus the rest of its last batch */
 #define EVENTS_MIN 50
-#define QUEUED_MAX 10000 /* in the publisher's memory: past it, fresh events go first */
+#define QUEUED_MAX 10000 /* in the publisher's memory; above it, fresh events go first */
 
-/* An event that a portion names. */
+/* An event of a portion. */
 struct found {
 	struct uuid batch, event;
-	const struct sql_result *body; /* NULL: it is not there */
+	const struct sql_result *body; /* NULL: the outbox does not have it */
 	size_t row;
 };
 
@@ -70,7 +70,7 @@ portion_read(struct outbox_sweep *s, struct arena *mem, struct sql_result *r, st
 	return sql_run(s->sql, mem, &outbox_portion, &p, r, e);
 }
 
-/* The events whose batches nobody has in hand. Returns how many. */
+/* Lists the events whose batches no publisher holds. Returns their number. */
 static size_t
 portion_pick(struct outbox_sweep *s, const struct sql_result *r, struct found *list,
 	struct sql_array *days, struct sql_array *ids)
@@ -84,7 +84,7 @@ portion_pick(struct outbox_sweep *s, const struct sql_result *r, struct found *l
 
 		must(uuid_parse(sql_text(r, i, 0), 36, &f->batch) &&
 			uuid_parse(sql_text(r, i, 3), 36, &f->event));
-		/* the publisher tells of a batch before it lets go of it: so it is asked first */
+		/* the publisher calls outbox_done before it lets go of a batch: so we ask it first */
 		if (i == 0 || strcmp(sql_text(r, i, 0), sql_text(r, i - 1, 0)) != 0)
 			wanted = !publisher_holds(s->publisher, &f->batch) &&
 				!s->confirmed(s->arg, &f->batch);
@@ -120,7 +120,7 @@ bodies_read(struct outbox_sweep *s, struct arena *mem, struct found *list, size_
 	return 0;
 }
 
-/* One batch's events, list to end. */
+/* Hands one batch to the publisher: the events from list to end. */
 static void
 batch_push(struct outbox_sweep *s, const struct found *list, const struct found *end)
 {
@@ -148,7 +148,8 @@ batch_push(struct outbox_sweep *s, const struct found *list, const struct found 
 	if (lost == end - list)
 		publisher_batch_free(b);
 	else
-		(void)publisher_push(s->publisher, b); /* full: it stays ours, for the next pass */
+		(void)publisher_push(s->publisher,
+			b); /* its queue is full: the next pass takes the batch */
 }
 
 static int
@@ -189,7 +190,7 @@ outbox_sweep(struct outbox_sweep *s, struct arena *mem, struct err *e)
 		s->events_max = EVENTS_MAX;
 	rc = portion_read(s, mem, &r, e);
 	if (rc == 0 && r.rows == 0) {
-		*s->at = '\0'; /* the next pass begins with the oldest again */
+		*s->at = '\0'; /* the next pass starts with the oldest row */
 		return 0;
 	}
 	if (rc == 0) {
