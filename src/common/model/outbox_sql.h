@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The outbox in SQL: the one file that knows its tables by name for the run
- * layer, and for every program that stores or counts events.
+ * The outbox in SQL: its statements for run, which names no table, and for the
+ * programs that store or count events.
  *
  *	outbox               every event, partitioned by day, kept as an archive
  *	outbox_unpublished   one row for each transaction whose events no broker has
@@ -45,7 +45,7 @@ struct outbox_backlog {
 	int64_t oldest_s; /* age of the oldest by the database's clock; below 0: from the future */
 	const char *oldest; /* when it was written, mem's; NULL: there is none */
 };
-/* all: counts every batch, else the 10000 oldest, which bounds the work. */
+/* all: counts every batch; else only the 10000 oldest, which bounds the work. */
 int outbox_backlog_read(struct sql *sql, struct arena *mem, bool all, struct outbox_backlog *out,
 	struct err *e) MUST_CHECK;
 
