@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
+#include "base/json_out.h"
 #include "base/log.h"
 #include "link/kv.h"
 
@@ -14,39 +14,41 @@
 #define TTL_S "3600"
 #define ITEMS_LAST "9" /* of ten */
 #define TEXT_MAX (64u << 10)
-#define MEMBER_MAX 128 /* a longer one is no product's id */
+#define MEMBER_MAX 128 /* a longer member is no product's id */
 
-/* Redis writes a score as JSON does, but for what is no number there. */
+/* Redis writes a score as JSON does, except "inf" and "nan", which are no numbers in JSON. */
 static bool
-score_sane(const char *text)
+score_is_number(const char *text)
 {
 	return *text && strspn(text, "+-.0123456789e") == strlen(text);
 }
 
-/* The answer behind the user's number, the same for everybody who is new. */
+/* The list of popular products as JSON: every new user gets the same one. */
 static void
-tail_make(struct buf *out, const struct kv_reply *popular)
+items_write(struct buf *out, const struct kv_reply *popular)
 {
-	size_t items = 0;
+	struct json_out o;
 
-	buf_add_text(out, ",\"items\":[");
+	json_out_init(&o, out);
+	json_out_list(&o, NULL);
 	for (size_t i = 0; popular->type == KV_ARRAY && i + 1 < popular->count; i += 2) {
 		struct kv_reply id = kv_reply_at(popular, i), score = kv_reply_at(popular, i + 1);
 
 		if (id.type != KV_TEXT || score.type != KV_TEXT || id.length > MEMBER_MAX ||
-			!score_sane(score.text))
+			!score_is_number(score.text))
 			continue;
-		buf_add_text(out, items++ ? ",{\"product_id\":" : "{\"product_id\":");
-		buf_add_json_string(out, id.text, id.length);
-		buf_add_text(out, ",\"name\":null,\"score\":");
-		buf_add_text(out, score.text);
-		buf_add_text(out, ",\"reason\":\"popular\"}");
+		json_out_object(&o, NULL);
+		json_out_bytes(&o, "product_id", id.text, id.length);
+		json_out_null(&o, "name");
+		json_out_number(&o, "score", score.text);
+		json_out_text(&o, "reason", "popular");
+		json_out_end(&o);
 	}
-	buf_add_text(out, "],\"cached\":true}");
+	json_out_end(&o);
 }
 
 static int
-popular_read(struct consumer *c, struct batch *b, struct buf *tail, struct err *e)
+popular_read(struct consumer *c, struct batch *b, struct buf *items, struct err *e)
 {
 	const char *const argv[] = { "ZREVRANGE", "trending:products", "0", ITEMS_LAST,
 		"WITHSCORES" };
@@ -55,17 +57,17 @@ popular_read(struct consumer *c, struct batch *b, struct buf *tail, struct err *
 	if (kv_run(consumer_kv(c), b->mem, ARRAY_LEN(argv), argv, NULL, &popular, e)) {
 		if (e->kind == ERR_AWAY)
 			return -1;
-		log_warn("no popular products", LOG_E(e)); /* nobody's signup waits for that */
+		log_warn("no popular products", LOG_E(e)); /* a new user does without them */
 		*e = ERR_INIT;
 		popular = (struct kv_reply){ .type = KV_NIL };
 	}
-	tail_make(tail, &popular);
-	return buf_failed(tail) ? err_set(e, ERR_LIMIT, "the popular products are too long") : 0;
+	items_write(items, &popular);
+	return buf_failed(items) ? err_set(e, ERR_LIMIT, "the popular products are too long") : 0;
 }
 
 static struct kv_script unless_there;
 
-/* KEYS: picks. ARGV: text, TTL. What was worked out for this user since stays. */
+/* KEYS: picks. ARGV: text, TTL. Picks that were computed for this user meanwhile stay. */
 static void
 script_make(void)
 {
@@ -76,24 +78,29 @@ script_make(void)
 }
 
 static int
-greet(struct kv *kv, int64_t user_id, const struct buf *tail, struct buf *text, struct err *e)
+first_picks_add(struct kv *kv, int64_t user_id, const struct buf *items, struct buf *text,
+	struct err *e)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	char key[KEY_SIZE];
+	struct json_out o;
 
 	must(pthread_once(&once, script_make) == 0);
 	snprintf(key, sizeof key, "recommendations:user:%" PRId64, user_id);
 	buf_clear(text);
-	buf_add_text(text, "{\"user_id\":");
-	buf_add_i64(text, user_id);
-	buf_add(text, buf_text(tail), tail->length);
+	json_out_init(&o, text);
+	json_out_object(&o, NULL);
+	json_out_i64(&o, "user_id", user_id);
+	json_out_raw(&o, "items", buf_text(items), items->length);
+	json_out_bool(&o, "cached", true);
+	json_out_end(&o);
 	return kv_add_script(kv, &unless_there, 1, 3,
 		(const char *const[]){ key, buf_text(text), TTL_S },
 		(const size_t[]){ strlen(key), text->length, strlen(TTL_S) }, e);
 }
 
 static int
-forget(struct kv *kv, int64_t user_id, struct err *e)
+picks_delete(struct kv *kv, int64_t user_id, struct err *e)
 {
 	char picks[KEY_SIZE], personal[KEY_SIZE];
 	const char *const argv[] = { "DEL", picks, personal };
@@ -108,31 +115,31 @@ segments_picks_write(struct consumer *c, struct batch *b, const struct user *use
 	struct err *e)
 {
 	struct kv *kv = consumer_kv(c);
-	struct buf tail, text;
+	struct buf items, text;
 	bool any = false;
 	int rc = 0;
 
-	buf_init(&tail, TEXT_MAX);
+	buf_init(&items, TEXT_MAX);
 	buf_init(&text, TEXT_MAX + 64);
 	for (size_t i = 0; i < n && !any; i++)
 		any = users[i].created;
 	if (any)
-		rc = popular_read(c, b, &tail, e);
+		rc = popular_read(c, b, &items, e);
 	for (size_t i = 0; i < n && rc == 0; i++) {
 		const struct user *u = &users[i];
 
 		if (u->out != OUT_DONE)
 			continue;
 		if (u->gone || u->newest->kind == EVENT_DELETED)
-			rc = forget(kv, u->id, e);
+			rc = picks_delete(kv, u->id, e);
 		else if (u->created)
-			rc = greet(kv, u->id, &tail, &text, e);
+			rc = first_picks_add(kv, u->id, &items, &text, e);
 	}
 	if (rc == 0)
 		rc = kv_flush_all(kv, b->mem, NULL, e);
 	if (rc)
 		kv_forget(kv);
-	buf_fini(&tail);
+	buf_fini(&items);
 	buf_fini(&text);
 	return rc;
 }

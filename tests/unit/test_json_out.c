@@ -30,10 +30,12 @@ commas_stand_between_values_alone(void **state)
 	json_out_text(&o, "none", NULL);
 	json_out_bytes(&o, "cut", "abc", 2);
 	json_out_raw(&o, "raw", "[1]", 3);
+	json_out_name(&o, "own");
+	buf_add_text(&b, "2e3");
 	json_out_end(&o);
 	assert_string_equal(buf_text(&b),
 		"{\"id\":-42,\"empty\":{},\"items\":[\"a\\\"b\\n\",[],{\"on\":true,\"off\":false}],"
-		"\"none\":null,\"cut\":\"ab\",\"raw\":[1]}");
+		"\"none\":null,\"cut\":\"ab\",\"raw\":[1],\"own\":2e3}");
 	buf_fini(&b);
 }
 

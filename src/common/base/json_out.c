@@ -11,26 +11,31 @@ json_out_init(struct json_out *o, struct buf *to)
 	*o = (struct json_out){ .to = to };
 }
 
-static void
-name_add(struct json_out *o, const char *name)
+void
+json_out_name(struct json_out *o, const char *name)
 {
-	bool in_object = o->depth > 0 && !(o->lists >> (o->depth - 1) & 1);
+	bool in_object = o->depth > 0 && !(o->lists >> (o->depth - 1) & 1), comma = o->comma;
+	size_t length = name ? strlen(name) : 0;
+	char *p;
 
 	must(in_object == (name != NULL));
-	if (o->comma)
-		buf_add_char(o->to, ',');
 	o->comma = true;
+	p = buf_reserve(o->to, (size_t)comma + (name ? length + 3 : 0)); /* one look at the room */
+	if (!p)
+		return;
+	if (comma)
+		*p++ = ',';
 	if (!name)
 		return;
-	buf_add_char(o->to, '"');
-	buf_add_text(o->to, name);
-	buf_add(o->to, "\":", 2);
+	*p++ = '"';
+	memcpy(p, name, length);
+	memcpy(p + length, "\":", 2);
 }
 
 static void
 open_value(struct json_out *o, const char *name, bool list)
 {
-	name_add(o, name);
+	json_out_name(o, name);
 	must(o->depth < JSON_OUT_DEPTH_MAX);
 	o->lists = (o->lists & ~(UINT32_C(1) << o->depth)) | (uint32_t)list << o->depth;
 	o->depth++;
@@ -71,14 +76,14 @@ json_out_text(struct json_out *o, const char *name, const char *text)
 void
 json_out_bytes(struct json_out *o, const char *name, const char *text, size_t length)
 {
-	name_add(o, name);
+	json_out_name(o, name);
 	buf_add_json_string(o->to, text, length);
 }
 
 void
 json_out_i64(struct json_out *o, const char *name, int64_t n)
 {
-	name_add(o, name);
+	json_out_name(o, name);
 	buf_add_i64(o->to, n);
 }
 
@@ -103,7 +108,7 @@ json_out_double(struct json_out *o, const char *name, double d)
 void
 json_out_bool(struct json_out *o, const char *name, bool on)
 {
-	name_add(o, name);
+	json_out_name(o, name);
 	buf_add_text(o->to, on ? "true" : "false");
 }
 
@@ -125,6 +130,6 @@ json_out_number(struct json_out *o, const char *name, const char *text)
 void
 json_out_raw(struct json_out *o, const char *name, const char *json, size_t length)
 {
-	name_add(o, name);
+	json_out_name(o, name);
 	buf_add(o->to, json, length);
 }

@@ -46,5 +46,7 @@ void json_out_bool(struct json_out *o, const char *name, bool on);
 void json_out_null(struct json_out *o, const char *name);
 /* A number as PostgreSQL writes it; NULL, NaN and Infinity become null. */
 void json_out_number(struct json_out *o, const char *name, const char *text);
-/* Text that is JSON already. */
+/* A value that is JSON already. */
 void json_out_raw(struct json_out *o, const char *name, const char *json, size_t length);
+/* Writes the comma and the name alone. The caller adds the value to the buffer next. */
+void json_out_name(struct json_out *o, const char *name);

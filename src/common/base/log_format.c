@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_out.h"
 #include "base/utf8.h"
 
 static const struct {
@@ -92,25 +93,30 @@ void
 log_format_json(const struct log_line *l, struct buf *out)
 {
 	char at[CLOCK_RFC3339_SIZE];
+	struct json_out o;
 
 	clock_format_rfc3339(l->wall_us, at);
-	buf_printf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"program\":", at,
-		levels[l->level].name);
+	json_out_init(&o, out);
+	json_out_object(&o, NULL);
+	json_out_text(&o, "time", at);
+	json_out_text(&o, "level", levels[l->level].name);
+	json_out_name(&o, "program");
 	add_json_cut(out, l->program);
-	buf_add_text(out, ",\"message\":");
+	json_out_name(&o, "message");
 	add_json_cut(out, l->message);
 	for (const struct log_field *f = l->fields; f->type != LOG_FIELD_END; f++) {
 		if (left_out(f))
 			continue;
-		buf_printf(out, ",\"%s\":", f->name);
+		json_out_name(&o, f->name);
 		if (f->type == LOG_FIELD_STRING)
 			add_json_cut(out, f->u.s);
 		else
 			add_plain(out, f);
 	}
 	if (l->repeated)
-		buf_printf(out, ",\"repeated\":%llu", (unsigned long long)l->repeated);
-	buf_add_text(out, "}\n");
+		json_out_i64(&o, "repeated", (int64_t)l->repeated);
+	json_out_end(&o);
+	buf_add_char(out, '\n');
 }
 
 /* The form with a length, so that no byte of a value can begin a field of its own. */

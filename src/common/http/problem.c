@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "http/problem.h"
 
-#include <string.h>
+#include "base/json_out.h"
 
 static const int by_kind[] = {
 	[ERR_NONE] = 500,
@@ -56,32 +56,31 @@ problem_title(int status)
 	return "Unknown";
 }
 
-static void
-member(struct buf *out, const char *name, const char *text)
-{
-	if (!text)
-		return;
-	buf_add_char(out, ',');
-	buf_add_json_string(out, name, strlen(name));
-	buf_add_char(out, ':');
-	buf_add_json_string(out, text, strlen(text));
-}
-
 void
 problem_write(struct buf *out, int status, const char *detail, const char *instance,
 	const struct problem_field *errors, size_t count)
 {
-	buf_add_text(out, "{\"type\":\"about:blank\"");
-	member(out, "title", problem_title(status));
-	buf_add_text(out, ",\"status\":");
-	buf_add_i64(out, status);
-	member(out, "detail", detail);
-	member(out, "instance", instance);
+	struct json_out o;
+
+	json_out_init(&o, out);
+	json_out_object(&o, NULL);
+	json_out_text(&o, "type", "about:blank");
+	json_out_text(&o, "title", problem_title(status));
+	json_out_i64(&o, "status", status);
+	if (detail)
+		json_out_text(&o, "detail", detail);
+	if (instance)
+		json_out_text(&o, "instance", instance);
+	if (count > 0)
+		json_out_list(&o, "errors");
 	for (size_t i = 0; i < count; i++) {
-		buf_add_text(out, i ? ",{\"field\":" : ",\"errors\":[{\"field\":");
-		buf_add_json_string(out, errors[i].field, strlen(errors[i].field));
-		member(out, "reason", errors[i].reason);
-		buf_add_char(out, '}');
+		json_out_object(&o, NULL);
+		json_out_text(&o, "field", errors[i].field);
+		if (errors[i].reason)
+			json_out_text(&o, "reason", errors[i].reason);
+		json_out_end(&o);
 	}
-	buf_add_text(out, count ? "]}" : "}");
+	if (count > 0)
+		json_out_end(&o);
+	json_out_end(&o);
 }

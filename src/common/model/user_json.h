@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* A user as GET shows it, and the one joined select that it comes from. */
+/* A user as GET shows it, and the one joined select that reads it. */
 #pragma once
 
 #include "base/buf.h"
+#include "base/json_out.h"
 #include "model/event.h"
 #include "link/sql.h"
 
 #define USER_TIME(column) \
 	"to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-/* SELECT ... FROM users and what hangs on them; a WHERE may follow. No N+1: one statement. */
+/* SELECT ... FROM users with their addresses; a WHERE may follow. No N+1: one statement. */
 #define USER_SELECT USER_SELECT_FROM("users")
 /* The same from a subquery that has the columns of users. */
 #define USER_SELECT_FROM(from) \
@@ -22,11 +23,8 @@
 enum { USER_ID = 0, USER_VERSION = 6, USER_COUNTRY = 13, USER_COLUMNS = 15 };
 
 void user_json(struct buf *out, const struct sql_result *r, size_t row);
-/* What an event alone tells of a user, in the same shape: for one that the database does not have. */
+/* A user in the same shape, from an event alone: for a user who is not in the database. */
 void user_json_of_event(struct buf *out, const struct event *ev);
-/* A string or null. */
-void user_json_text(struct buf *out, const char *name, const struct sql_result *r, size_t row,
-	size_t column);
-/* ,"name":number as PostgreSQL writes it; NaN and Infinity, which JSON lacks, become null. */
-void user_json_number(struct buf *out, const char *name, const struct sql_result *r, size_t row,
+/* Writes a text column as a string, or as null. */
+void user_json_text(struct json_out *o, const char *name, const struct sql_result *r, size_t row,
 	size_t column);

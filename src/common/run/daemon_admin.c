@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/json_out.h"
 #include "base/log.h"
 #include "base/metrics.h"
 #include "link/link.h"
@@ -23,15 +24,6 @@ static const struct metric_def defs[] = {
 		"Times it came back after it had been up.", { "server" } },
 };
 
-static void
-member(struct buf *b, const char *name, const char *text)
-{
-	buf_add_char(b, '"');
-	buf_add_text(b, name);
-	buf_add_text(b, "\":");
-	buf_add_json_string(b, text, strlen(text));
-}
-
 static const char *
 state_name(enum daemon_state s)
 {
@@ -44,49 +36,45 @@ state_name(enum daemon_state s)
 }
 
 static void
-dependencies_write(struct daemon *d, struct buf *b)
+dependencies_write(struct daemon *d, struct json_out *o)
 {
 	char since[CLOCK_RFC3339_SIZE];
 	struct link_view v;
 
-	buf_add_text(b, "\"dependencies\":{");
+	json_out_object(o, "dependencies");
 	for (size_t i = 0; i < d->link_count; i++) {
 		link_look(d->links[i].link, &v);
 		clock_format_rfc3339(v.since_us, since);
-		buf_printf(b, "%s\"%s\":{", i ? "," : "", v.name);
-		member(b, "state", link_state_name(v.state));
-		buf_printf(b, ",\"required\":%s,", d->links[i].required ? "true" : "false");
-		member(b, "since", since);
-		buf_printf(b, ",\"reconnects\":%llu", (unsigned long long)v.reconnects);
-		if (*v.why) {
-			buf_add_char(b, ',');
-			member(b, "why", v.why);
-		}
-		buf_add_char(b, '}');
+		json_out_object(o, v.name);
+		json_out_text(o, "state", link_state_name(v.state));
+		json_out_bool(o, "required", d->links[i].required);
+		json_out_text(o, "since", since);
+		json_out_i64(o, "reconnects", (int64_t)v.reconnects);
+		if (*v.why)
+			json_out_text(o, "why", v.why);
+		json_out_end(o);
 	}
-	buf_add_char(b, '}');
+	json_out_end(o);
 }
 
 static void
 status_answer(struct daemon *d, struct http_request *r, int status)
 {
+	struct json_out o;
 	struct buf b;
 
 	buf_init(&b, ANSWER_MAX);
-	buf_add_char(&b, '{');
-	member(&b, "status", state_name(daemon_look(d)));
-	buf_add_char(&b, ',');
-	member(&b, "daemon", d->def->name);
-	buf_add_char(&b, ',');
-	member(&b, "version", ONBOARD_VERSION);
-	buf_printf(&b, ",\"instance\":%u,\"uptime_seconds\":%lld,", d->args.instance,
-		(long long)(clock_wall_us() - d->started_us) / 1000000);
-	if (daemon_notice(d)) {
-		member(&b, "notice", daemon_notice(d));
-		buf_add_char(&b, ',');
-	}
-	dependencies_write(d, &b);
-	buf_add_char(&b, '}');
+	json_out_init(&o, &b);
+	json_out_object(&o, NULL);
+	json_out_text(&o, "status", state_name(daemon_look(d)));
+	json_out_text(&o, "daemon", d->def->name);
+	json_out_text(&o, "version", ONBOARD_VERSION);
+	json_out_i64(&o, "instance", d->args.instance);
+	json_out_i64(&o, "uptime_seconds", (clock_wall_us() - d->started_us) / 1000000);
+	if (daemon_notice(d))
+		json_out_text(&o, "notice", daemon_notice(d));
+	dependencies_write(d, &o);
+	json_out_end(&o);
 	http_answer_json(r, status, &b);
 	buf_fini(&b);
 }

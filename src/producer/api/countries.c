@@ -33,17 +33,33 @@ struct making {
 };
 
 static void
-item(struct buf *b, const struct sql_result *r, size_t row)
+item_write(struct json_out *o, const struct sql_result *r, size_t row)
 {
-	buf_add_text(b, row ? ",{" : "{");
-	user_json_text(b, "code", r, row, 0);
-	buf_add_char(b, ',');
-	user_json_text(b, "name", r, row, 1);
+	json_out_object(o, NULL);
+	user_json_text(o, "code", r, row, 0);
+	user_json_text(o, "name", r, row, 1);
 	if (r->columns > 2) {
-		user_json_number(b, "users", r, row, 2);
-		user_json_number(b, "avg_score", r, row, 3);
+		json_out_number(o, "users", sql_text(r, row, 2));
+		json_out_number(o, "avg_score", sql_text(r, row, 3));
 	}
-	buf_add_char(b, '}');
+	json_out_end(o);
+}
+
+static void
+countries_write(struct buf *out, const struct sql_result *r, const char *as_of)
+{
+	struct json_out o;
+
+	json_out_init(&o, out);
+	json_out_object(&o, NULL);
+	json_out_list(&o, "items");
+	for (size_t row = 0; row < r->rows; row++)
+		item_write(&o, r, row);
+	json_out_end(&o);
+	json_out_null(&o, "next_cursor");
+	if (r->columns > 2)
+		json_out_text(&o, "as_of", as_of);
+	json_out_end(&o);
 }
 
 static void
@@ -57,13 +73,7 @@ on_countries(void *arg, const struct sql_result *r, const struct err *e)
 		return;
 	}
 	buf_init(&b, ANSWER_MAX);
-	buf_add_text(&b, "{\"items\":[");
-	for (size_t row = 0; row < r->rows; row++)
-		item(&b, r, row);
-	buf_add_text(&b, "],\"next_cursor\":null");
-	if (r->columns > 2)
-		buf_printf(&b, ",\"as_of\":\"%s\"", m->as_of);
-	buf_add_char(&b, '}');
+	countries_write(&b, r, m->as_of);
 	tiers_made(m->read, &b, 0);
 	buf_fini(&b);
 }

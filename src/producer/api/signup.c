@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/json.h"
+#include "base/json_out.h"
 #include "base/log.h"
 
 #define ANSWER_MAX (16u << 10)
@@ -116,19 +117,19 @@ void
 signup_created(struct signup *s)
 {
 	struct buf *b = &s->all->text;
+	struct json_out o;
 
 	signup_end(s);
 	metric_add(s->all->api->cells[M_SIGNUPS], 1);
 	buf_clear(b);
-	buf_add_text(b, "{\"id\":");
-	buf_add_i64(b, s->user_id);
-	buf_add_text(b, ",\"username\":");
-	buf_add_json_string(b, s->in.username, strlen(s->in.username));
-	buf_add_text(b, ",\"email\":");
-	buf_add_json_string(b, s->in.email, strlen(s->in.email));
-	buf_add_text(b, ",\"status\":\"created\",\"event_id\":\"");
-	buf_add_text(b, s->event_text);
-	buf_add_text(b, "\"}");
+	json_out_init(&o, b);
+	json_out_object(&o, NULL);
+	json_out_i64(&o, "id", s->user_id);
+	json_out_text(&o, "username", s->in.username);
+	json_out_text(&o, "email", s->in.email);
+	json_out_text(&o, "status", "created");
+	json_out_text(&o, "event_id", s->event_text);
+	json_out_end(&o);
 	http_answer_json(s->request, 201, b);
 }
 
@@ -207,45 +208,45 @@ signup_enqueue(struct signup *s)
 /* ---- a request ---- */
 
 static void
-member(struct buf *b, const char *name, const char *text)
+text_unless_empty(struct json_out *o, const char *name, const char *text)
 {
-	if (!text || !*text)
-		return;
-	buf_add_text(b, ",\"");
-	buf_add_text(b, name);
-	buf_add_text(b, "\":");
-	buf_add_json_string(b, text, strlen(text));
+	if (text && *text)
+		json_out_text(o, name, text);
 }
 
-/* Makes the event's text except for the user's id, which the database assigns. */
+/* Makes the event in two parts: the user's id, which the database assigns, stands between them. */
 static int
 event_make(struct signup *s, struct err *e)
 {
 	struct arena *mem = http_mem(s->request);
 	struct buf *b = &s->all->text;
 	char now[CLOCK_RFC3339_SIZE];
+	struct json_out o;
 
 	s->event = uuid7_new();
 	uuid_format(&s->event, s->event_text);
 	outbox_day(&s->event, s->day);
 	clock_format_rfc3339(clock_wall_us(), now);
 	buf_clear(b);
-	buf_add_text(b, "{\"id\":\"");
-	buf_add_text(b, s->event_text);
-	buf_add_text(b, "\",\"type\":\"" EVENT_TYPE_CREATED "\",\"timestamp\":\"");
-	buf_add_text(b, now);
-	buf_add_text(b, "\",\"payload\":{\"user_id\":");
+	json_out_init(&o, b);
+	json_out_object(&o, NULL);
+	json_out_text(&o, "id", s->event_text);
+	json_out_text(&o, "type", EVENT_TYPE_CREATED);
+	json_out_text(&o, "timestamp", now);
+	json_out_object(&o, "payload");
+	json_out_name(&o, "user_id");
 	s->head = arena_strndup(mem, buf_text(b), b->length);
 	buf_clear(b);
-	member(b, "username", s->in.username);
-	member(b, "email", s->in.email);
-	buf_add_text(b, ",\"version\":1");
-	member(b, "name", s->in.name);
+	text_unless_empty(&o, "username", s->in.username);
+	text_unless_empty(&o, "email", s->in.email);
+	json_out_i64(&o, "version", 1);
+	text_unless_empty(&o, "name", s->in.name);
 	if (s->place.city_id) {
-		member(b, "country", s->place.country);
-		member(b, "city", s->place.city);
+		text_unless_empty(&o, "country", s->place.country);
+		text_unless_empty(&o, "city", s->place.city);
 	}
-	buf_add_text(b, "}}");
+	json_out_end(&o);
+	json_out_end(&o);
 	s->tail = arena_strndup(mem, buf_text(b), b->length);
 	return s->head && s->tail && !buf_failed(b) ? 0 : err_set(e, ERR_LIMIT, "no room");
 }

@@ -78,6 +78,7 @@ on_page_rows(void *arg, const struct sql_result *r, const struct err *e)
 {
 	struct listing *l = arg;
 	size_t n = r->rows < (size_t)l->limit ? r->rows : (size_t)l->limit;
+	struct json_out o;
 	struct buf b;
 
 	if (e && l->read) {
@@ -89,17 +90,16 @@ on_page_rows(void *arg, const struct sql_result *r, const struct err *e)
 		return;
 	}
 	buf_init(&b, ANSWER_MAX);
-	buf_add_text(&b, "{\"items\":[");
+	json_out_init(&o, &b);
+	json_out_object(&o, NULL);
+	json_out_list(&o, "items");
 	for (size_t row = 0; row < n; row++) {
-		if (row)
-			buf_add_char(&b, ',');
+		json_out_name(&o, NULL);
 		user_json(&b, r, row);
 	}
-	buf_add_text(&b, "],\"next_cursor\":");
-	if (r->rows > n)
-		buf_printf(&b, "\"%s\"}", sql_text(r, n - 1, USER_ID));
-	else
-		buf_add_text(&b, "null}");
+	json_out_end(&o);
+	json_out_text(&o, "next_cursor", r->rows > n ? sql_text(r, n - 1, USER_ID) : NULL);
+	json_out_end(&o);
 	if (l->read)
 		tiers_made(l->read, &b, 0);
 	else
