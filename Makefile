@@ -74,6 +74,8 @@ obj     = $(patsubst %.c,$(O)/%.o,$(1))
 COMMON := $(call obj,$(wildcard src/common/*/*.c))
 CTL    := $(wildcard src/ctl/*.c src/ctl/*/*.c)
 SQL    := $(O)/gen/migrations.o
+LETTER := $(O)/gen/letter_templates.o
+LETTER_FILES := $(addprefix config/templates/welcome.,subject txt html)
 BINS   := $(DAEMONS:%=$(O)/bin/%) $(if $(CTL),$(O)/bin/onboardctl)
 
 all: $(O)/libcommon.a $(BINS) $(if $(filter debug,$(V)),compile_commands.json)
@@ -85,6 +87,7 @@ $(O)/libcommon.a: $(COMMON)
 $(CONSUMERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $(O)/src/consumers/%.o $$(call obj,$$(wildcard src/consumers/$$*_*.c))
 $(PRODUCERS:%=$(O)/bin/onboard-%): $(O)/bin/onboard-%: $$(call obj,$$(wildcard src/producer/$$*/*.c))
 $(O)/bin/onboardctl: $(call obj,$(CTL)) $(SQL)
+$(O)/bin/onboard-mailer: $(LETTER)
 $(BINS): $(O)/libcommon.a
 $(BINS):
 	@mkdir -p $(@D)
@@ -95,8 +98,11 @@ $(O)/%.o: %.c $(stamp)
 	$(compile)
 # onboardctl carries the migrations; a file that is new, changed, renamed or gone makes them anew.
 $(SQL:.o=.c): tools/embed $(MIGRATIONS) $(O)/gen/migrations
-	$(call say,GEN,$@)tools/embed $(MIGRATIONS) >$@
-$(SQL): $(SQL:.o=.c) $(stamp)
+	$(call say,GEN,$@)tools/embed migrations_built_in $(MIGRATIONS) >$@
+# onboard-mailer carries its default templates.
+$(LETTER:.o=.c): tools/embed $(LETTER_FILES)
+	$(call say,GEN,$@)tools/embed letter_templates $(LETTER_FILES) >$@
+$(SQL) $(LETTER): %.o: %.c $(stamp)
 	$(compile)
 
 # Unit tests: one program a file, no server. Test programs beside them: tests/prog/.
@@ -231,7 +237,7 @@ install: render ## PREFIX, DESTDIR, SYSCONFDIR; a configuration that is there st
 	install -m 644 $(O)/install/tmpfiles '$(DESTDIR)$(LIBDIR)/tmpfiles.d/onboard.conf'
 	for m in $(MANUALS); do install -m 644 '$(O)/install/man/'$$m '$(DESTDIR)$(SHAREDIR)/man/'$$m || exit 1; done
 	install -m 644 tools/onboardctl.bash '$(DESTDIR)$(SHAREDIR)/bash-completion/completions/onboardctl'
-	install -m 644 config/templates/welcome.* '$(DESTDIR)$(SHAREDIR)/onboard/templates'
+	install -m 644 $(LETTER_FILES) '$(DESTDIR)$(SHAREDIR)/onboard/templates'
 	install -m 644 $(DOCS) '$(DESTDIR)$(SHAREDIR)/doc/onboard'
 	for c in onboard.conf topology.conf; do [ -e '$(DESTDIR)$(SYSCONFDIR)/onboard/'$$c ] || \
 		install -m 640 config/$$c '$(DESTDIR)$(SYSCONFDIR)/onboard/' || exit 1; done

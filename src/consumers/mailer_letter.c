@@ -6,10 +6,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "model/identity.h"
+#include "base/embedded.h"
 #include "base/mime.h"
 #include "base/template.h"
 #include "base/text.h"
+#include "model/identity.h"
 
 #define FILE_MAX (256u << 10)
 #define UNSUBSCRIBE_MAX 400
@@ -36,55 +37,74 @@ struct letters {
 	const char *from, *name;
 };
 
-/* Beside the program, as `make install` and a checkout have it; the working folder is nobody's choice. */
-static const char *
-folder_find(struct letters *l, const struct conf *c)
-{
-	static const char *const places[] = { "../share/onboard/templates",
-		"../../../config/templates" };
-	const char *dir = conf_string(c, "mail", "templates"), *first = "/etc/onboard/templates";
-	char self[512];
-	ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+extern const struct embedded_file letter_templates[]; /* config/templates, as it was built */
 
-	if (dir)
-		return dir;
-	self[n > 0 ? n : 0] = '\0';
-	if (strrchr(self, '/'))
-		strrchr(self, '/')[1] = '\0';
-	for (size_t i = 0; i < ARRAY_LEN(places) && access(first, R_OK | X_OK) != 0; i++) {
-		dir = arena_printf(l->mem, "%s%s", self, places[i]);
-		if (dir && access(dir, R_OK | X_OK) == 0)
-			return dir;
-	}
-	return first;
+/*
+ * The folder of the templates; NULL: the program's own. A folder that exists and
+ * cannot be read is an error later: the operator's texts are never replaced silently.
+ */
+static const char *
+folder_of_templates(const struct conf *c)
+{
+	static const char usual[] = "/etc/onboard/templates";
+	const char *folder = conf_string(c, "mail", "templates");
+
+	if (folder)
+		return folder;
+	return access(usual, F_OK) == 0 ? usual : NULL;
 }
 
-static int
-file_read(struct letters *l, const struct conf *c, const char *suffix, const struct template **out,
-	struct err *e)
+static const char *
+built_in_text(const char *name)
 {
-	const char *path =
-		arena_printf(l->mem, "%s/" MAIL_TEMPLATE ".%s", folder_find(l, c), suffix);
-	const char *text;
-	char *end;
+	const struct embedded_file *f = letter_templates;
 
-	if (!path)
+	while (strcmp(f->name, name) != 0) {
+		f++;
+		must(f->name);
+	}
+	return f->text;
+}
+
+/* *where names the file in messages. */
+static int
+text_read(struct letters *l, const char *folder, const char *name, const char **where,
+	const char **text, struct err *e)
+{
+	*where = folder ? arena_printf(l->mem, "%s/%s", folder, name) : name;
+	if (!*where)
 		return err_set(e, ERR_LIMIT, "mail.templates: no room");
-	if (text_file_read(path, FILE_MAX, l->mem, &text, e)) {
+	if (!folder) {
+		*text = arena_strdup(l->mem, built_in_text(name));
+		return *text ? 0 : err_set(e, ERR_LIMIT, "mail.templates: no room");
+	}
+	if (text_file_read(*where, FILE_MAX, l->mem, text, e)) {
 		e->kind = ERR_INVALID;
 		return err_wrap(e, "mail.templates");
 	}
-	if (strcmp(suffix, "subject") == 0) {
+	return 0;
+}
+
+static int
+template_read(struct letters *l, const struct conf *c, const char *name,
+	const struct template **out, struct err *e)
+{
+	const char *where, *text;
+	char *end;
+
+	if (text_read(l, folder_of_templates(c), name, &where, &text, e))
+		return -1;
+	if (strcmp(name, MAIL_TEMPLATE ".subject") == 0) {
 		end = strchr(text, '\n');
 		if (end && end[1])
-			return err_set(e, ERR_INVALID, "%s: a subject is one line", path);
+			return err_set(e, ERR_INVALID, "%s: a subject is one line", where);
 		if (end)
 			*end = '\0';
 	}
 	if (!*text)
-		return err_set(e, ERR_INVALID, "%s is empty", path);
+		return err_set(e, ERR_INVALID, "%s is empty", where);
 	if (template_parse(text, names, l->mem, out, e))
-		return err_wrap(e, "%s", path);
+		return err_wrap(e, "%s", where);
 	return 0;
 }
 
@@ -137,8 +157,9 @@ letters_new(const struct conf *c, struct err *e)
 
 	l->mem = arena_new(16384, 4 << 20);
 	if (sender_read(l, c, e) || unsubscribe_read(l, c, e) ||
-		file_read(l, c, "subject", &l->subject, e) || file_read(l, c, "txt", &l->text, e) ||
-		file_read(l, c, "html", &l->html, e)) {
+		template_read(l, c, MAIL_TEMPLATE ".subject", &l->subject, e) ||
+		template_read(l, c, MAIL_TEMPLATE ".txt", &l->text, e) ||
+		template_read(l, c, MAIL_TEMPLATE ".html", &l->html, e)) {
 		letters_free(l);
 		return NULL;
 	}

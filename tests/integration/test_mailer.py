@@ -112,6 +112,17 @@ def test_own_templates_sender_and_one_click():
             ended(daemon)
 
 
+def test_a_mailer_that_is_not_installed_has_its_templates():
+    """A copy of the program alone, far from config/templates and from any share/onboard."""
+    if os.path.exists("/etc/onboard/templates"):
+        pytest.skip("/etc/onboard/templates exists here")
+    with tempfile.TemporaryDirectory(prefix="onboard-test-") as folder:
+        shutil.copy(os.path.join(BUILD, "bin/onboard-mailer"), folder)
+        got = subprocess.run([f"{folder}/onboard-mailer", "--check-config"], stdin=subprocess.DEVNULL, capture_output=True,
+                             text=True, timeout=20, check=False, env=os.environ | mailing.PIPE.env, cwd=folder)
+        assert got.returncode == 0, got
+
+
 def test_a_reload_in_the_middle_of_a_batch():
     """Its other mails are written as before: freed memory is overwritten here."""
     warm, one, two = created(), created(), created()

@@ -48,7 +48,7 @@ const struct conf_key conf_keys[] = {
 		.flags = CONF_RELOAD },
 	{ "mail", "templates", CONF_PATH, NULL,
 		.help = "The folder of welcome.subject, welcome.txt and welcome.html. Unset: /etc/onboard/templates "
-			"where it is there, else those that came with the program.",
+			"if that folder exists, otherwise the templates built into onboard-mailer.",
 		.flags = CONF_RELOAD },
 	{ "log", "level", CONF_ENUM, "info", .choices = "debug|info|warn|error",
 		.help = "The least level that is written.", .flags = CONF_RELOAD },

@@ -151,8 +151,8 @@ built_in_read(const char *database, struct arena *mem, struct migrations *out, s
 {
 	int rc = 0;
 
-	for (const struct migration_file *f = migrations_built_in; rc == 0 && f->name; f++)
-		if (strcmp(f->database, database) == 0)
+	for (const struct embedded_file *f = migrations_built_in; rc == 0 && f->name; f++)
+		if (strcmp(f->folder, database) == 0)
 			rc = file_add(BUILT_IN, f->name, f->text, mem, out, e);
 	return rc;
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "base/arena.h"
+#include "base/embedded.h"
 #include "base/err.h"
 
 #define MIGRATIONS_MAX 9999
@@ -26,13 +27,7 @@ struct migrations {
 	size_t count;
 };
 
-/* A file as it was when the program was built; a NULL name ends the table. */
-struct migration_file {
-	const char *database; /* its folder: "onboard" */
-	const char *name;     /* "0001_people.up.sql" */
-	const char *text;
-};
-extern const struct migration_file migrations_built_in[];
+extern const struct embedded_file migrations_built_in[]; /* folder: the database */
 
 /* The files in the folder dir; dir NULL: the program's own of this database. */
 int migrations_read(const char *database, const char *dir, struct arena *mem,
