@@ -372,8 +372,6 @@ indexes(void **state)
 	}
 	assert_true(found);
 	assert_int_equal(n, -1);
-	ok(doc_drop_collection(d, "ix", &e), &e);
-	ok(doc_drop_collection(d, "ix", &e), &e);
 }
 
 int

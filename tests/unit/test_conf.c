@@ -13,7 +13,6 @@ static const struct conf_key keys[] = {
 	{ "api", "body", CONF_SIZE_BYTES, "64KiB", 1024, 1 << 20, .help = "A size." },
 	{ "api", "strict", CONF_BOOL, "true", .help = "A switch." },
 	{ "api", "listen", CONF_LISTEN, "127.0.0.1:8001", .help = "An address." },
-	{ "api", "ladder", CONF_INT_LIST_MS, "1s,2s,4s", .help = "Waits." },
 	{ "api", "mode", CONF_ENUM, "fast", .choices = "fast|safe", .help = "A mode." },
 	{ "db", "url", CONF_URL_POSTGRES, "postgresql://o@h/d", .help = "A server.",
 		.flags = CONF_SECRET },
@@ -52,7 +51,6 @@ static void
 an_empty_file_gives_the_defaults(void **state)
 {
 	struct conf *c = load("", NULL);
-	int64_t ladder[8];
 
 	(void)state;
 	assert_int_equal(conf_int(c, "api", "batch"), 512);
@@ -60,8 +58,6 @@ an_empty_file_gives_the_defaults(void **state)
 	assert_int_equal(conf_int(c, "api", "body"), 65536);
 	assert_true(conf_bool(c, "api", "strict"));
 	assert_string_equal(conf_string(c, "api", "listen"), "127.0.0.1:8001");
-	assert_int_equal(conf_int_list(c, "api", "ladder", ladder, 8), 3);
-	assert_int_equal(ladder[2], 4000);
 	assert_null(conf_string(c, "db", "token"));
 	assert_string_equal(conf_string(c, "orders", "postgres_url"), "postgresql://o@h/d");
 	assert_string_equal(conf_origin(c, "api", "batch"), "default");
@@ -129,7 +125,6 @@ faults_are_one_line_with_file_and_line(void **state)
 		{ "[api]\nlisten = 8001\n", 0, ":2", "host:port" },
 		{ "[api]\nlisten = ::1:8001\n", 0, ":2", "host:port" },
 		{ "[api]\nlisten = h:65536\n", 0, ":2", "host:port" },
-		{ "[api]\nladder = 1s,,2s\n", 0, ":2", "durations" },
 		{ "[api]\nmode = fas\n", 0, ":2", "fast|safe" },
 		{ "[api]\nmode = fast|safe\n", 0, ":2", "fast|safe" },
 		{ "[api]\nmode =\n", 0, ":2", "fast|safe" },
@@ -326,7 +321,7 @@ credentials_win_over_the_file_and_not_over_the_environment(void **state)
 static void
 what_is_printed_loads_again(void **state)
 {
-	struct conf *c = load("[api]\nbatch = 9\nladder = 5s\n[db]\ntoken = x\n", NULL);
+	struct conf *c = load("[api]\nbatch = 9\nlinger = 50ms\n[db]\ntoken = x\n", NULL);
 	char *first = printed(c), *second;
 
 	(void)state;

@@ -28,7 +28,7 @@ page(void **state)
 	metric_add(metrics_cell(m, M_ASKED, "signup", "201"), 4);
 	metric_add(metrics_cell(m, M_ASKED, "a\"b\\c\nd", "500"), 1);
 	metric_set(metrics_cell(m, M_WAITING), 10);
-	metric_shift(metrics_cell(m, M_WAITING), -13);
+	metric_set(metrics_cell(m, M_WAITING), -3);
 	metric_add(metrics_cell(m, M_BUSY), 12000034);
 	metric_observe_us(metrics_cell(m, M_TOOK, "x"), 100);
 	metric_observe_us(metrics_cell(m, M_TOOK, "x"), 101);

@@ -44,15 +44,6 @@ buf_text(const struct buf *b)
 }
 
 char *
-buf_take(struct buf *b)
-{
-	char *data = b->data ? b->data : must_calloc(1, 1);
-
-	*b = (struct buf){ .max_bytes = b->max_bytes };
-	return data;
-}
-
-char *
 buf_reserve(struct buf *b, size_t n)
 {
 	size_t room = b->room;
@@ -155,7 +146,7 @@ buf_add_json_string(struct buf *b, const char *text, size_t length)
 	}
 	buf_add(b, text + plain, length - plain);
 	buf_add_char(b, '"');
-	if (b->failed && b->length > before) { /* no half string stays */
+	if (b->failed && b->length > before) { /* leave no half string */
 		b->length = before;
 		b->data[before] = '\0';
 	}

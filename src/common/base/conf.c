@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The file is read by a dozen lines of our own and not by inih: as Debian
- * builds it, inih ends a value at " ;", joins indented lines to the one before
- * and cuts at 200 bytes, and each of these spoils a URL without a word.
+ * Our own few lines read the file. Debian's build of inih ends a value at " ;",
+ * joins an indented line to the line before it, and cuts a line at 200 bytes.
+ * Each of these spoils a URL without an error.
  */
 #include "base/conf.h"
 
@@ -50,7 +50,7 @@ take(struct conf *c, struct conf_value *v, const char *text, const char *origin,
 	*v = (struct conf_value){ .origin = origin };
 	if (!origin || !text)
 		return err_set(e, ERR_LIMIT, "configuration too large");
-	/* "KEY =" and "ONBOARD_KEY=" (as composers pass on what nobody set) unset what has no default */
+	/* "KEY =" and "ONBOARD_KEY=" (compose passes unset variables so) unset a key without default */
 	if (!*text && (!k->fallback || k->flags & CONF_FALLBACK))
 		return 0;
 	if (conf_value_parse(k, text, c->mem, v, e) < 0)
@@ -58,7 +58,7 @@ take(struct conf *c, struct conf_value *v, const char *text, const char *origin,
 	return 0;
 }
 
-/* A secret from a file of its own; one line end at its end is the editor's. */
+/* Takes a secret from a file of its own. An editor adds one line end, which is cut. */
 static int
 secret_take(struct conf *c, struct conf_value *v, const char *path, const char *origin,
 	struct err *e)
@@ -78,7 +78,7 @@ secret_take(struct conf *c, struct conf_value *v, const char *path, const char *
 	return take(c, v, arena_strndup(c->mem, text, n), origin, e);
 }
 
-/* Where the key's last five letters are _file and the rest is a secret's name. */
+/* The secret that a key such as password_file stands for; NULL: there is none. */
 static struct conf_value *
 find_secret(const struct conf *c, const char *section, const char *key)
 {
@@ -108,7 +108,7 @@ trim(char *text)
 struct reader {
 	const char *path, *section;
 	int line;
-	int *seen; /* beside values: the line that gave it */
+	int *seen; /* for each value: the line that gave it; 0: none */
 };
 
 static int
@@ -135,7 +135,7 @@ pair_read(struct conf *c, struct reader *r, char *text, struct err *e)
 			"%s:%d: there is no key \"%.60s\" in [%s]; see onboard.conf(5)", r->path,
 			r->line, key, r->section);
 	if (r->seen[v - c->values])
-		return err_set(e, ERR_INVALID, "%s:%d: %s.%s is given in line %d already", r->path,
+		return err_set(e, ERR_INVALID, "%s:%d: %s.%s was already given in line %d", r->path,
 			r->line, r->section, key, r->seen[v - c->values]);
 	r->seen[v - c->values] = r->line;
 	if (secret)
@@ -168,7 +168,7 @@ lines_read(struct conf *c, const char *path, char *text, struct err *e)
 	int rc = 0;
 
 	r.seen = must_calloc(c->count, sizeof *r.seen);
-	if (strncmp(text, "\xef\xbb\xbf", 3) == 0) /* a byte order mark: some editors leave one */
+	if (strncmp(text, "\xef\xbb\xbf", 3) == 0) /* a byte order mark, which some editors write */
 		text += 3;
 	for (; text && rc == 0; text = next) {
 		next = strchr(text, '\n');
@@ -189,7 +189,7 @@ lines_read(struct conf *c, const char *path, char *text, struct err *e)
 	return rc;
 }
 
-/* path was named by somebody, or is the default place, where there may be nothing. */
+/* Reads the named file. Without a name, reads the default one, which may be missing. */
 static int
 file_take(struct conf *c, const char *path, struct err *e)
 {
@@ -207,7 +207,8 @@ file_take(struct conf *c, const char *path, struct err *e)
 	c->path = arena_strdup(c->mem, path);
 	if (!c->path)
 		return err_set(e, ERR_LIMIT, "configuration too large");
-	return lines_read(c, c->path, (char *)text, e); /* the arena's own copy: cut in place */
+	return lines_read(c, c->path, (char *)text,
+		e); /* the text is our copy in the arena, so cutting it is fine */
 }
 
 /* ONBOARD_SECTION_KEY, upper case. */
@@ -250,8 +251,9 @@ environment_take(struct conf *c, struct err *e)
 }
 
 /*
- * Secrets by file: for a daemon systemd's copy (LoadCredential=onboard:FOLDER),
- * for who may read it the folder itself, credentials/ beside the configuration.
+ * Takes secrets from credential files. A daemon finds systemd's copies
+ * (LoadCredential=onboard:FOLDER). A user who can read the folder itself finds
+ * it beside the configuration: credentials/.
  */
 static int
 credentials_take(struct conf *c, struct err *e)
@@ -321,7 +323,7 @@ defaults_take(struct conf *c, struct err *e)
 	return 0;
 }
 
-/* Keys that are the same as another one when nobody set them. */
+/* Gives unset CONF_FALLBACK keys the value of the key that they name. */
 static void
 fallbacks_take(struct conf *c)
 {
@@ -405,16 +407,6 @@ bool
 conf_bool(const struct conf *c, const char *section, const char *key)
 {
 	return get(c, section, key)->number != 0;
-}
-
-size_t
-conf_int_list(const struct conf *c, const char *section, const char *key, int64_t *out, size_t max)
-{
-	const struct conf_value *v = get(c, section, key);
-
-	must(v->list_length <= max);
-	memcpy(out, v->list, v->list_length * sizeof *out);
-	return v->list_length;
 }
 
 const char *

@@ -1,24 +1,25 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Configuration: each key declared once in a table, from which come parser,
- * default, environment name, sample file, manual and --print-config.
+ * Configuration. A table declares each key once; parser, default, environment
+ * name, sample file, manual and --print-config all come from the table.
  *
  *	static const struct conf_key keys[] = {
  *		{ "api", "batch", CONF_INT, "512", 1, 512, "Most signups in one transaction." },
  *		{ "postgres", "url", CONF_URL_POSTGRES, "postgresql://...", .flags = CONF_SECRET, ... },
  *	};
  *
- * File: INI, "key = value" to the end of the line; lines that begin
- * with # or ; are comments, nothing within a value is. Precedence: flag,
- * environment (ONBOARD_SECTION_KEY), credential, file, default.
- * "X_FILE" (environment), key_file (file) or a credential gives a secret by
- * file; one trailing line end is cut. A credential is systemd's
- * onboard_SECTION.KEY, or credentials/SECTION.KEY beside the file, where readable.
+ * File: INI. A value goes to the end of its line. Lines that begin with # or ;
+ * are comments; a # inside a value is part of the value.
+ * Precedence: flag, environment (ONBOARD_SECTION_KEY), credential, file, default.
+ * A secret can come from a file of its own: through X_FILE in the environment,
+ * key_file in the configuration file, or a credential. One line end at the end of
+ * that file is cut. A credential is systemd's onboard_SECTION.KEY or, if the
+ * user can read it, credentials/SECTION.KEY beside the configuration file.
  * Every fault is one line with file and line number, and ERR_INVALID: exit 78.
- * Unknown sections and keys are faults. All programs share one file, so all
- * their keys stand in one table, conf_keys (conf_keys.c).
+ * Unknown sections and keys are faults. All programs share one file, so one
+ * table, conf_keys (conf_keys.c), holds the keys of all programs.
  *
- * Threads: read-only after conf_load; a reload makes a new struct conf.
+ * Threads: a struct conf never changes after conf_load; a reload makes a new one.
  */
 #pragma once
 
@@ -43,22 +44,21 @@ enum conf_type {
 	CONF_URL_REDIS,
 	CONF_URL_SMTP,
 	CONF_PATH,
-	CONF_INT_LIST_MS, /* comma list of durations: 1s,2s,4s */
 };
 
 enum conf_flag {
-	CONF_SECRET = 1, /* may be given as _FILE; shown as *** (a URL: only its password) */
+	CONF_SECRET = 1, /* may come from a file; shown as *** (a URL hides only its password) */
 	CONF_RELOAD = 2, /* SIGHUP takes a new value */
 	CONF_FALLBACK =
-		4, /* an empty default means: see the key named by choices, as "postgres.url" */
+		4, /* when unset, takes the value of the key that choices names: "postgres.url" */
 };
 
 struct conf_key {
 	const char *section, *key;
 	enum conf_type type;
 	const char *fallback; /* the default, as text; NULL: unset */
-	int64_t min, max;     /* of numbers; both 0: no bound */
-	const char *help;     /* one or two sentences, with the unit */
+	int64_t min, max;     /* bounds of a number; both 0: no bounds */
+	const char *help;     /* one or two sentences that name the unit */
 	const char *choices;
 	unsigned flags;
 };
@@ -66,30 +66,28 @@ struct conf_key {
 struct conf;
 
 struct conf_override {
-	const char *section, *key, *value; /* from a flag */
+	const char *section, *key, *value; /* given by a flag */
 };
 
-/* "section.key=value", cut in place; false: it is none. */
+/* Cuts "section.key=value" in place; false: text has another form. */
 bool conf_override_parse(char *text, struct conf_override *out);
 
 /*
- * keys ends with a row whose section is NULL.
- * path NULL: ONBOARD_CONFIG, else /etc/onboard/onboard.conf if it is there
- * (one that was named must be). overrides end with a NULL section.
+ * A row whose section is NULL ends keys; the same holds for overrides.
+ * path NULL: reads the file that ONBOARD_CONFIG names, otherwise
+ * /etc/onboard/onboard.conf. Only the latter may be missing.
  */
 int conf_load(const struct conf_key *keys, const char *path, const struct conf_override *overrides,
 	struct conf **out, struct err *e) MUST_CHECK;
 void conf_free(struct conf *c);
 const char *conf_path(const struct conf *c); /* NULL: no file */
 
-/* A key that no table has is a bug (must). Texts live as long as c: a daemon frees it at SIGHUP. */
+/* Asking for an unknown key is a bug (must). Texts live as long as c, which a daemon frees at SIGHUP. */
 const char *conf_string(const struct conf *c, const char *section,
 	const char *key); /* NULL: unset */
 int64_t conf_int(const struct conf *c, const char *section,
 	const char *key); /* also bool, duration, size */
 bool conf_bool(const struct conf *c, const char *section, const char *key);
-size_t conf_int_list(const struct conf *c, const char *section, const char *key, int64_t *out,
-	size_t max);
 const char *conf_origin(const struct conf *c, const char *section,
 	const char *key); /* "default", "file FILE:12", "environment ONBOARD_X", "flag" */
 

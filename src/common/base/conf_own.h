@@ -1,18 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of conf share; nobody else includes it. */
+/* Shared by the files of conf. Other files must not include it. */
 #pragma once
 
 #include "base/arena.h"
 #include "base/conf.h"
 #include "base/url.h"
 
-#define CONF_LIST_MAX 16
-
 struct conf_value {
-	const char *text; /* NULL: unset; arena's or the table's */
-	int64_t number;   /* of int, bool, duration, size */
-	int64_t list[CONF_LIST_MAX];
-	size_t list_length;
+	const char *text; /* NULL: unset; lives in the arena or in the table */
+	int64_t number;   /* of the types int, bool, duration and size */
 	const char *origin;
 };
 
@@ -20,11 +16,11 @@ struct conf {
 	struct arena *mem;
 	const struct conf_key *keys;
 	size_t count;
-	struct conf_value *values; /* beside keys */
+	struct conf_value *values; /* values[i] belongs to keys[i] */
 	const char *path;
 };
 
-/* Checks text against the key's type and bounds and fills in number and list. */
+/* Checks text against the key's type and bounds, and sets number. */
 int conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem,
 	struct conf_value *out, struct err *e) MUST_CHECK;
 /* "URL of PostgreSQL", "whole number from 1 to 512", "duration …": for manual and sample. */

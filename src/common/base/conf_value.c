@@ -34,7 +34,7 @@ conf_url_kind(enum conf_type t)
 	return kinds[t - CONF_URL_POSTGRES];
 }
 
-/* A whole number and a unit, the whole text. */
+/* The whole text must be a whole number and a unit. */
 static bool
 with_unit(const char *text, const struct unit *units, int64_t *out)
 {
@@ -56,14 +56,14 @@ with_unit(const char *text, const struct unit *units, int64_t *out)
 static const struct unit *
 units_of(enum conf_type t)
 {
-	if (t == CONF_DURATION_MS || t == CONF_INT_LIST_MS)
+	if (t == CONF_DURATION_MS)
 		return durations;
 	return t == CONF_SIZE_BYTES ? sizes : none;
 }
 
-/* In the key's own unit, as a person writes it. */
+/* Writes n in the largest unit that divides it, as a person would. */
 static void
-show(const struct conf_key *k, int64_t n, char out[32])
+number_show(const struct conf_key *k, int64_t n, char out[32])
 {
 	const struct unit *u = units_of(k->type), *best = NULL;
 
@@ -91,15 +91,14 @@ conf_type_describe(const struct conf_key *k, char *out, size_t size)
 		[CONF_URL_REDIS] = "redis:// or rediss:// URL",
 		[CONF_URL_SMTP] = "smtp:// or smtps:// URL",
 		[CONF_PATH] = "path",
-		[CONF_INT_LIST_MS] = "durations with commas between",
 	};
 	char least[32], most[32];
 
 	if (k->type == CONF_ENUM) {
 		snprintf(out, size, "one of %s", k->choices);
 	} else if (k->min || k->max) {
-		show(k, k->min, least);
-		show(k, k->max, most);
+		number_show(k, k->min, least);
+		number_show(k, k->max, most);
 		snprintf(out, size, "%s from %s to %s", names[k->type], least, most);
 	} else {
 		snprintf(out, size, "%s", names[k->type]);
@@ -138,7 +137,7 @@ choice_known(const char *choices, const char *text)
 	return false;
 }
 
-/* host:port, [v6]:port, :port; port 0 lets the system choose. */
+/* Accepts host:port, [v6]:port and :port; port 0 lets the system choose. */
 static bool
 listen_sound(const char *text)
 {
@@ -153,28 +152,6 @@ listen_sound(const char *text)
 		return n > 0 && text + n + 2 == colon && *(colon - 1) == ']';
 	}
 	return strcspn(text, "[]: /@") == (size_t)(colon - text);
-}
-
-static bool
-list_parse(const struct conf_key *k, const char *text, struct conf_value *out)
-{
-	char one[32];
-
-	for (out->list_length = 0;; text++) {
-		size_t n = strcspn(text, ",");
-
-		if (n == 0 || n >= sizeof one || out->list_length == CONF_LIST_MAX)
-			return false;
-		memcpy(one, text, n);
-		one[n] = '\0';
-		if (!with_unit(one, durations, &out->list[out->list_length]) ||
-			!in_bounds(k, out->list[out->list_length]))
-			return false;
-		out->list_length++;
-		text += n;
-		if (!*text)
-			return true;
-	}
 }
 
 static int
@@ -207,8 +184,7 @@ conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem,
 
 	for (const char *p = text; *p; p += utf8_length(p, strnlen(p, 4)))
 		if ((unsigned char)*p < 0x20 || *p == 0x7f || utf8_length(p, strnlen(p, 4)) == 0)
-			return err_set(e, ERR_INVALID,
-				"has a byte that is no text (a control byte, or not UTF-8)");
+			return err_set(e, ERR_INVALID, "holds a control byte or is not UTF-8");
 	out->text = text;
 	if (conf_is_url(k->type))
 		return urls_check(k, text, mem, e);
@@ -222,7 +198,6 @@ conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem,
 	case CONF_BOOL: good = bool_parse(text, &out->number); break;
 	case CONF_ENUM: good = choice_known(k->choices, text); break;
 	case CONF_LISTEN: good = listen_sound(text); break;
-	case CONF_INT_LIST_MS: good = list_parse(k, text, out); break;
 	default: break;
 	}
 	if (good)
@@ -230,6 +205,6 @@ conf_value_parse(const struct conf_key *k, const char *text, struct arena *mem,
 	conf_type_describe(k, wanted, sizeof wanted);
 	if (k->flags & CONF_SECRET)
 		return err_set(e, ERR_INVALID, "want %s", wanted);
-	return err_set(e, ERR_INVALID, "\"%.*s\" is not what it wants: %s",
+	return err_set(e, ERR_INVALID, "\"%.*s\" is not valid; want %s",
 		(int)utf8_cut(text, strlen(text), 80), text, wanted);
 }

@@ -16,8 +16,8 @@ enum action { ACTION_NONE, ACTION_FAIL, ACTION_KILL, ACTION_ABORT, ACTION_STALL,
 
 static struct point {
 	enum action action;
-	long ms;           /* of a stall, or how far ahead */
-	uint64_t from, to; /* passages, counted from 1; 0: all */
+	long ms;           /* how long to stall, or how far ahead */
+	uint64_t from, to; /* passes, counted from 1; 0: all */
 	atomic_uint_fast64_t passed;
 } points[FAULT_COUNT];
 
@@ -30,13 +30,6 @@ static const char *const names[] = {
 };
 
 bool fault_any;
-
-const char *
-fault_name(enum fault_point p)
-{
-	must(p < FAULT_COUNT);
-	return names[p];
-}
 
 bool
 fault_hit_slow(enum fault_point p)
@@ -69,7 +62,7 @@ fault_ahead_slow_us(enum fault_point p)
 	return points[p].action == ACTION_AHEAD ? points[p].ms * 1000 : 0;
 }
 
-/* A whole number to the end of text, at least 1. */
+/* The whole text must be a number of at least 1. */
 static bool
 number(const char *text, long *out)
 {

@@ -8,7 +8,7 @@
 
 #define BUCKETS 16
 
-/* Upper bounds; the last bucket is +Inf. */
+/* The buckets' upper bounds. The last bucket, +Inf, has none. */
 static const struct {
 	int64_t us;
 	const char *label;
@@ -30,7 +30,7 @@ struct metric_cell {
 };
 
 struct metrics {
-	pthread_mutex_t lock; /* of the lists; cells are changed without */
+	pthread_mutex_t lock; /* guards the lists of cells, not their values */
 	const struct metric_def *defs;
 	size_t count;
 	struct family {
@@ -67,7 +67,7 @@ metrics_new(const struct metric_def *defs, size_t count)
 	m->families = must_calloc(count, sizeof *m->families);
 	for (size_t i = 0; i < count; i++) {
 		must(name_sound(defs[i].name) && defs[i].help && *defs[i].help);
-		must(!strpbrk(defs[i].help, "\\\n")); /* would want escaping */
+		must(!strpbrk(defs[i].help, "\\\n")); /* they would need escapes */
 		for (size_t l = 0; l < label_count(&defs[i]); l++)
 			must(name_sound(defs[i].labels[l]));
 		m->families[i].last = &m->families[i].first;
@@ -142,7 +142,7 @@ metrics_cell(struct metrics *m, size_t index, ...)
 	f = &m->families[index];
 	must(pthread_mutex_lock(&m->lock) == 0);
 	c = cell_find(f, labels, n);
-	if (!c && f->cells >= METRICS_CELLS_MAX - 1) { /* the last place is for all others */
+	if (!c && f->cells >= METRICS_CELLS_MAX - 1) { /* the last cell stands for all others */
 		for (size_t l = 0; l < n; l++)
 			labels[l] = "other";
 		c = cell_find(f, labels, n);
@@ -168,20 +168,13 @@ metric_set(struct metric_cell *c, int64_t value)
 }
 
 void
-metric_shift(struct metric_cell *c, int64_t by)
-{
-	must(!c->histogram);
-	atomic_fetch_add_explicit(&c->value, by, memory_order_relaxed);
-}
-
-void
 metric_observe_us(struct metric_cell *c, int64_t us)
 {
 	size_t i = 0;
 
 	must(c->histogram);
 	if (us < 0)
-		us = 0; /* a sum that falls would look like a restart */
+		us = 0; /* a falling sum would look like a restart */
 	while (i < BUCKETS && us > bounds[i].us)
 		i++;
 	atomic_fetch_add_explicit(&c->histogram->buckets[i], 1, memory_order_relaxed);
@@ -195,7 +188,7 @@ metric_value(const struct metric_cell *c)
 	return (uint64_t)atomic_load_explicit(&c->value, memory_order_relaxed);
 }
 
-/* {a="x",b="y",le="0.1"}; le NULL: without. Nothing where there is no label at all. */
+/* Writes {a="x",b="y",le="0.1"}; le NULL: no le. Writes nothing when there is no label. */
 static void
 labels_write(const struct metric_def *d, const struct metric_cell *c, const char *le,
 	struct buf *out)
@@ -238,7 +231,7 @@ histogram_write(const struct metric_def *d, const struct metric_cell *c, struct 
 	buf_printf(out, "%s_sum", d->name);
 	labels_write(d, c, NULL, out);
 	buf_printf(out, " %lld.%06lld\n", (long long)(sum / 1000000), (long long)(sum % 1000000));
-	/* the sum of the buckets, so that a page is never at odds with itself */
+	/* the sum of the buckets read above, so the page agrees with itself */
 	buf_printf(out, "%s_count", d->name);
 	labels_write(d, c, NULL, out);
 	buf_printf(out, " %llu\n", (unsigned long long)total);

@@ -10,9 +10,9 @@
  *	struct metrics *m = metrics_new(defs, ARRAY_LEN(defs));
  *	metric_add(metrics_cell(m, M_REQUESTS, "signup", "201"), 1);
  *
- * A cell is found once (by lock) and kept by its user; changing it is one
- * relaxed atomic. Label values come from fixed sets, never from a client; past
- * METRICS_CELLS_MAX cells a metric gives its shared cell "other".
+ * metrics_cell takes a lock, so callers keep the cell. A change is one relaxed
+ * atomic. Label values come from fixed sets, never from a client. A metric that
+ * has METRICS_CELLS_MAX cells returns its shared cell "other".
  *
  * Threads: any.
  */
@@ -33,7 +33,7 @@ struct metric_def {
 	const char *name; /* onboard_... or process_..., unit as suffix: _seconds, _bytes, _total */
 	enum metric_kind kind;
 	const char *help;
-	const char *labels[METRICS_LABELS_MAX]; /* NULL-ended when fewer */
+	const char *labels[METRICS_LABELS_MAX]; /* NULL after the last one */
 };
 
 struct metrics;
@@ -42,16 +42,14 @@ struct metric_cell;
 struct metrics *metrics_new(const struct metric_def *defs, size_t count);
 void metrics_free(struct metrics *m);
 
-/* Label values follow as const char *, as many as the definition has labels. */
+/* One const char * for each label of the definition. */
 struct metric_cell *metrics_cell(struct metrics *m, size_t index, ...);
 
 void metric_add(struct metric_cell *c, uint64_t n);    /* counter */
 void metric_set(struct metric_cell *c, int64_t value); /* gauge */
-void metric_shift(struct metric_cell *c, int64_t by);  /* gauge */
-/* Histogram of seconds, given in microseconds: buckets 0.0001 to 10 by 1-2.5-5. */
+/* A histogram of seconds, observed in microseconds: buckets from 0.0001 to 10 by 1-2.5-5. */
 void metric_observe_us(struct metric_cell *c, int64_t us);
-uint64_t metric_value(
-	const struct metric_cell *c); /* counter or gauge; observations of a histogram */
+uint64_t metric_value(const struct metric_cell *c); /* of a histogram: its observations */
 
-/* Several tables in one page: call for each. */
+/* Appends a table to the page; call it for each table. */
 void metrics_write(const struct metrics *m, struct buf *out);

@@ -470,12 +470,6 @@ http_port(const struct http *h)
 	return h->port;
 }
 
-size_t
-http_open(const struct http *h)
-{
-	return h->open_count;
-}
-
 struct metrics *
 http_metrics(struct http *h)
 {

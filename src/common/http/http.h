@@ -35,7 +35,6 @@ struct metrics;
 typedef void http_handler_fn(void *arg, struct http_request *r);
 
 #define HTTP_BODY_MAX (64u << 10)
-#define HTTP_BATCH_MAX (1u << 20)
 #define HTTP_PARTS_MAX 4
 
 struct http_route {
@@ -62,13 +61,11 @@ struct http *http_new(const struct http_options *o, struct err *e) MUST_CHECK;
 void http_free(struct http *h); /* answers what is open with 503; NULL is fine */
 void http_drain(struct http *h, void (*done)(void *), void *arg);
 uint16_t http_port(const struct http *h);
-size_t http_open(const struct http *h); /* requests not answered yet */
 struct metrics *http_metrics(struct http *h);
 
 /* ---- the request: all texts are NUL-ended and live until it is answered ---- */
 
 struct arena *http_mem(struct http_request *r);
-const char *http_id(const struct http_request *r);
 const struct trace *http_trace(const struct http_request *r);
 const char *http_path(const struct http_request *r);           /* as it came */
 const char *http_part(const struct http_request *r, size_t i); /* the i-th {...}, decoded */

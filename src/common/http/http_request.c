@@ -16,12 +16,6 @@ http_mem(struct http_request *r)
 	return r->mem;
 }
 
-const char *
-http_id(const struct http_request *r)
-{
-	return r->id;
-}
-
 const struct trace *
 http_trace(const struct http_request *r)
 {

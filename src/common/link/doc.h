@@ -109,8 +109,6 @@ int doc_create_index(struct doc *d, const char *collection, const struct doc_ind
 int doc_list_indexes(struct doc *d, struct arena *mem, const char *collection, struct doc_list *out,
 	struct err *e) MUST_CHECK;
 int doc_version(struct doc *d, char out[static 32], struct err *e) MUST_CHECK;
-int doc_drop_collection(struct doc *d, const char *collection, struct err *e) MUST_CHECK;
-int doc_drop_database(struct doc *d, struct err *e) MUST_CHECK;
 
 /* ---- of the server's words; tests call them too ---- */
 

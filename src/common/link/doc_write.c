@@ -146,33 +146,3 @@ doc_version(struct doc *d, char out[static 32], struct err *e)
 	bson_destroy(&reply);
 	return doc_call_end(&c, good, e);
 }
-
-int
-doc_drop_collection(struct doc *d, const char *collection, struct err *e)
-{
-	struct doc_call c;
-	bool good;
-
-	if (doc_call_begin(d, collection, &c, e))
-		return -1;
-	good = mongoc_collection_drop(c.collection, &c.error);
-	if (!good && c.error.domain == MONGOC_ERROR_SERVER &&
-		doc_error_kind((int)c.error.code, "") == ERR_MISSING)
-		good = true; /* it is not there: what was asked for */
-	return doc_call_end(&c, good, e);
-}
-
-int
-doc_drop_database(struct doc *d, struct err *e)
-{
-	struct doc_call c;
-	mongoc_database_t *database;
-	bool good;
-
-	if (doc_call_begin(d, NULL, &c, e))
-		return -1;
-	database = mongoc_client_get_database(c.client, c.database);
-	good = mongoc_database_drop(database, &c.error);
-	mongoc_database_destroy(database);
-	return doc_call_end(&c, good, e);
-}

@@ -385,12 +385,6 @@ outbox_stop(struct outbox *o, int64_t wait_ms)
 	free(o);
 }
 
-struct link *
-outbox_link(struct outbox *o)
-{
-	return sql_link(o->sql);
-}
-
 struct metrics *
 outbox_metrics(struct outbox *o)
 {

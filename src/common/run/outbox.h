@@ -40,7 +40,6 @@ void outbox_halt(struct outbox *o); /* from here on its thread no longer uses th
 void outbox_stop(struct outbox *o, int64_t wait_ms);
 /* For publisher_options.done; arg is the outbox. */
 void outbox_done(void *arg, const struct uuid *batch_ids, size_t n, size_t swept);
-struct link *outbox_link(struct outbox *o);
 struct metrics *outbox_metrics(struct outbox *o);
 bool outbox_alive(const struct outbox *o);
 bool outbox_ready(const struct outbox *o); /* its tables have answered once, so the schema exists */
