@@ -54,7 +54,7 @@ refuses_the_rest_and_says_why(void **state)
 		{ "01", 0, "something follows" },
 		{ "+1", 0, "a value" },
 		{ ".5", 0, "a value" },
-		{ "1.", 0, "behind the point" },
+		{ "1.", 0, "after the point" },
 		{ "1e", 0, "exponent" },
 		{ "-", 0, "a value" },
 		{ "0x10", 0, "something follows" },

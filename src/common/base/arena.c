@@ -21,7 +21,7 @@ struct deferred {
 
 struct arena {
 	struct block *first;       /* kept at reset */
-	struct block *now;         /* the one that gives; the newest */
+	struct block *now;         /* allocations come from it; the newest block */
 	struct deferred *deferred; /* newest first */
 	size_t used, limit;
 };
@@ -50,7 +50,7 @@ arena_reset(struct arena *a)
 {
 	struct block *b = a->first->next, *next;
 
-	/* while all is still there: what is deferred may point at anything in here */
+	/* before any block is freed: the deferred functions may use memory of this arena */
 	while (a->deferred) {
 		struct deferred *d = a->deferred;
 

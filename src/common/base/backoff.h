@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How long to wait before the next try: a pure function, jittered by a random number that the caller brings. */
+/* How long to wait before the next try: a pure function; the caller brings the random number for the jitter. */
 #pragma once
 
 #include <stdint.h>
@@ -9,5 +9,5 @@ struct backoff {
 	int64_t cap_ms;
 };
 
-/* attempt 0 is the first wait. Between half and the whole of min(cap, base * 2^attempt), as random says. */
+/* From half of min(cap, base * 2^attempt) to the whole of it, by `random`. Attempt 0 is the first wait. */
 int64_t backoff_wait_ms(const struct backoff *b, unsigned attempt, uint64_t random);

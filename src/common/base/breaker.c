@@ -26,7 +26,7 @@ breaker_allow(struct breaker *b, int64_t now_ms)
 void
 breaker_success(struct breaker *b)
 {
-	/* an answer to a call from before it opened proves nothing about now */
+	/* this answers a call made before the breaker opened: it proves nothing about now */
 	if (b->state == BREAKER_OPEN)
 		return;
 	b->state = BREAKER_CLOSED;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Circuit breaker as pure functions over a small struct: CLOSED, after
- * `threshold` failures in a row OPEN, after `open_ms` HALF_OPEN with one
- * trial; its success closes, its failure opens again. Time is the caller's.
+ * A circuit breaker as pure functions over a small struct. It starts CLOSED.
+ * After `threshold` failures in a row it is OPEN, and after `open_ms` it is
+ * HALF_OPEN, which allows one trial. The trial's success closes the breaker;
+ * its failure opens it again. The caller passes the time.
  */
 #pragma once
 
@@ -17,7 +18,7 @@ struct breaker {
 	enum breaker_state state;
 	unsigned failures; /* in a row; 0 after a success */
 	int64_t opened_ms; /* when it last opened */
-	bool trial;        /* HALF_OPEN: the one trial is on its way */
+	bool trial;        /* HALF_OPEN: the one trial is running */
 };
 
 void breaker_init(struct breaker *b, unsigned threshold, int64_t open_ms);

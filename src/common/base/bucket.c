@@ -3,7 +3,7 @@
 
 #define SECOND_US 1000000
 
-/* What is missing until it is full, as time. */
+/* The time until the bucket is full. */
 static int64_t
 missing_us(const struct bucket *b, int64_t now_us)
 {

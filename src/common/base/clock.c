@@ -6,7 +6,7 @@
 
 #include "base/fault.h"
 
-static atomic_bool turned; /* a test holds the hands */
+static atomic_bool turned; /* a test has set the clocks */
 static _Atomic int64_t turned_mono_us, turned_wall_us;
 
 static int64_t
@@ -66,7 +66,7 @@ clock_test_release(void)
 	atomic_store(&turned, false);
 }
 
-/* Days since 1970-01-01 of a date in the Gregorian calendar; March begins the year, so leap days end it. */
+/* Days from 1970-01-01 to a date. The year begins in March here, so that a leap day is its last. */
 static int64_t
 days_of(int64_t year, int month, int day)
 {
@@ -86,7 +86,7 @@ days_in(int year, int month)
 	return days[month - 1] + (month == 2 && leap);
 }
 
-/* n in so many digits, and what follows them; answers where that ends. */
+/* Writes n with `digits` digits, then the byte `end`; returns the byte after it. */
 static char *
 digits_put(char *out, int n, int digits, char end)
 {
@@ -116,7 +116,7 @@ struct scan {
 	const char *p, *end;
 };
 
-/* n digits as a number, -1 where there are none */
+/* Reads the next n digits; -1: they are no digits. */
 static int
 digits(struct scan *s, int n)
 {
@@ -141,7 +141,7 @@ literal(struct scan *s, char c)
 	return true;
 }
 
-/* ".123456789": at least one digit, six count. -1: wrong */
+/* ".123456789" as µs: at least one digit; digits after the sixth are ignored. -1: wrong */
 static int
 fraction_us(struct scan *s)
 {
@@ -157,7 +157,7 @@ fraction_us(struct scan *s)
 	return n > 0 ? us : -1;
 }
 
-/* "Z", "+02:00", "+0200", "+02" or nothing, to the end. */
+/* "Z", "+02:00", "+0200", "+02" or nothing, up to the end of the text. */
 static bool
 offset_minutes(struct scan *s, int *out)
 {

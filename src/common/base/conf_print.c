@@ -3,7 +3,7 @@
 
 #include "base/conf_own.h"
 
-/* A secret that is a URL shows all but its password; any other shows nothing. */
+/* The value to print. A secret URL hides its password; any other secret hides everything. */
 static const char *
 shown(const struct conf_key *k, const char *text, struct arena *mem)
 {
@@ -53,7 +53,7 @@ conf_print(const struct conf *c, FILE *out)
 	arena_free(mem);
 }
 
-/* Words, folded at column 96 behind "# ". */
+/* Prints words after "# ", folded at column 96. */
 static void
 comment_print(const char *text, FILE *out)
 {
@@ -84,7 +84,7 @@ void
 conf_print_sample(const struct conf_key *keys, FILE *out)
 {
 	fputs("# onboard.conf: every key with its default. A line takes effect without its leading #.\n"
-	      "# The environment (ONBOARD_SECTION_KEY) wins over this file, a flag over both.\n\n",
+	      "# The environment (ONBOARD_SECTION_KEY) wins over this file, and a flag wins over both.\n\n",
 		out);
 	for (size_t i = 0; keys[i].section; i++) {
 		char type[160];
@@ -94,17 +94,17 @@ conf_print_sample(const struct conf_key *keys, FILE *out)
 		conf_type_describe(&keys[i], type, sizeof type);
 		fprintf(out, "# A value is: %s.", type);
 		if (keys[i].flags & CONF_FALLBACK)
-			fprintf(out, " When unset: that of %s.", keys[i].choices);
+			fprintf(out, " When unset, the value of %s applies.", keys[i].choices);
 		if (keys[i].flags & CONF_SECRET)
-			fprintf(out, " %s_file = PATH gives it by a file.", keys[i].key);
+			fprintf(out, " %s_file = PATH reads it from a file.", keys[i].key);
 		if (keys[i].flags & CONF_RELOAD)
-			fputs(" SIGHUP takes a new one.", out);
+			fputs(" SIGHUP applies a new one.", out);
 		fprintf(out, "\n#%s =%s%s\n", keys[i].key, *default_shown(&keys[i]) ? " " : "",
 			default_shown(&keys[i]));
 	}
 }
 
-/* Text for mdoc: what would begin a request or an escape does not; each sentence has its line. */
+/* Prints text as mdoc: escapes requests and backslashes; each sentence begins a line. */
 static void
 mdoc_print(const char *text, FILE *out)
 {
@@ -138,7 +138,8 @@ conf_print_manual(const struct conf_key *keys, FILE *out)
 		mdoc_print(type, out);
 		fputs(".\n", out);
 		if (keys[i].flags & CONF_FALLBACK)
-			fprintf(out, "When unset, that of\n.Cm %s .\n", keys[i].choices);
+			fprintf(out, "When unset, the value of\n.Cm %s\napplies.\n",
+				keys[i].choices);
 		else if (keys[i].fallback && *keys[i].fallback) {
 			fputs("Default:\n.Li \\&", out);
 			mdoc_print(keys[i].fallback, out);
@@ -147,7 +148,7 @@ conf_print_manual(const struct conf_key *keys, FILE *out)
 		if (keys[i].flags & CONF_SECRET)
 			fputs("A secret.\n", out);
 		if (keys[i].flags & CONF_RELOAD)
-			fputs(".Dv SIGHUP\ntakes a new value.\n", out);
+			fputs(".Dv SIGHUP\napplies a new value.\n", out);
 	}
 	fputs(".El\n", out);
 }

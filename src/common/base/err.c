@@ -23,7 +23,7 @@ err_kind_name(enum err_kind kind)
 	return names[kind];
 }
 
-/* The text goes into logs and terminals as one line: whatever would end it or move a cursor goes. */
+/* Logs and terminals show the text as one line, so bytes that end a line or move a cursor become spaces. */
 static void
 text_tidy(char *text, size_t size, bool cut)
 {
@@ -42,7 +42,7 @@ text_tidy(char *text, size_t size, bool cut)
 		text[n - 1] = '\0';
 }
 
-/* One tidy line into out, which is as large as an error's text. */
+/* Writes one tidy line to out, which has the size of an error's text. */
 PRINTF_LIKE(2, 0)
 static void
 text_format(char *out, const char *format, va_list args)
@@ -61,7 +61,7 @@ err_set(struct err *e, enum err_kind kind, const char *format, ...)
 
 	if (!e)
 		return -1;
-	/* by way of a copy: an argument may be the text that is there */
+	/* through a copy: an argument may be the old text */
 	va_start(args, format);
 	text_format(text, format, args);
 	va_end(args);

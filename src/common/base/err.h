@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What went wrong, as a value. A function that can fail takes a struct err,
- * answers 0 or -1, and allocates nothing to say why. Two tables alone turn a
- * kind into policy: the outcome of a message (run/consumer) and the status of
- * an HTTP answer (run/problem). Whoever handles an error logs it, once.
+ * An error as a value. A function that can fail takes a struct err and returns
+ * 0 or -1. Setting an error allocates nothing. Only two tables turn a kind into
+ * policy: the outcome of a message (run/consumer) and the status of an HTTP
+ * answer (http/problem). The code that handles an error logs it, once.
  *
  * Threads: a struct err belongs to its caller.
  */
@@ -13,12 +13,12 @@
 
 enum err_kind {
 	ERR_NONE,
-	ERR_AWAY,     /* a server can't be reached or can't serve now: nobody's fault, try later */
-	ERR_LIMIT,    /* one of our own bounds was met: full queue, too large, too slow */
-	ERR_INVALID,  /* the input can never be right */
-	ERR_CONFLICT, /* right, but against what is there: taken, stale, in use */
-	ERR_MISSING,  /* what it names is not there */
-	ERR_INTERNAL, /* all else: the server answered something we did not expect */
+	ERR_AWAY,     /* a server can't be reached or can't serve now: try later */
+	ERR_LIMIT,    /* one of our own bounds: a full queue, too large, too slow */
+	ERR_INVALID,  /* the input is wrong and stays wrong */
+	ERR_CONFLICT, /* valid, but in conflict with stored data: taken, stale, in use */
+	ERR_MISSING,  /* the named thing does not exist */
+	ERR_INTERNAL, /* anything else: a server gave an unexpected answer */
 };
 
 struct err {
@@ -28,8 +28,8 @@ struct err {
 
 #define ERR_INIT ((struct err){ .kind = ERR_NONE })
 
-/* Sets kind and text; always answers -1, so that a caller can return it. e may be NULL. */
+/* Sets kind and text. Always returns -1, so a caller can return the call. e may be NULL. */
 int err_set(struct err *e, enum err_kind kind, const char *format, ...) PRINTF_LIKE(3, 4);
-/* Puts "context: " before the text that is there, keeps the kind; answers -1. */
+/* Puts "context: " before the text and keeps the kind; returns -1. */
 int err_wrap(struct err *e, const char *format, ...) PRINTF_LIKE(2, 3);
 const char *err_kind_name(enum err_kind kind);

@@ -14,7 +14,7 @@
 
 #define NAMES_FEW 16
 
-/* struct json is cJSON under another name: nothing outside can see into it. */
+/* struct json is cJSON under another name, so other files cannot look inside. */
 static const cJSON *
 node(const struct json *v)
 {
@@ -53,7 +53,7 @@ children(const cJSON *parent)
 	return n;
 }
 
-/* The members, sorted; NULL where there are none. To be freed. */
+/* The members, sorted, for the caller to free; NULL: there are none. */
 static const cJSON **
 sorted(const cJSON *object, size_t *count, int (*order)(const void *, const void *))
 {
@@ -70,7 +70,7 @@ sorted(const cJSON *object, size_t *count, int (*order)(const void *, const void
 	return list;
 }
 
-/* The first of a few that has a name again; names whose first letters differ need no call. */
+/* Of a few members, the first whose name repeats; comparing first letters saves most calls. */
 static const char *
 twice_of_few(const cJSON *object)
 {
@@ -82,7 +82,7 @@ twice_of_few(const cJSON *object)
 	return NULL;
 }
 
-/* Sorting keeps a hostile object of many names from costing its square. */
+/* Sorts the names, so a hostile object with many names does not cost quadratic time. */
 static const char *
 twice_of_many(const cJSON *object)
 {
@@ -108,7 +108,7 @@ names_check(const cJSON *object, struct err *e)
 		     : 0;
 }
 
-/* Depth is bounded by the scan. */
+/* Recursion is safe: the scan has bounded the depth. */
 static int
 tree_check(const cJSON *v, struct err *e)
 {
@@ -120,7 +120,7 @@ tree_check(const cJSON *v, struct err *e)
 	return 0;
 }
 
-/* Where cJSON's memory comes from: the arena of the parse that this thread is at. */
+/* cJSON allocates from the arena of this thread's current parse. */
 static _Thread_local struct arena *parsing;
 
 static void *
@@ -132,7 +132,7 @@ node_alloc(size_t size)
 static void
 node_free(void *p)
 {
-	(void)p; /* the arena's */
+	(void)p; /* the arena frees it */
 }
 
 static void
@@ -157,7 +157,7 @@ json_parse(struct arena *mem, const char *text, size_t length, const struct json
 	parsing = NULL;
 	if (!tree)
 		return err_set(e, ERR_LIMIT,
-			"no memory for the JSON value"); /* all else the scan refused */
+			"no memory for the JSON value"); /* the only cause: the scan has refused all others */
 	must(cJSON_IsInvalid(tree) == 0 && end <= text + length);
 	if (tree_check(tree, e) < 0)
 		return -1;
@@ -256,7 +256,7 @@ json_bool(const struct json *v, bool *out)
 	return true;
 }
 
-/* Whole numbers as such, others with as many digits as bring the same double back. */
+/* Writes a whole number without a point, any other with enough digits to read back the same double. */
 static void
 number_write(double d, struct buf *out)
 {
@@ -270,7 +270,7 @@ number_write(double d, struct buf *out)
 	if (strtod(text, NULL) != d)
 		snprintf(text, sizeof text, "%.17g", d);
 	buf_add_text(out, text);
-	/* one that is whole only for its size must not read back as an integer too large */
+	/* a huge double has no fraction; without ".0" it would read back as an integer that is too large */
 	if (!strpbrk(text, ".e"))
 		buf_add_text(out, ".0");
 }

@@ -20,7 +20,7 @@ json_out_name(struct json_out *o, const char *name)
 
 	must(in_object == (name != NULL));
 	o->comma = true;
-	p = buf_reserve(o->to, (size_t)comma + (name ? length + 3 : 0)); /* one look at the room */
+	p = buf_reserve(o->to, (size_t)comma + (name ? length + 3 : 0)); /* one check of the room */
 	if (!p)
 		return;
 	if (comma)

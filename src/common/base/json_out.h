@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The one writer of JSON. It puts the commas, quotes and escapes, so the text in
- * the buffer is JSON whenever every open object and list has been closed.
+ * The one writer of JSON. It writes the commas, quotes and escapes, so the text
+ * in the buffer is JSON once every open object and list has been closed.
  *
  *	json_out_init(&o, &buf);
  *	json_out_object(&o, NULL);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RFC 8259 and our bounds over the bytes themselves, before any memory is
- * spent on them. What passes here is read by cJSON without surprises, but for
- * names given twice, which json.c looks for in the tree.
+ * Checks the bytes against RFC 8259 and our bounds before any memory is spent
+ * on them. cJSON reads checked text without surprises. Only duplicate names pass
+ * this scan; json.c finds them in the tree.
  */
 #include "base/json_scan.h"
 
@@ -16,7 +16,7 @@
 #include "base/text.h"
 #include "base/utf8.h"
 
-#define NUMBER_MAX 63 /* cJSON reads no further: a 64th digit of an exponent would be lost */
+#define NUMBER_MAX 63 /* cJSON reads no more: it would lose the 64th byte */
 
 struct scan {
 	const char *start, *p, *end;
@@ -34,7 +34,7 @@ refuse(struct scan *s, const char *why)
 static char
 peek(const struct scan *s)
 {
-	return s->p < s->end ? *s->p : '\0'; /* a NUL byte is legal nowhere, so it ends all alike */
+	return s->p < s->end ? *s->p : '\0'; /* at the end: a NUL, which is legal nowhere */
 }
 
 static void
@@ -55,8 +55,8 @@ digits(struct scan *s)
 }
 
 /*
- * An integer must be one that a double holds to the digit; any other must be
- * finite, and not 2^53 by rounding, since it would then pass as an integer.
+ * A double must hold an integer exactly. Any other number must be finite, and
+ * must not round to 2^53, where it would pass as an integer.
  */
 static int
 number_value(struct scan *s, const char *from, bool integer)
@@ -96,7 +96,7 @@ number(struct scan *s)
 		integer = false;
 		s->p++;
 		if (digits(s) == 0)
-			return refuse(s, "a digit is missing behind the point");
+			return refuse(s, "a digit is missing after the point");
 	}
 	if (peek(s) == 'e' || peek(s) == 'E') {
 		integer = false;
@@ -109,7 +109,7 @@ number(struct scan *s)
 	return number_value(s, from, integer);
 }
 
-/* Four hex digits behind \u; -1: they are not. */
+/* The four hex digits after \u; -1: they are no hex digits. */
 static int
 hex4(struct scan *s)
 {
@@ -209,7 +209,7 @@ scalar(struct scan *s)
 	}
 }
 
-/* The name and colon before a member's value. */
+/* Reads the name and the colon before a member's value. */
 static int
 name(struct scan *s)
 {
@@ -226,8 +226,8 @@ name(struct scan *s)
 }
 
 /*
- * Without recursion: `closers` holds what ends each open object or array.
- * A turn begins where a value is expected.
+ * Works without recursion: `closers` holds the closing byte of each open object
+ * or array. Each turn of the loop begins where a value is expected.
  */
 int
 json_scan(const char *text, size_t length, struct err *e)
@@ -255,7 +255,7 @@ json_scan(const char *text, size_t length, struct err *e)
 		} else if (scalar(&s) < 0) {
 			return -1;
 		}
-		/* a value ended, or something empty was opened */
+		/* a value ended, or an empty object or array was opened */
 		for (;; opened = false) {
 			space(&s);
 			if (depth == 0) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The strict scan before cJSON builds a tree; of json.c alone. */
+/* The strict scan before cJSON builds a tree. Only json.c includes it. */
 #pragma once
 
 #include <stddef.h>

@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/log_format.h"
 
-#define BURST 10 /* of one message in a second */
+#define BURST 10 /* lines with the same message in a second */
 #define REPEATS_KEPT 64
 #define LAST_WORDS_TRIES 20
 #define LAST_WORDS_WAIT_MS 10
@@ -27,12 +27,12 @@ static struct {
 	bool colour;
 	bool last_words;
 	int journal; /* socket, -1: none */
-	/* Messages are constants, so their addresses tell them apart. */
+	/* Messages are constants, so their addresses identify them. */
 	struct repeat {
 		const char *message;
 		int64_t second;
 		unsigned count;
-		uint64_t held; /* back */
+		uint64_t held; /* lines that were not written */
 	} repeats[REPEATS_KEPT];
 } now = { .lock = PTHREAD_MUTEX_INITIALIZER,
 	.program = "onboard",
@@ -41,7 +41,7 @@ static struct {
 
 enum log_level log_level_now = LOG_LEVEL_INFO;
 
-/* Whether stderr is the journal's: JOURNAL_STREAM holds its device and inode. */
+/* JOURNAL_STREAM holds the device and inode of the journal's stream. */
 static bool
 stderr_is_journal(void)
 {
@@ -126,9 +126,9 @@ log_format_parse(const char *text, enum log_format *out, struct err *e)
 	return err_set(e, ERR_INVALID, "\"%s\" is not auto, text, json or journal", text);
 }
 
-/* NULL: this line is one too many of its kind. repeated: how many were before it. */
+/* NULL: too many lines with this message. repeated: the lines held back before this one. */
 static struct repeat *
-may_speak(const char *message, uint64_t *repeated)
+repeat_admit(const char *message, uint64_t *repeated)
 {
 	int64_t second = clock_mono_ms() / 1000;
 	struct repeat *r, *oldest = &now.repeats[0];
@@ -137,7 +137,7 @@ may_speak(const char *message, uint64_t *repeated)
 		if (!r->message || r->second < oldest->second)
 			oldest = r;
 	if (r == now.repeats + REPEATS_KEPT) {
-		r = oldest; /* its count goes unsaid: the table is bounded */
+		r = oldest; /* its count is lost: the table is bounded */
 		*r = (struct repeat){ .message = message, .second = second };
 	}
 	if (r->second != second) {
@@ -161,7 +161,7 @@ log_last_words(void)
 	must(pthread_mutex_unlock(&now.lock) == 0);
 }
 
-/* Its socket takes few datagrams at once where systemd could not raise net.unix.max_dgram_qlen. */
+/* If systemd could not raise net.unix.max_dgram_qlen, the journal's socket holds few datagrams. */
 static bool
 journal_send(const struct buf *out)
 {
@@ -178,7 +178,7 @@ journal_send(const struct buf *out)
 
 /* false: the journal had no room and the line is lost. */
 static bool
-emit(const struct log_line *line, struct buf *out)
+line_emit(const struct log_line *line, struct buf *out)
 {
 	ssize_t n;
 
@@ -186,7 +186,7 @@ emit(const struct log_line *line, struct buf *out)
 		log_format_journal(line, out);
 		if (!buf_failed(out) && journal_send(out))
 			return true;
-		/* not to stderr then: that is the journal's too, and a daemon must not wait for it */
+		/* stderr is the journal as well, and a daemon must not wait for it */
 		if (!buf_failed(out) && (errno == EAGAIN || errno == ENOBUFS))
 			return false;
 		buf_clear(out);
@@ -196,7 +196,7 @@ emit(const struct log_line *line, struct buf *out)
 	} else {
 		log_format_text(line, now.colour, out);
 	}
-	if (buf_failed(out)) { /* too many fields for one line: the message alone */
+	if (buf_failed(out)) { /* too many fields for one line: write the message alone */
 		buf_clear(out);
 		log_format_json(&(struct log_line){ line->wall_us, line->level, line->program,
 					line->message,
@@ -223,9 +223,9 @@ log_write(enum log_level level, const char *message, const struct log_field *fie
 	buf_init(&out, LOG_LINE_MAX);
 	must(pthread_mutex_lock(&now.lock) == 0);
 	line.program = now.program;
-	r = may_speak(message, &line.repeated);
-	if (r && !emit(&line, &out))
-		r->held = line.repeated + 1; /* said with the next one */
+	r = repeat_admit(message, &line.repeated);
+	if (r && !line_emit(&line, &out))
+		r->held = line.repeated + 1; /* the next line gives the count */
 	must(pthread_mutex_unlock(&now.lock) == 0);
 	buf_fini(&out);
 	errno = saved;

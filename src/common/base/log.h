@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One line for each thing worth saying: a constant message and typed fields.
- * Text on a terminal, one JSON object a line otherwise, journald-native when
- * stderr is the journal's (JOURNAL_STREAM). No e-mail address, no secret and
- * no body ever goes into a field; strings from outside are escaped and cut.
+ * One log line has a constant message and typed fields. A terminal gets text;
+ * the journal (JOURNAL_STREAM) gets its own protocol; anything else gets one JSON
+ * object a line. Never put an e-mail address, a secret or a body into a field.
+ * Strings from outside are escaped and cut.
  *
  *	log_info("event stored", LOG_S("event_id", id), LOG_I("attempt", n));
  *
- * Repeats: the same message more than 10 times in a second is counted, and the
- * count is said with the next one ("repeated": 1234).
+ * Repeats: after 10 lines with the same message in a second, further ones are
+ * only counted. The next line with that message gives the count ("repeated": 1234).
  *
- * Threads: any; one line is one write(2). Never blocks on the journal, but for
- * the last words of a process that ends.
+ * Threads: any; one line is one write(2). A line never waits for the journal,
+ * except after log_last_words.
  */
 #pragma once
 
@@ -46,19 +46,19 @@ struct log_field {
 #define LOG_E(error) \
 	LOG_S("error_kind", err_kind_name((error)->kind)), LOG_S("error", (error)->text)
 
-/* name: the daemon's, in each line. May be called again (SIGHUP changes the level). */
+/* name: the daemon's name, in each line. May be called again. */
 void log_init(const char *name, enum log_level level, enum log_format format);
 void log_level_set(enum log_level level);
-/* Nothing is kept waiting any more: from now on a line waits for room in the journal, 200 ms at most. */
+/* The process ends soon: from now on a line waits up to 200 ms for room in the journal. */
 void log_last_words(void);
 int log_level_parse(const char *text, enum log_level *out, struct err *e) MUST_CHECK;
 int log_format_parse(const char *text, enum log_format *out, struct err *e) MUST_CHECK;
 extern enum log_level log_level_now;
 
-/* fields ends with a LOG_FIELD_END; use the macros below. */
+/* A LOG_FIELD_END ends fields. Use the macros below. */
 void log_write(enum log_level level, const char *message, const struct log_field *fields);
 
-/* The first element only makes an empty list of fields legal C. */
+/* The first element makes an empty list of fields legal C. */
 #define LOG_AT(level, message, ...) \
 	((level) < __atomic_load_n(&log_level_now, __ATOMIC_RELAXED) \
 			? (void)0 \

@@ -10,7 +10,7 @@
 
 static const struct {
 	const char *name, *padded, *colour;
-	int priority; /* syslog's */
+	int priority; /* of syslog */
 } levels[] = {
 	[LOG_LEVEL_DEBUG] = { "debug", "debug", "\033[2m", 7 },
 	[LOG_LEVEL_INFO] = { "info", "info ", "", 6 },
@@ -24,13 +24,13 @@ add_json_cut(struct buf *out, const char *text)
 	size_t n = strlen(text), cut = utf8_cut(text, n, LOG_VALUE_MAX);
 
 	buf_add_json_string(out, text, cut);
-	if (cut < n && !out->failed) { /* inside the closing quote */
+	if (cut < n && !out->failed) { /* the dots stand inside the quotes */
 		out->length--;
 		buf_add_text(out, "...\"");
 	}
 }
 
-/* Numbers and booleans: the same in every form. JSON has no word for what is not finite. */
+/* Numbers and booleans look the same in every form. JSON has no infinite numbers, so they become null. */
 static void
 add_plain(struct buf *out, const struct log_field *f)
 {
@@ -119,7 +119,7 @@ log_format_json(const struct log_line *l, struct buf *out)
 	buf_add_char(out, '\n');
 }
 
-/* The form with a length, so that no byte of a value can begin a field of its own. */
+/* Uses the protocol's form with a length, so no byte of a value can begin another field. */
 static void
 add_journal(struct buf *out, const char *name, const char *value, size_t length)
 {
@@ -136,7 +136,7 @@ add_journal(struct buf *out, const char *name, const char *value, size_t length)
 	buf_add_char(out, '\n');
 }
 
-/* A journal is read by its messages alone, so the reason stands in the message too. */
+/* journalctl shows messages alone, so the message repeats the reason. */
 static const char *
 reason_of(const struct log_line *l)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* How one log line looks in each of its three forms; of log.c alone and its test. */
+/* Formats one log line as text, as JSON or for the journal. Only log.c and its test include it. */
 #pragma once
 
 #include "base/buf.h"
@@ -12,8 +12,8 @@ struct log_line {
 	int64_t wall_us;
 	enum log_level level;
 	const char *program, *message;
-	const struct log_field *fields; /* ended by LOG_FIELD_END */
-	uint64_t repeated;              /* lines like this one that were not written; 0: none */
+	const struct log_field *fields; /* LOG_FIELD_END ends them */
+	uint64_t repeated;              /* earlier lines with this message that were not written */
 };
 
 void log_format_text(const struct log_line *l, bool colour, struct buf *out);

@@ -11,7 +11,7 @@
 
 #include "base/fault.h"
 
-/* The loop turns at least so often, so that a turn count that stands still means something. */
+/* The loop wakes at least this often, so a turn counter that stands still means a stalled loop. */
 #define HEARTBEAT_MS 500
 
 struct post {
@@ -21,13 +21,13 @@ struct post {
 
 struct loop {
 	struct event_base *base;
-	struct event *wake; /* readable: there are posts */
+	struct event *wake; /* readable while posts wait */
 	struct event *heartbeat;
 	int wake_fd;
 	atomic_uint_fast64_t turns;
 
-	pthread_mutex_t lock; /* of all below */
-	struct post *posts;   /* those to come; swapped out whole */
+	pthread_mutex_t lock; /* guards the fields below */
+	struct post *posts;   /* on_wake takes the whole list */
 	size_t count, room;
 };
 
@@ -37,7 +37,7 @@ struct loop_timer {
 	void *arg;
 };
 
-/* Runs what was posted up to now; what these post comes in the next turn. */
+/* Runs the waiting posts. Posts that these make run in the next turn. */
 static void
 on_wake(evutil_socket_t fd, short what, void *arg)
 {
@@ -83,13 +83,13 @@ loop_new(void)
 	struct loop *l = must_calloc(1, sizeof *l);
 	struct event_config *config = event_config_new();
 
-	/* every base is one thread's own; posts come by wake_fd */
+	/* only this thread uses the base: posts arrive through wake_fd */
 	must(config && event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK) == 0);
-	/* fewer epoll_ctl calls; right as long as nothing in here is dup'ed, and nothing is */
+	/* saves epoll_ctl calls; allowed because no descriptor in the loop is dup'ed */
 	must(event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST) == 0);
 	l->base = event_base_new_with_config(config);
 	event_config_free(config);
-	/* two priorities: 0 for a channel's messages (link/kv_async.c), 1 for all else */
+	/* two priorities: 0 for a channel's messages (link/kv_async.c), 1 for everything else */
 	must(l->base && event_base_priority_init(l->base, 2) == 0);
 	must(pthread_mutex_init(&l->lock, NULL) == 0);
 	l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -157,7 +157,7 @@ loop_post(struct loop *l, void (*fn)(void *), void *arg, struct err *e)
 	must(pthread_mutex_unlock(&l->lock) == 0);
 	if (full)
 		return err_set(e, ERR_LIMIT, "%d posts wait for the event loop", LOOP_POSTS_MAX);
-	if (first) /* one wake a batch */
+	if (first) /* one wake-up a batch */
 		must(write(l->wake_fd, &one, sizeof one) == sizeof one);
 	return 0;
 }

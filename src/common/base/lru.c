@@ -11,9 +11,9 @@
 
 struct entry {
 	UT_hash_handle hh;
-	TAILQ_ENTRY(entry) order; /* first: used last */
+	TAILQ_ENTRY(entry) order; /* the most recently used entry is first */
 	int64_t version, until_ms;
-	char *text; /* NULL: only a floor */
+	char *text; /* NULL: the entry is a floor only */
 	size_t length;
 	char key[];
 };
@@ -26,7 +26,7 @@ struct lru {
 	uint64_t evicted;
 };
 
-/* What an entry takes besides its text. */
+/* Bytes of an entry besides its text. */
 #define OVERHEAD (sizeof(struct entry) + 32)
 
 struct lru *
@@ -96,7 +96,7 @@ lru_get(struct lru *l, const char *key, size_t *length, int64_t *version)
 	return n->text;
 }
 
-/* Makes or renews the entry; text is its own. */
+/* Makes or replaces the entry, which owns text. */
 static void
 entry_set(struct lru *l, const char *key, char *text, size_t length, int64_t version)
 {

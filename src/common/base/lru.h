@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A cache of texts by key: bounded in entries and bytes, the one not used for
- * longest goes first, each entry only until its time is over.
+ * A cache of texts by key, bounded in entries and in bytes. The least recently
+ * used entry is dropped first. Each entry lives for ttl_ms.
  *
- * An entry has a version. lru_floor forgets the text and refuses, until the
- * entry ages out, any that is older: so an answer that was read before a
- * change and arrives after it never comes in.
+ * An entry has a version. lru_floor drops the text and, until the entry expires,
+ * refuses texts with an older version. So an answer that was read before a
+ * change and arrives after it is never kept.
  *
  * Threads: one.
  */
@@ -18,9 +18,9 @@
 struct lru;
 
 struct lru *lru_new(size_t entries_max, size_t bytes_max,
-	int64_t ttl_ms); /* entries 0: never keeps */
+	int64_t ttl_ms); /* entries_max 0: keeps nothing */
 void lru_free(struct lru *l);
-/* NULL: not there. Valid until the next call. */
+/* NULL: no such entry. The text is valid until the next call. */
 const char *lru_get(struct lru *l, const char *key, size_t *length, int64_t *version);
 void lru_put(struct lru *l, const char *key, const char *text, size_t length, int64_t version);
 void lru_floor(struct lru *l, const char *key, int64_t version);

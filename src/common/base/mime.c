@@ -7,9 +7,9 @@
 
 #include "base/utf8.h"
 
-#define LINE_MAX_BYTES 76 /* of an encoded line, without its CRLF */
-#define QUOTED_BYTES 60   /* of a name within quotes */
-#define WORD_BYTES 42     /* in one encoded word: 56 letters of base64, 68 with what is around */
+#define LINE_MAX_BYTES 76 /* an encoded line without its CRLF */
+#define QUOTED_BYTES 60   /* a name within quotes */
+#define WORD_BYTES 42     /* in one encoded word: 56 letters of base64, 68 bytes with the frame */
 
 static char
 clean(char c)
@@ -17,7 +17,7 @@ clean(char c)
 	return (unsigned char)c < 0x20 || c == 0x7f ? ' ' : c;
 }
 
-/* Goes as it is: ASCII, nothing that reads as an encoded word, no line that cannot be folded. */
+/* Needs no encoding: ASCII, no part looks like an encoded word, every line can be folded. */
 static bool
 plain(const char *text)
 {
@@ -34,7 +34,7 @@ plain(const char *text)
 	return true;
 }
 
-/* ASCII text; a line is broken before a space when the word behind it does not fit. */
+/* Adds ASCII text. Breaks the line before a space when the next word does not fit. */
 static void
 plain_add(struct buf *out, const char *text, size_t column)
 {
@@ -69,7 +69,7 @@ base64_add(struct buf *out, const unsigned char *p, size_t length)
 	}
 }
 
-/* Encoded words, one a line; none cuts a character. */
+/* Adds encoded words, one a line. No word cuts a character. */
 static void
 encoded_add(struct buf *out, const char *text, size_t length)
 {
@@ -79,7 +79,8 @@ encoded_add(struct buf *out, const char *text, size_t length)
 		size_t n = utf8_cut(text, length, WORD_BYTES);
 
 		if (n == 0)
-			n = length < WORD_BYTES ? length : WORD_BYTES; /* no UTF-8: its bytes */
+			n = length < WORD_BYTES ? length
+						: WORD_BYTES; /* not UTF-8: take the bytes */
 		buf_add_text(out, first ? "=?UTF-8?B?" : "\r\n =?UTF-8?B?");
 		base64_add(out, (const unsigned char *)text, n);
 		buf_add_text(out, "?=");
@@ -96,7 +97,7 @@ text_clean(struct buf *to, const char *text)
 		buf_add_char(to, clean(*text));
 }
 
-/* No spaces at either end: a line of a folded header must not be blank. */
+/* Cuts spaces at both ends: a folded header must have no blank line. */
 static const char *
 trimmed(struct buf *b)
 {
@@ -167,7 +168,7 @@ mime_header_address(struct buf *out, const char *name, const char *display, cons
 void
 mime_header_date(struct buf *out, int64_t wall_us)
 {
-	/* not strftime's names: those are the locale's */
+	/* strftime would use the locale's names */
 	static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
 	static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul",
 		"Aug", "Sep", "Oct", "Nov", "Dec" };
@@ -198,7 +199,7 @@ mime_quoted_printable(struct buf *out, const char *text, size_t length)
 			column = 0;
 			continue;
 		}
-		/* one place stays free for the = that ends a line */
+		/* one byte stays free for the = at the end of a line */
 		if (column + (as_is ? 1 : 3) > LINE_MAX_BYTES - 1) {
 			buf_add_text(out, "=\r\n");
 			column = 0;

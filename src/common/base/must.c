@@ -7,7 +7,7 @@
 void
 must_failed(const char *claim, const char *file, int line, const char *function)
 {
-	/* stderr and not the log: whatever is broken may be broken there */
+	/* to stderr, since the log itself may be broken */
 	fprintf(stderr, "bug: %s:%d: %s: must(%s)\n", file, line, function, claim);
 	abort();
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * must(x): a claim about our own code that, when false, is a bug. It prints
- * where and stops the process; it is never compiled out and never used on
- * anything that came from outside (that is what struct err is for).
+ * must(x) is a claim about our own code; a false claim is a bug. It prints the
+ * place and aborts the process. It is never compiled out. Never use it on data
+ * from outside: struct err is for that.
  */
 #pragma once
 
@@ -19,7 +19,7 @@ __attribute__((noreturn, cold)) void must_failed(const char *claim, const char *
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof(*(a)))
 
-/* Memory is a bug to be out of: the daemons bound what they hold. */
+/* These abort when memory runs out: the daemons bound all that they hold. */
 void *must_malloc(size_t size) __attribute__((malloc, returns_nonnull));
 void *must_calloc(size_t count, size_t size) __attribute__((malloc, returns_nonnull));
 void *must_realloc(void *p, size_t size) __attribute__((returns_nonnull));

@@ -19,7 +19,7 @@ name_span(const char *p, const char *end)
 	return n;
 }
 
-/* Behind the brace that closes, or NULL: a brace within quotes closes nothing. */
+/* Returns the byte after the closing brace, or NULL. A brace within quotes does not count. */
 static const char *
 labels_end(const char *p, const char *end)
 {

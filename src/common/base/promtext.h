@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading Prometheus text, as a daemon's /metrics gives it: one sample after
- * another. A line that is none is passed over. Nothing is copied: a sample
- * points into the text.
+ * Reads Prometheus text, the format of a daemon's /metrics, one sample after
+ * another. Skips lines that are no samples. Copies nothing: a sample points into
+ * the text.
  *
  * Threads: any.
  */
@@ -12,13 +12,14 @@
 #include <stddef.h>
 
 struct promtext_sample {
-	const char *name, *labels; /* labels: what stands between the braces; not NUL-ended */
+	const char *name,
+		*labels; /* labels: the text between the braces; neither ends with a NUL */
 	size_t name_length, labels_length;
 	double value;
 };
 
-/* The next one of the text between *at and end, or false. */
+/* Reads the next sample between *at and end; false: there is none. */
 bool promtext_next(const char **at, const char *end, struct promtext_sample *out);
 bool promtext_is(const struct promtext_sample *s, const char *name);
-/* A label's value, cut to size; false: it has none. Escapes stay as they are. */
+/* Copies a label's value, cut to size; false: no such label. Escapes stay as they are. */
 bool promtext_label(const struct promtext_sample *s, const char *label, char *out, size_t size);

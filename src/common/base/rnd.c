@@ -9,7 +9,7 @@
 
 #include "base/must.h"
 
-/* A child must not repeat its parent's numbers: what was drawn before the fork is void in it. */
+/* A child must not repeat its parent's numbers, so it discards the bytes buffered before the fork. */
 static atomic_uint forks;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -83,14 +83,14 @@ rnd_below(uint64_t bound)
 	uint64_t n, rest;
 
 	must(bound > 0);
-	rest = -bound % bound; /* 2^64 mod bound: so many numbers would come once too often */
+	rest = -bound % bound; /* 2^64 mod bound: this many numbers would come once too often */
 	do
 		n = rnd_u64();
 	while (n < rest);
 	return n % bound;
 }
 
-/* splitmix64 spreads the seed, xoshiro256** goes on from there. */
+/* splitmix64 spreads the seed; xoshiro256** makes the numbers. */
 void
 rnd_seed(struct rnd_stream *s, uint64_t seed)
 {

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Randomness. rnd_bytes is the kernel's (getrandom), buffered per thread and
- * safe after fork; rnd_below is uniform without modulo bias. rnd_seed makes a
- * repeatable stream of its own for chaos and tests, apart from rnd_bytes.
+ * Random numbers. rnd_bytes takes them from the kernel (getrandom), buffered for
+ * each thread and safe after fork. rnd_below has no modulo bias. rnd_seed begins
+ * a repeatable stream for tests, apart from rnd_bytes.
+ *
+ * Threads: any; a stream belongs to one thread.
  */
 #pragma once
 

@@ -6,12 +6,12 @@
 #include "base/utf8.h"
 
 #define NAMES_MAX 64
-#define NAME_MAX_BYTES 32 /* of a name in a message */
+#define NAME_MAX_BYTES 32 /* shown of a name in a message */
 
 struct part {
-	const char *text; /* as it stands */
+	const char *text; /* written unchanged */
 	size_t length;
-	int value; /* behind it; -1: none, at the end */
+	int value; /* the value written after the text; -1: none, at the end */
 	struct part *next;
 };
 
@@ -75,7 +75,7 @@ unknown(const char *const *names, const char *name, size_t length, int line, str
 		line, (int)shown, name, list);
 }
 
-/* p is behind "{{": the index of its name, *end behind "}}". */
+/* p follows "{{". Stores the index of the name, and in *end the byte after "}}". */
 static int
 place_parse(const char *text, const char *p, const char *const *names, const char **end, int *value,
 	struct err *e)

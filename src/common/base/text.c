@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A file that can be read to its end: a pipe or a terminal would make a daemon wait for somebody. */
+/* Opens regular files only: a daemon could wait for ever on a pipe or a terminal. */
 static FILE *
 file_open(const char *path, struct err *e)
 {

@@ -11,16 +11,16 @@
 #define PARENT_LENGTH (TRACE_PARENT_SIZE - 1)
 enum { ID_AT = 3, SPAN_AT = 36, FLAGS_AT = 53 };
 
-/* Lower-case hex only, and not all zeros: that means "none". */
+/* Lower-case hex. All zeros mean "none", so only `zeros` allows them. */
 static bool
 hex_part(const char *p, size_t n, bool zeros)
 {
 	return strspn(p, "0123456789abcdef") >= n && (zeros || strspn(p, "0") < n);
 }
 
-/* A later version may go on after the flags; its first part reads as ours. */
+/* A later version may have more after the flags; its first part reads like ours. */
 static bool
-sane(const char *p, size_t length)
+parent_valid(const char *p, size_t length)
 {
 	if (length < PARENT_LENGTH || strncmp(p, "ff", 2) == 0 || !hex_part(p, 2, true))
 		return false;
@@ -49,7 +49,7 @@ trace_begin(struct trace *t, const char *from, size_t length)
 {
 	memcpy(t->parent, "00-                                -                -01",
 		TRACE_PARENT_SIZE);
-	if (from && sane(from, length)) {
+	if (from && parent_valid(from, length)) {
 		memcpy(t->parent + ID_AT, from + ID_AT, 32);
 		memcpy(t->parent + FLAGS_AT, from + FLAGS_AT, 2);
 	} else {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * W3C trace context: one request's way through signup, outbox, broker, retries
- * and logs. A trace is taken over from the caller's traceparent where that is
- * sane, else it begins here; each hop gets a span of its own.
+ * W3C trace context: follows one request through signup, outbox, broker, retries
+ * and logs. A valid traceparent of the caller continues its trace; otherwise a
+ * new trace begins. Each hop gets a span of its own.
  *
  * Threads: any; plain values.
  */
@@ -14,8 +14,8 @@
 
 struct trace {
 	char parent[TRACE_PARENT_SIZE]; /* the header for the next hop */
-	char id[33];                    /* the trace's, for logs */
+	char id[33];                    /* the trace's id, for logs */
 };
 
-/* from NULL, or not as the standard has it: a new trace. */
+/* from NULL or invalid: begins a new trace. */
 void trace_begin(struct trace *t, const char *from, size_t length);

@@ -26,7 +26,7 @@ static const struct kind {
 	[URL_SMTP] = { "SMTP", { { "smtp", 25, false }, { "smtps", 465, true } } },
 };
 
-/* Percent escapes resolved; the answer is text: UTF-8 without control bytes. */
+/* Decodes percent escapes. The result must be UTF-8 without control bytes. */
 static int
 decode(const char *text, size_t length, struct arena *mem, const char *part, const char **out,
 	struct err *e)
@@ -64,7 +64,7 @@ decode(const char *text, size_t length, struct arena *mem, const char *part, con
 	return 0;
 }
 
-/* Decimal, 1 to 65535, all of it. */
+/* The whole text must be a decimal number from 1 to 65535. */
 static int
 port_parse(const char *text, size_t length, uint16_t *out, struct err *e)
 {
@@ -117,7 +117,7 @@ host_parse(const char *text, size_t length, struct arena *mem, struct url *out, 
 	return colon ? port_parse(colon + 1, (size_t)(end - colon) - 1, &out->port, e) : 0;
 }
 
-/* A comma list, each checked; out has the first. */
+/* Checks each host of a comma list; out gets the first. */
 static int
 hosts_parse(const char *text, size_t length, struct arena *mem, struct url *out, struct err *e)
 {
@@ -234,7 +234,7 @@ url_param(const struct url *u, const char *name)
 	return NULL;
 }
 
-/* The text as it was written, so that what is printed can be read again; its secrets cut out. */
+/* Keeps the text as it was written, so that it parses again, and cuts out the secrets. */
 const char *
 url_redact(enum url_kind kind, const char *text, struct arena *mem)
 {
@@ -248,7 +248,7 @@ url_redact(enum url_kind kind, const char *text, struct arena *mem)
 	end = rest + strcspn(rest, "/?");
 	at = memrchr(rest, '@', (size_t)(end - rest));
 	colon = at ? memchr(rest, ':', (size_t)(at - rest)) : NULL;
-	/* "***" for the password and for each parameter, three bytes longer where that was empty */
+	/* room for "***", which may replace an empty password or value */
 	out = to = arena_alloc(mem, strlen(text) + 3 * (u.param_count + 1) + 1);
 	if (!out)
 		return NULL;
@@ -259,7 +259,7 @@ url_redact(enum url_kind kind, const char *text, struct arena *mem)
 	}
 	end = strchrnul(end, '?');
 	to = mempcpy(to, text, (size_t)(end - text));
-	/* parameters may be secrets too: their names alone are shown */
+	/* parameters may hold secrets: show their names alone */
 	for (; *end; end += strcspn(end, "&")) {
 		size_t n = strcspn(end, "=");
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The five kinds of server URL, checked before a library sees them, so that
- * each fault gets one clear message: postgresql:// (postgres://), amqp(s)://,
- * mongodb:// (mongodb+srv://), redis(s)://, smtp(s)://. Percent escapes are
- * decoded; control bytes, NUL and spaces are refused.
+ * Checks the five kinds of server URL before a library sees them, so that each
+ * fault gets one clear message: postgresql:// (postgres://), amqp(s)://,
+ * mongodb:// (mongodb+srv://), redis(s)://, smtp(s)://. Decodes percent escapes;
+ * refuses control bytes, NUL and spaces.
  */
 #pragma once
 
@@ -22,10 +22,10 @@ struct url_param {
 
 struct url {
 	enum url_kind kind;
-	bool tls; /* by its scheme: amqps, rediss, smtps */
+	bool tls; /* its scheme is amqps, rediss or smtps */
 	const char *scheme;
-	const char *user, *password; /* decoded; NULL when not given */
-	const char *host;            /* decoded, IPv6 without brackets; of several the first */
+	const char *user, *password; /* decoded; NULL: not given */
+	const char *host;            /* the first one, decoded; IPv6 without brackets */
 	uint16_t port;               /* the kind's default when not given */
 	const char *
 		path; /* decoded, without the first slash; "" when not given: database, vhost, number */
@@ -33,9 +33,9 @@ struct url {
 	size_t param_count;
 };
 
-/* All of out lives in mem. */
+/* out and its texts live in mem. */
 int url_parse(enum url_kind kind, const char *text, struct arena *mem, struct url *out,
 	struct err *e) MUST_CHECK;
 const char *url_param(const struct url *u, const char *name); /* NULL when absent */
-/* The URL with the password as ***: fit for logs; mem's. NULL when it can't be parsed. */
+/* The URL for logs, in mem: *** replaces the password and the parameters' values. NULL: invalid. */
 const char *url_redact(enum url_kind kind, const char *text, struct arena *mem);

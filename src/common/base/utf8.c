@@ -5,7 +5,7 @@ size_t
 utf8_length_long(const char *text, size_t left)
 {
 	const unsigned char *p = (const unsigned char *)text;
-	unsigned char low = 0x80, high = 0xbf; /* of the second byte */
+	unsigned char low = 0x80, high = 0xbf; /* bounds of the second byte */
 	size_t n;
 
 	if (p[0] < 0xc2 || p[0] > 0xf4)
@@ -20,7 +20,7 @@ utf8_length_long(const char *text, size_t left)
 	else if (p[0] == 0xf0)
 		low = 0x90; /* overlong */
 	else if (p[0] == 0xf4)
-		high = 0x8f; /* past U+10FFFF */
+		high = 0x8f; /* above U+10FFFF */
 	if (p[1] < low || p[1] > high)
 		return 0;
 	for (size_t i = 2; i < n; i++)

@@ -5,7 +5,7 @@
 #include "base/rnd.h"
 #include "base/text.h"
 
-/* Of the last one of this thread: the time in it may run ahead of the clock, never back. */
+/* This thread's last UUID. Its time may run ahead of the clock but never goes back. */
 static _Thread_local struct {
 	uint64_t ms;
 	unsigned counter; /* 12 bits, in rand_a */
@@ -20,7 +20,7 @@ uuid7_new(void)
 	rnd_bytes(u.bytes + 6, 10);
 	if (now > last.ms) {
 		last.ms = now;
-		/* the upper half stays free to count in */
+		/* begin in the lower half, to leave room for counting */
 		last.counter = ((unsigned)u.bytes[6] << 8 | u.bytes[7]) & 0x7ff;
 	} else if (++last.counter > 0xfff) {
 		last.ms++;

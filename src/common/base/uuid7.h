@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * UUIDs: version 7 (RFC 9562) to make, any version to read. Those made by one
- * thread sort in the order they were made, also within a millisecond and when
- * the wall clock steps back.
+ * UUIDs: makes version 7 (RFC 9562), reads any version. The UUIDs of one thread
+ * sort in the order of their making, also within a millisecond and after the wall
+ * clock stepped back.
  */
 #pragma once
 
@@ -20,4 +20,4 @@ struct uuid uuid7_new(void);
 void uuid_format(const struct uuid *u, char out[static UUID_TEXT_SIZE]); /* lower case */
 bool uuid_parse(const char *text, size_t length, struct uuid *out); /* 8-4-4-4-12, either case */
 bool uuid_is_v7(const struct uuid *u);
-int64_t uuid7_time_ms(const struct uuid *u); /* of a version 7 only */
+int64_t uuid7_time_ms(const struct uuid *u); /* u must be a version 7 */
