@@ -19,7 +19,7 @@
 #define ARENA_MAX (8 << 20)
 
 static struct conf_value *
-find(const struct conf *c, const char *section, const char *key)
+value_find(const struct conf *c, const char *section, const char *key)
 {
 	for (size_t i = 0; i < c->count; i++)
 		if (strcmp(c->keys[i].section, section) == 0 && strcmp(c->keys[i].key, key) == 0)
@@ -43,14 +43,17 @@ section_known(const struct conf *c, const char *section)
 }
 
 static int
-take(struct conf *c, struct conf_value *v, const char *text, const char *origin, struct err *e)
+value_set(struct conf *c, struct conf_value *v, const char *text, const char *origin, struct err *e)
 {
 	const struct conf_key *k = key_of(c, v);
 
 	*v = (struct conf_value){ .origin = origin };
 	if (!origin || !text)
 		return err_set(e, ERR_LIMIT, "configuration too large");
-	/* "KEY =" and "ONBOARD_KEY=" (compose passes unset variables so) unset a key without default */
+	/*
+	 * "KEY =" and "ONBOARD_KEY=" (compose passes unset variables so) unset a key
+	 * without default
+	 */
 	if (!*text && (!k->fallback || k->flags & CONF_FALLBACK))
 		return 0;
 	if (conf_value_parse(k, text, c->mem, v, e) < 0)
@@ -75,7 +78,7 @@ secret_take(struct conf *c, struct conf_value *v, const char *path, const char *
 		n--;
 	if (n == 0)
 		return err_set(e, ERR_INVALID, "%s: %s is empty", origin, path);
-	return take(c, v, arena_strndup(c->mem, text, n), origin, e);
+	return value_set(c, v, arena_strndup(c->mem, text, n), origin, e);
 }
 
 /* The secret that a key such as password_file stands for; NULL: there is none. */
@@ -90,7 +93,7 @@ find_secret(const struct conf *c, const char *section, const char *key)
 		return NULL;
 	memcpy(base, key, n - 5);
 	base[n - 5] = '\0';
-	v = find(c, section, base);
+	v = value_find(c, section, base);
 	return v && (key_of(c, v)->flags & CONF_SECRET) ? v : NULL;
 }
 
@@ -127,7 +130,7 @@ pair_read(struct conf *c, struct reader *r, char *text, struct err *e)
 	if (!r->section)
 		return err_set(e, ERR_INVALID, "%s:%d: \"%.60s\" stands before the first [section]",
 			r->path, r->line, key);
-	v = find(c, r->section, key);
+	v = value_find(c, r->section, key);
 	if (!v)
 		v = secret = find_secret(c, r->section, key);
 	if (!v)
@@ -140,7 +143,7 @@ pair_read(struct conf *c, struct reader *r, char *text, struct err *e)
 	r->seen[v - c->values] = r->line;
 	if (secret)
 		return secret_take(c, v, value, origin, e);
-	return take(c, v, value, origin, e);
+	return value_set(c, v, value, origin, e);
 }
 
 static int
@@ -243,7 +246,7 @@ environment_take(struct conf *c, struct err *e)
 				arena_printf(c->mem, "environment %s", file_name), e) < 0)
 			return -1;
 		if (value &&
-			take(c, &c->values[i], arena_strdup(c->mem, value),
+			value_set(c, &c->values[i], arena_strdup(c->mem, value),
 				arena_printf(c->mem, "environment %s", name), e) < 0)
 			return -1;
 	}
@@ -299,13 +302,13 @@ static int
 overrides_take(struct conf *c, const struct conf_override *o, struct err *e)
 {
 	for (; o && o->section; o++) {
-		struct conf_value *v = find(c, o->section, o->key);
+		struct conf_value *v = value_find(c, o->section, o->key);
 
 		if (!v)
 			return err_set(e, ERR_INVALID,
 				"there is no key %.60s.%.60s; see onboard.conf(5)", o->section,
 				o->key);
-		if (take(c, v, arena_strdup(c->mem, o->value), "flag", e) < 0)
+		if (value_set(c, v, arena_strdup(c->mem, o->value), "flag", e) < 0)
 			return -1;
 	}
 	return 0;
@@ -317,7 +320,7 @@ defaults_take(struct conf *c, struct err *e)
 	for (size_t i = 0; i < c->count; i++) {
 		c->values[i].origin = "default";
 		if (c->keys[i].fallback && !(c->keys[i].flags & CONF_FALLBACK) &&
-			take(c, &c->values[i], c->keys[i].fallback, "default", e) < 0)
+			value_set(c, &c->values[i], c->keys[i].fallback, "default", e) < 0)
 			return -1;
 	}
 	return 0;
@@ -338,7 +341,7 @@ fallbacks_take(struct conf *c)
 		must(dot && (size_t)(dot - c->keys[i].choices) < sizeof section);
 		memcpy(section, c->keys[i].choices, (size_t)(dot - c->keys[i].choices));
 		section[dot - c->keys[i].choices] = '\0';
-		from = find(c, section, dot + 1);
+		from = value_find(c, section, dot + 1);
 		must(from);
 		c->values[i] = *from;
 	}
@@ -383,9 +386,9 @@ conf_path(const struct conf *c)
 }
 
 static const struct conf_value *
-get(const struct conf *c, const char *section, const char *key)
+value_of(const struct conf *c, const char *section, const char *key)
 {
-	const struct conf_value *v = find(c, section, key);
+	const struct conf_value *v = value_find(c, section, key);
 
 	must(v);
 	return v;
@@ -394,23 +397,23 @@ get(const struct conf *c, const char *section, const char *key)
 const char *
 conf_string(const struct conf *c, const char *section, const char *key)
 {
-	return get(c, section, key)->text;
+	return value_of(c, section, key)->text;
 }
 
 int64_t
 conf_int(const struct conf *c, const char *section, const char *key)
 {
-	return get(c, section, key)->number;
+	return value_of(c, section, key)->number;
 }
 
 bool
 conf_bool(const struct conf *c, const char *section, const char *key)
 {
-	return get(c, section, key)->number != 0;
+	return value_of(c, section, key)->number != 0;
 }
 
 const char *
 conf_origin(const struct conf *c, const char *section, const char *key)
 {
-	return get(c, section, key)->origin;
+	return value_of(c, section, key)->origin;
 }

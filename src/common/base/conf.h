@@ -82,7 +82,10 @@ int conf_load(const struct conf_key *keys, const char *path, const struct conf_o
 void conf_free(struct conf *c);
 const char *conf_path(const struct conf *c); /* NULL: no file */
 
-/* Asking for an unknown key is a bug (must). Texts live as long as c, which a daemon frees at SIGHUP. */
+/*
+ * Asking for an unknown key is a bug (must). Texts live as long as c, which a daemon
+ * frees at SIGHUP.
+ */
 const char *conf_string(const struct conf *c, const char *section,
 	const char *key); /* NULL: unset */
 int64_t conf_int(const struct conf *c, const char *section,

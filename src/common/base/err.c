@@ -23,7 +23,10 @@ err_kind_name(enum err_kind kind)
 	return names[kind];
 }
 
-/* Logs and terminals show the text as one line, so bytes that end a line or move a cursor become spaces. */
+/*
+ * Logs and terminals show the text as one line, so bytes that end a line or move a
+ * cursor become spaces.
+ */
 static void
 text_tidy(char *text, size_t size, bool cut)
 {

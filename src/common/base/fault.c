@@ -116,7 +116,7 @@ one_parse(char *text, struct err *e)
 	if (!p)
 		return err_set(e, ERR_INVALID, "ONBOARD_FAULTS: there is no point \"%s\"", text);
 	if (p->action != ACTION_NONE)
-		return err_set(e, ERR_INVALID, "ONBOARD_FAULTS: %s stands there twice", text);
+		return err_set(e, ERR_INVALID, "ONBOARD_FAULTS: %s is named twice", text);
 	if (at) {
 		*at++ = '\0';
 		plus = strchr(at, '+');
@@ -124,7 +124,7 @@ one_parse(char *text, struct err *e)
 			*plus = '\0';
 		if (!number(at, &nth))
 			return err_set(e, ERR_INVALID,
-				"ONBOARD_FAULTS: %s: @ wants a number, with + for all from there on",
+				"ONBOARD_FAULTS: %s: @ needs a number; N+ means the Nth pass and all later ones",
 				text);
 		p->from = (uint64_t)nth;
 		p->to = plus ? UINT64_MAX : p->from;

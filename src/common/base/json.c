@@ -157,7 +157,7 @@ json_parse(struct arena *mem, const char *text, size_t length, const struct json
 	parsing = NULL;
 	if (!tree)
 		return err_set(e, ERR_LIMIT,
-			"no memory for the JSON value"); /* the only cause: the scan has refused all others */
+			"no memory for the JSON value"); /* the scan has refused all other faults */
 	must(cJSON_IsInvalid(tree) == 0 && end <= text + length);
 	if (tree_check(tree, e) < 0)
 		return -1;
@@ -256,7 +256,10 @@ json_bool(const struct json *v, bool *out)
 	return true;
 }
 
-/* Writes a whole number without a point, any other with enough digits to read back the same double. */
+/*
+ * Writes a whole number without a point, any other with enough digits to read back the
+ * same double.
+ */
 static void
 number_write(double d, struct buf *out)
 {
@@ -270,7 +273,10 @@ number_write(double d, struct buf *out)
 	if (strtod(text, NULL) != d)
 		snprintf(text, sizeof text, "%.17g", d);
 	buf_add_text(out, text);
-	/* a huge double has no fraction; without ".0" it would read back as an integer that is too large */
+	/*
+	 * a huge double has no fraction; without ".0" it would read back as an integer
+	 * that is too large
+	 */
 	if (!strpbrk(text, ".e"))
 		buf_add_text(out, ".0");
 }

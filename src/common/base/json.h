@@ -42,7 +42,10 @@ bool json_integer(const struct json *v, int64_t *out); /* false: not a whole num
 bool json_number(const struct json *v, double *out);
 bool json_bool(const struct json *v, bool *out);
 
-/* Writes a parsed value as compact JSON, with names in their order or, for a fingerprint, sorted by byte. */
+/*
+ * Writes a parsed value as compact JSON, with names in their order or, for a
+ * fingerprint, sorted by byte.
+ */
 void json_write(const struct json *v, struct buf *out);
 void json_write_sorted(const struct json *v, struct buf *out);
 bool json_utf8_valid(const char *text,

@@ -260,7 +260,7 @@ json_scan(const char *text, size_t length, struct err *e)
 			space(&s);
 			if (depth == 0) {
 				if (s.p != s.end)
-					return refuse(&s, "something follows the value");
+					return refuse(&s, "there are bytes after the value");
 				return 0;
 			}
 			if (!opened && peek(&s) == ',') {

@@ -30,7 +30,10 @@ add_json_cut(struct buf *out, const char *text)
 	}
 }
 
-/* Numbers and booleans look the same in every form. JSON has no infinite numbers, so they become null. */
+/*
+ * Numbers and booleans look the same in every form. JSON has no infinite numbers, so
+ * they become null.
+ */
 static void
 add_plain(struct buf *out, const struct log_field *f)
 {

@@ -42,7 +42,7 @@ lru_new(size_t entries_max, size_t bytes_max, int64_t ttl_ms)
 }
 
 static struct entry *
-find(struct lru *l, const char *key)
+entry_find(struct lru *l, const char *key)
 {
 	struct entry *n;
 
@@ -81,7 +81,7 @@ lru_free(struct lru *l)
 const char *
 lru_get(struct lru *l, const char *key, size_t *length, int64_t *version)
 {
-	struct entry *n = find(l, key);
+	struct entry *n = entry_find(l, key);
 
 	if (n && clock_mono_ms() >= n->until_ms) {
 		entry_drop(l, n);
@@ -100,7 +100,7 @@ lru_get(struct lru *l, const char *key, size_t *length, int64_t *version)
 static void
 entry_set(struct lru *l, const char *key, char *text, size_t length, int64_t version)
 {
-	struct entry *n = find(l, key);
+	struct entry *n = entry_find(l, key);
 	size_t key_size = strlen(key) + 1;
 
 	if (n)
@@ -123,7 +123,7 @@ entry_set(struct lru *l, const char *key, char *text, size_t length, int64_t ver
 void
 lru_put(struct lru *l, const char *key, const char *text, size_t length, int64_t version)
 {
-	struct entry *n = find(l, key);
+	struct entry *n = entry_find(l, key);
 	char *copy;
 
 	if (l->entries_max == 0 || length > l->bytes_max / 4 || (n && n->version > version))
@@ -137,7 +137,7 @@ lru_put(struct lru *l, const char *key, const char *text, size_t length, int64_t
 void
 lru_floor(struct lru *l, const char *key, int64_t version)
 {
-	struct entry *n = find(l, key);
+	struct entry *n = entry_find(l, key);
 
 	if (l->entries_max == 0 || (n && n->version > version))
 		return;
@@ -147,7 +147,7 @@ lru_floor(struct lru *l, const char *key, int64_t version)
 void
 lru_drop(struct lru *l, const char *key)
 {
-	struct entry *n = find(l, key);
+	struct entry *n = entry_find(l, key);
 
 	if (n)
 		entry_drop(l, n);

@@ -9,7 +9,10 @@
 
 #include "base/must.h"
 
-/* A child must not repeat its parent's numbers, so it discards the bytes buffered before the fork. */
+/*
+ * A child must not repeat its parent's numbers, so it discards the bytes buffered
+ * before the fork.
+ */
 static atomic_uint forks;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 

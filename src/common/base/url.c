@@ -56,8 +56,8 @@ decode(const char *text, size_t length, struct arena *mem, const char *part, con
 		size_t step = utf8_length(to + i, n - i);
 
 		if (step == 0 || (unsigned char)to[i] < 0x20 || to[i] == 0x7f)
-			return err_set(e, ERR_INVALID, "the URL's %s has a byte that is no text",
-				part);
+			return err_set(e, ERR_INVALID,
+				"the URL's %s holds a control byte or is not UTF-8", part);
 		i += step;
 	}
 	*out = to;
