@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: a connection's life: made, opened, lost, closed. */
+/* RabbitMQ: making, opening, losing and closing a connection. */
 #include "link/broker_own.h"
 
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 #include "base/clock.h"
 
 #define CONNECT_TOTAL_MS 5000
-#define CONNECT_LEAST_MS 250 /* with less left the next URL waits for the next try */
+#define CONNECT_LEAST_MS 250 /* with less time left, the next URL waits for the next try */
 
 static int
 urls_parse(struct broker *b, const char *list, struct err *e)
@@ -69,7 +69,7 @@ broker_new(const struct broker_options *o, struct err *e)
 	return b;
 }
 
-/* Forgets the connection and all that belonged to it. */
+/* Drops the connection and its state. */
 void
 broker_discard(struct broker *b)
 {
@@ -107,11 +107,12 @@ broker_free(struct broker *b)
 }
 
 /*
- * The descriptor stays open until the next try: a frame that is in use lives in
- * the library's memory. The other side hears of it now.
+ * Shuts the connection down now, so that the broker notices. The descriptor stays
+ * open until the next try, because a frame in use lives in the library's memory.
  */
 static int
-lost(struct broker *b, enum err_kind kind, struct err *e, const char *format, va_list args)
+connection_end(struct broker *b, enum err_kind kind, struct err *e, const char *format,
+	va_list args)
 {
 	vsnprintf(b->why, sizeof b->why, format, args);
 	if (b->fd >= 0)
@@ -130,7 +131,7 @@ broker_lost(struct broker *b, struct err *e, const char *format, ...)
 	int rc;
 
 	va_start(args, format);
-	rc = lost(b, ERR_AWAY, e, format, args);
+	rc = connection_end(b, ERR_AWAY, e, format, args);
 	va_end(args);
 	return rc;
 }
@@ -142,7 +143,7 @@ broker_broken(struct broker *b, struct err *e, const char *format, ...)
 	int rc;
 
 	va_start(args, format);
-	rc = lost(b, ERR_INTERNAL, e, format, args);
+	rc = connection_end(b, ERR_INTERNAL, e, format, args);
 	va_end(args);
 	return rc;
 }
@@ -176,7 +177,7 @@ broker_connect(struct broker *b, struct err *e)
 	broker_close(b);
 	link_state_set(&b->link, LINK_CONNECTING, NULL);
 	for (size_t i = 0; i < b->url_count; i++) {
-		/* the address was never told to the link; the next try begins with the next one */
+		/* the link never showed this address; the next try begins with the next URL */
 		if (broker_login(b, &b->urls[b->url_at], until, e) == 0) {
 			b->due_ms = 0;
 			link_state_set(&b->link, LINK_UP, NULL);

@@ -1,29 +1,29 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RabbitMQ: one connection, opened by broker_connect, lost for good after any
- * error, then opened anew. Whoever owns it waits broker_due_ms between tries.
- * It has three channels: publishing (in confirm mode), consuming, and a third
- * for declaring and deleting, so that a refused declaration closes neither of
- * the first two. A refused one is opened again by itself.
+ * RabbitMQ: one connection. broker_connect opens it. Any error ends it, and the
+ * owner calls broker_connect again, waiting broker_due_ms between tries.
+ * The connection has three channels: one for publishing (in confirm mode), one for
+ * consuming, and one for declaring and deleting, so that a refused declaration
+ * closes neither of the other two. A channel that the broker closes is opened
+ * again when it is next needed.
  *
- * Threads: a connection belongs to one thread; its link may be read by any.
+ * Threads: a connection belongs to one thread; any thread may read its link.
  * The process ignores SIGPIPE.
  *
  * Time: no call waits longer than its deadline (connect_ms, call_ms, the pump's
- * wait_ms), also in mid-message. A host *name* is resolved by the C library,
- * which waits as resolv.conf says. Heartbeats are sent and watched by whatever
- * waits here: let no more than broker_poll_ms pass between two pumps.
+ * wait_ms), not even in the middle of a message. The C library resolves a host
+ * *name*, and its wait depends on resolv.conf. Calls that wait send and watch the
+ * heartbeats: let no more than broker_poll_ms pass between two pumps.
  *
- * Callbacks are called from the pump and from any call that waits for the
- * broker. In one, broker_publish, broker_ack and broker_nack may be called,
- * since they only queue; what waits (pump, flush, connect, close, declare ...)
- * may not (must).
+ * Callbacks run inside the pump and inside any call that waits for the broker. A
+ * callback may call broker_publish, broker_ack and broker_nack, which only queue.
+ * It must not call functions that wait: pump, flush, connect, close, declare ...
  *
- * Errors: ERR_AWAY: not connected, lost, blocked or too slow. ERR_INTERNAL: lost
- * over something that came and breaks the protocol. The broker's own
- * refusals keep its words: ERR_MISSING (404), ERR_CONFLICT (403, 405, 406).
- * ERR_LIMIT: the window of confirms or the output is full. ERR_INVALID: a name
- * over 255 bytes, a URL. Text names neither passwords nor addresses.
+ * Errors: ERR_AWAY: not connected, lost, blocked or too slow. ERR_INTERNAL: the
+ * broker broke the protocol, and the connection was given up. A refusal keeps the
+ * broker's words: ERR_MISSING (404), ERR_CONFLICT (403, 405, 406). ERR_LIMIT: the
+ * window of confirms or the output is full. ERR_INVALID: a name over 255 bytes, or
+ * a URL. Texts name neither passwords nor addresses.
  */
 #pragma once
 
@@ -53,13 +53,13 @@ struct broker_properties {
 	struct broker_table headers;
 };
 
-/* What came. All of it is valid during the callback only; broker_message_copy keeps it. */
+/* A message from the broker. It is valid during the callback only; broker_message_copy keeps it. */
 struct broker_message {
 	const char *body; /* not NUL-ended */
 	size_t length;
 	const char *exchange, *routing_key;
-	const char *consumer; /* tag; "" of a got or returned message */
-	uint64_t tag;         /* for ack and nack; 0 of a returned message */
+	const char *consumer; /* the consumer's tag; "" for a returned message and for broker_get */
+	uint64_t tag;         /* for ack and nack; 0 for a returned message */
 	bool redelivered;
 	int64_t delivery_count; /* x-delivery-count; 0 when absent */
 	struct broker_properties props;
@@ -68,47 +68,51 @@ struct broker_message {
 /* Any may be NULL. */
 struct broker_events {
 	void (*deliver)(void *arg, const struct broker_message *m);
-	/* Once for each published tag; "multiple" is already taken apart. */
+	/* Called once for each published tag, also when the broker confirms several at once. */
 	void (*confirmed)(void *arg, uint64_t tag, bool nacked);
-	/* Before the confirm of the same message; tell it by its message_id. */
+	/* Called before the confirm of the same message; its message_id identifies it. */
 	void (*returned)(void *arg, const struct broker_message *m, int code, const char *why);
-	void (*cancelled)(void *arg, const char *consumer); /* by the broker: the queue is gone */
-	void (*blocked)(void *arg, const char *why);        /* an alarm; the link says it too */
+	void (*cancelled)(void *arg,
+		const char *consumer); /* the broker cancelled: the queue is gone */
+	void (*blocked)(void *arg,
+		const char *why); /* an alarm of the broker; the link shows it too */
 	void (*unblocked)(void *arg);
-	/* The consuming or publishing channel; what it held is the broker's again. */
+	/* The consuming or publishing channel. Its unacked deliveries went back to the broker. */
 	void (*channel_closed)(void *arg, int code, const char *why);
 };
 
 struct broker_options {
-	const char *url;       /* amqp(s)://..., of several (commas) the first that answers */
-	const char *name;      /* the daemon's: connection_name */
+	const char *url;       /* amqp(s)://...; of a comma list, the first that answers */
+	const char *name;      /* the daemon's name: connection_name */
 	const char *link_name; /* NULL: "rabbitmq" */
-	int64_t connect_ms;    /* of one URL: connect, TLS; then again login. 0: 2000 */
-	int64_t call_ms;       /* of a flush and of an answer to a question; 0: 4000 */
+	int64_t connect_ms;    /* for connecting and TLS with a URL, again for the login; 0: 2000 */
+	int64_t call_ms;       /* for a flush, and for the answer to a question; 0: 4000 */
 	unsigned heartbeat_s;  /* 0: 10 */
-	size_t window;         /* unconfirmed messages at most; 0: 4096 */
+	size_t window;         /* the most unconfirmed messages; 0: 4096 */
 	const struct broker_events *events;
 	void *arg;
 };
 
-/* Parses; connects nothing. NULL on error (ERR_INVALID). */
+/* Parses the URLs and does not connect yet. NULL on error (ERR_INVALID). */
 struct broker *broker_new(const struct broker_options *o, struct err *e) MUST_CHECK;
-void broker_free(struct broker *b);                             /* closes too; NULL is fine */
+void broker_free(struct broker *b);                             /* closes first; NULL is fine */
 int broker_connect(struct broker *b, struct err *e) MUST_CHECK; /* one try, 5 s at most */
-/* Sends what is queued and says goodbye, 1 s at most. The next broker_connect may follow. */
+/* Sends the queued frames and closes in order, within 1 s. broker_connect may follow. */
 void broker_close(struct broker *b);
-int64_t broker_due_ms(const struct broker *b); /* until the next try is due; 0: now, or connected */
+int64_t broker_due_ms(
+	const struct broker *b); /* time until the next try is due; 0: now, or connected */
 struct link *broker_link(struct broker *b);
 const char *broker_server_version(const struct broker *b); /* "4.3.0"; "" before the first login */
 bool broker_server_at_least(const struct broker *b, unsigned major, unsigned minor);
 
 /*
- * Waits at most wait_ms (0: not at all) for anything to do, then does all there
- * is: reads, calls back, sends what is queued, heartbeats. -1: the connection
- * is lost, and with it every unacked delivery and unconfirmed message.
+ * Waits at most wait_ms (0: not at all) for work, then does all of it: reads
+ * frames, calls the callbacks, sends queued frames and heartbeats. -1: the
+ * connection is lost. The broker takes back unacked deliveries, and unconfirmed
+ * messages stay unconfirmed.
  */
 int broker_pump(struct broker *b, int64_t wait_ms, struct err *e) MUST_CHECK;
-/* For a poll(2) of one's own: descriptor (-1: none), events, longest wait. Then pump with 0. */
+/* For the caller's own poll(2): descriptor (-1: none), events, longest wait. Then pump with 0. */
 int broker_fd(const struct broker *b);
 short broker_poll_events(const struct broker *b);
 int64_t broker_poll_ms(const struct broker *b);
@@ -120,84 +124,84 @@ struct broker_publish {
 	bool mandatory;
 	const char *body;
 	size_t length;
-	struct broker_properties
-		props;           /* its headers go along as they are, byte for byte, but for */
-	const char *const *drop; /* these; NULL-ended; "x-death*" also drops what begins so */
-	const struct broker_field *headers; /* then these, each in place of any of its name */
+	struct broker_properties props; /* its headers are sent byte for byte, except */
+	const char *const *drop; /* these names, ended by NULL; "x-death*": names that begin so */
+	const struct broker_field *headers; /* these are added; each replaces one of its name */
 	size_t header_count;
-	bool headers_optional; /* "headers" are left out where they do not fit into a frame */
-	size_t carried_max;    /* carried headers over this many bytes are left out; 0: none is */
+	bool headers_optional; /* leave out `headers` if they do not fit into a frame */
+	size_t carried_max;    /* leave out carried headers above this size; 0: keep all */
 };
 
 /*
- * Queues it; broker_flush or the pump sends it, many in one write. tag (may be
- * NULL) counts from 1 anew with each connection. Not while the broker blocks.
+ * Queues a message. broker_flush or the pump sends many in one write. tag (may be
+ * NULL) counts from 1 on each new connection. ERR_AWAY while the broker blocks.
  */
 int broker_publish(struct broker *b, const struct broker_publish *p, uint64_t *tag, struct err *e)
 	MUST_CHECK;
 /*
- * Where the headers are too large for a frame: sets carried_max so that they
- * fit, the largest being left out. False: they fit, or no limit makes them fit.
+ * If the headers are too large for a frame, sets carried_max so that the largest
+ * are left out and the rest fits. False: they fit, or no limit makes them fit.
  */
 bool broker_publish_trim(const struct broker *b, struct broker_publish *p) MUST_CHECK;
 /*
- * Sends all that is queued, within call_ms; past that the connection is lost.
- * 0 with broker_unsent > 0: the broker blocks; the pump sends the rest later.
+ * Sends all queued frames. If that takes over call_ms, the connection is given up.
+ * 0 with broker_unsent > 0: the broker blocks, and the pump sends the rest later.
  */
 int broker_flush(struct broker *b, struct err *e) MUST_CHECK;
 size_t broker_unsent(const struct broker *b);      /* bytes */
 size_t broker_unconfirmed(const struct broker *b); /* messages */
-/* Pumps until nothing is unconfirmed; ERR_AWAY when that takes over wait_ms. */
+/* Pumps until every message is confirmed; ERR_AWAY: not within wait_ms. */
 int broker_settle(struct broker *b, int64_t wait_ms, struct err *e) MUST_CHECK;
 
 /* ---- consuming ---- */
 
 int broker_qos(struct broker *b, uint16_t prefetch, struct err *e) MUST_CHECK; /* before consume */
-/* tag: the consumer's name, one's own choice. */
+/* tag: a name for the consumer, which the caller chooses. */
 int broker_consume(struct broker *b, const char *queue, const char *tag, bool exclusive,
 	struct err *e) MUST_CHECK;
-/* Deliveries that are on their way still come, before it returns; what is unacked stays so. */
+/* Deliveries in flight arrive before this returns. Unacked deliveries stay unacked. */
 int broker_cancel(struct broker *b, const char *tag, struct err *e) MUST_CHECK;
-/* Queued as publishes are, behind them; ERR_AWAY when the connection is lost. */
+/* Queued behind earlier publishes; ERR_AWAY: the connection is lost. */
 int broker_ack(struct broker *b, uint64_t tag, bool multiple, struct err *e) MUST_CHECK;
 int broker_nack(struct broker *b, uint64_t tag, bool multiple, bool requeue, struct err *e)
 	MUST_CHECK;
-/* One message without consuming; *out NULL: the queue is empty. All of it is mem's. */
+/* Gets one message, in mem, without consuming; *out NULL: the queue is empty. */
 int broker_get(struct broker *b, const char *queue, struct arena *mem, struct broker_message **out,
 	struct err *e) MUST_CHECK;
 /*
- * Closes the consuming channel and opens it again: all that is unacked goes back
- * as it was. The queue does so in its own time: a get right after may miss it.
+ * Closes the consuming channel and opens it again, so all unacked deliveries go
+ * back unchanged. The queue takes them back a little later: an immediate get may
+ * miss them.
  */
 int broker_give_back(struct broker *b, struct err *e) MUST_CHECK;
-/* NULL when mem is full. */
+/* NULL: mem is full. */
 struct broker_message *broker_message_copy(const struct broker_message *m, struct arena *mem)
 	MUST_CHECK;
 
 /* ---- exchanges and queues ---- */
 
 struct broker_queue {
-	const char *name; /* "": the broker makes one up */
+	const char *name; /* "": the broker chooses a name */
 	bool passive, durable, exclusive, auto_delete;
 	const struct broker_field *args;
 	size_t arg_count;
 };
 struct broker_queue_info {
 	char name[256];
-	uint32_t messages, consumers; /* ready ones; consumers */
+	uint32_t messages, consumers; /* ready messages; consumers */
 };
 
 int broker_exchange_declare(struct broker *b, const char *name, const char *type, bool passive,
 	bool durable, struct err *e) MUST_CHECK;
 int broker_exchange_delete(struct broker *b, const char *name, struct err *e) MUST_CHECK;
-/* out may be NULL. passive: ERR_MISSING where there is none, else its depth. */
+/* out may be NULL. passive only reads the queue's depth; ERR_MISSING: no such queue. */
 int broker_queue_declare(struct broker *b, const struct broker_queue *q,
 	struct broker_queue_info *out, struct err *e) MUST_CHECK;
 int broker_queue_bind(struct broker *b, const char *queue, const char *exchange, const char *key,
 	struct err *e) MUST_CHECK;
 int broker_queue_unbind(struct broker *b, const char *queue, const char *exchange, const char *key,
 	struct err *e) MUST_CHECK;
-/* messages (may be NULL): how many went. */
+/* messages (may be NULL): how many were removed. */
 int broker_queue_purge(struct broker *b, const char *queue, uint32_t *messages, struct err *e)
 	MUST_CHECK;
 int broker_queue_delete(struct broker *b, const char *queue, uint32_t *messages, struct err *e)

@@ -8,9 +8,9 @@
 #include "base/clock.h"
 
 /*
- * Ends the frame that was begun at start, sends it and waits for its answer. A
- * late answer would be taken for the next question's, so after the deadline the
- * connection is given up.
+ * Ends the frame that began at start, sends it and waits for the answer. After
+ * the deadline the connection is given up, because a late answer would look like
+ * the answer to the next question.
  */
 int
 broker_ask(struct broker *b, uint16_t channel, size_t start, int bad_name, amqp_method_number_t id,
@@ -103,7 +103,7 @@ broker_qos(struct broker *b, uint16_t prefetch, struct err *e)
 	start = broker_method_begin(&b->out, CH_CONSUME, AMQP_BASIC_QOS_METHOD);
 	broker_put(&b->out, 0, 4);
 	broker_put(&b->out, prefetch, 2);
-	broker_put(&b->out, 0, 1); /* for each consumer: 4.3 refuses the global kind */
+	broker_put(&b->out, 0, 1); /* not global: RabbitMQ 4.3 refuses global QoS */
 	return broker_ask(b, CH_CONSUME, start, 0, AMQP_BASIC_QOS_OK_METHOD, 0, e);
 }
 
@@ -204,7 +204,7 @@ broker_give_back(struct broker *b, struct err *e)
 	if (broker_usable(b, e))
 		return -1;
 	if (b->ch[CH_CONSUME].open) {
-		/* what comes from here on is told to nobody: an ack of it would find no channel */
+		/* drop later deliveries: their ack would find no channel */
 		b->ch[CH_CONSUME].open = false;
 		start = broker_method_begin(&b->out, CH_CONSUME, AMQP_CHANNEL_CLOSE_METHOD);
 		broker_put(&b->out, AMQP_REPLY_SUCCESS, 2);

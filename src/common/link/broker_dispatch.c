@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: what each frame that came means. */
+/* RabbitMQ: handles each received frame. */
 #include "link/broker_own.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* While fn runs, nothing that waits may be called: frames in use would go. */
+/* While fn runs, no call may wait: waiting would release frames in use. */
 #define CALL(b, fn, ...) \
 	do { \
 		if ((b)->events.fn) { \
@@ -80,10 +80,10 @@ connection_closed(struct broker *b, const amqp_connection_close_t *c, struct err
 	char words[256];
 
 	text_of(c->reply_text, words);
-	if (b->out_at == 0) /* else a frame may be half sent */
+	if (b->out_at == 0) /* otherwise a frame may be half sent */
 		buf_clear(&b->out);
 	broker_frame_end(&b->out, broker_method_begin(&b->out, 0, AMQP_CONNECTION_CLOSE_OK_METHOD));
-	/* its words count, whether or not it waited for ours */
+	/* keep the broker's words, whether or not it waited for ours */
 	if (broker_send(b, NULL))
 		b->more = false;
 	return broker_lost(b, e, "the server closed the connection: %s", words);
@@ -102,7 +102,7 @@ on_connection(struct broker *b, const amqp_method_t *m, struct err *e)
 	case AMQP_CONNECTION_BLOCKED_METHOD:
 		text_of(((amqp_connection_blocked_t *)m->decoded)->reason, words);
 		b->blocked = true;
-		/* while it opens its channels the link is not UP yet, nor usable */
+		/* while the channels are being opened, the link is not UP yet */
 		if (link_usable(&b->link))
 			link_state_set(&b->link, LINK_BLOCKED, words);
 		CALL(b, blocked, words);
@@ -117,7 +117,7 @@ on_connection(struct broker *b, const amqp_method_t *m, struct err *e)
 	}
 }
 
-/* A question's refusal closes its channel only; without a question it is the end of all. */
+/* A refused question closes its channel only. Without a question, the connection ends. */
 static int
 channel_closed(struct broker *b, uint16_t ch, const amqp_channel_close_t *c, struct err *e)
 {

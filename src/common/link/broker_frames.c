@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: frames out. */
+/* RabbitMQ: sends frames. */
 #include "link/broker_own.h"
 
 #include <errno.h>
@@ -82,9 +82,9 @@ u32_at(const char *p)
 }
 
 /*
- * rabbitmq-c alone can write into its TLS socket, and takes no bytes, only what
- * it encodes itself: so a frame of ours is decoded for it. What must not
- * happen is that it waits: poll said that there is room.
+ * Only rabbitmq-c can write to its TLS socket, and it takes no bytes, only frames
+ * that it encodes itself. So we decode our frame for it. The write must not wait:
+ * poll has reported room.
  */
 static int
 send_tls_frame(struct broker *b, char *p, uint32_t length)
@@ -130,7 +130,7 @@ send_tls(struct broker *b, struct err *e)
 			return broker_lost(b, e, "lost while sending: %s", amqp_error_string2(rc));
 		b->out_at += HEAD + length + 1;
 		b->sent_ms = clock_mono_ms();
-		b->more = true; /* a TLS write may have read */
+		b->more = true; /* a TLS write may have read bytes */
 	}
 	return 0;
 }
@@ -162,7 +162,7 @@ broker_send(struct broker *b, struct err *e)
 		broker_buf_rest(&b->out);
 		b->out_at = 0;
 	} else if (b->out_at > BUF_KEPT && b->out_at > b->out.length / 2) {
-		/* whoever never stops publishing would never see the buffer empty */
+		/* under steady publishing the buffer would never be empty */
 		buf_drop_front(&b->out, b->out_at);
 		b->out_at = 0;
 	}

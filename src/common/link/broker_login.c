@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: TCP, TLS, login, and why it failed in words for someone who has to mend it. */
+/* RabbitMQ: TCP, TLS and login, with messages that tell an operator what to mend. */
 #include "link/broker_own.h"
 
 #include <errno.h>
@@ -15,8 +15,8 @@
 
 #define FRAME_MAX 131072
 /*
- * What comes may be larger than what was agreed on: the broker adds its own
- * headers (x-death, x-delivery-count) to a message whose headers filled a frame.
+ * A received frame may be larger than the agreed size: the broker adds headers
+ * (x-death, x-delivery-count) to a message whose headers already filled a frame.
  */
 #define FRAME_IN_MAX (BROKER_HEAD_MAX + 4096)
 
@@ -44,7 +44,7 @@ open_tls(amqp_connection_state_t conn, const struct url *u, amqp_socket_t **out,
 	return AMQP_STATUS_OK;
 }
 
-/* Of one step: connect_ms, or what is left. */
+/* The time for one step: connect_ms, or less if less is left. */
 static struct timeval
 span(const struct broker *b, int64_t until_ms)
 {
@@ -130,7 +130,7 @@ version_take(struct broker *b)
 static int
 connect_failed(struct broker *b, const char *bad, int rc, struct err *e)
 {
-	/* the library keeps the connect's own reason to itself */
+	/* the library does not tell why connect failed */
 	if (!bad && rc == AMQP_STATUS_SOCKET_ERROR && (errno == EINPROGRESS || errno == 0))
 		bad = "refused or unreachable (does RabbitMQ run; host and port of rabbitmq.url?)";
 	else if (!bad && rc == AMQP_STATUS_SOCKET_ERROR)
@@ -174,7 +174,7 @@ broker_login(struct broker *b, const struct url *u, int64_t until_ms, struct err
 	version_take(b);
 	b->beat_ms = (int64_t)amqp_get_heartbeat(b->conn) * 1000;
 	b->frame_max = (uint32_t)amqp_get_frame_max(b->conn);
-	/* from here on the heartbeats are ours: the library's would wait, or tear a frame */
+	/* we send the heartbeats from now on: the library's would wait, or cut a frame in two */
 	if (amqp_tune_connection(b->conn, CH_COUNT - 1, FRAME_IN_MAX, 0))
 		return broker_lost(b, e, "out of memory");
 	b->heard_ms = b->sent_ms = clock_mono_ms();

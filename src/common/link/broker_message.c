@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: a message's properties, from the wire and into an arena. */
+/* RabbitMQ: reads a message's properties, and copies a message into an arena. */
 #include "link/broker_own.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* What may follow the flags, in its order; bit 15 is the first. Offset 0: not a short string. */
+/* The properties after the flags, in order; bit 15 is the first. Offset 0: no short string. */
 enum { HEADERS_BIT = 13, MODE_BIT = 12, PRIORITY_BIT = 11, TIME_BIT = 6, LAST_BIT = 2 };
 
 static const size_t text_at[16] = {
@@ -80,7 +80,7 @@ struct reader {
 };
 
 static uint64_t
-take(struct reader *r, size_t bytes)
+number_take(struct reader *r, size_t bytes)
 {
 	uint64_t v = 0;
 
@@ -114,36 +114,36 @@ broker_properties_parse(struct incoming *in, const uint8_t *raw, size_t length)
 {
 	struct reader r = { raw, length, false };
 	struct broker_properties *p = &in->m.props;
-	unsigned flags = (unsigned)take(&r, 2);
+	unsigned flags = (unsigned)number_take(&r, 2);
 
-	if (flags & 1) /* more flags than the protocol has names for */
+	if (flags & 1) /* more flags than the protocol defines */
 		return -1;
 	for (int bit = 15; bit >= LAST_BIT && !r.bad; bit--) {
 		if (!(flags & 1u << bit))
 			continue;
 		if (text_at[bit]) {
-			size_t n = (size_t)take(&r, 1);
+			size_t n = (size_t)number_take(&r, 1);
 			const uint8_t *s = take_bytes(&r, n);
 
 			if (s)
 				*(const char **)(void *)((char *)&in->m + text_at[bit]) =
 					keep(in, s, n);
 		} else if (bit == HEADERS_BIT) {
-			size_t n = (size_t)take(&r, 4);
+			size_t n = (size_t)number_take(&r, 4);
 
 			p->headers.bytes = take_bytes(&r, n);
 			p->headers.length = p->headers.bytes ? n : 0;
 		} else if (bit == MODE_BIT) {
-			p->delivery_mode = (uint8_t)take(&r, 1);
+			p->delivery_mode = (uint8_t)number_take(&r, 1);
 		} else if (bit == PRIORITY_BIT) {
 			p->has_priority = true;
-			p->priority = (uint8_t)take(&r, 1);
+			p->priority = (uint8_t)number_take(&r, 1);
 		} else if (bit == TIME_BIT) {
 			p->has_timestamp = true;
-			p->timestamp = take(&r, 8);
+			p->timestamp = number_take(&r, 8);
 		}
 	}
-	/* what is nested in it is nobody's business before somebody asks: it is passed on as it is */
+	/* nested tables are passed on unread, and checked only when they are read */
 	return r.bad || !broker_table_whole(&p->headers) ? -1 : 0;
 }
 
@@ -152,13 +152,13 @@ broker_message_header(struct incoming *in, const uint8_t *raw, size_t length, ui
 	struct err *e)
 {
 	if (size > BROKER_BODY_MAX)
-		return err_set(e, ERR_LIMIT, "a message of %llu bytes came, %u are the most",
+		return err_set(e, ERR_LIMIT, "received a message of %llu bytes; the limit is %u",
 			(unsigned long long)size, BROKER_BODY_MAX);
 	buf_clear(&in->head);
 	buf_add(&in->head, raw, length);
 	if (buf_failed(&in->head) ||
 		broker_properties_parse(in, (const uint8_t *)buf_text(&in->head), length))
-		return err_set(e, ERR_AWAY, "a message came with properties that make no sense");
+		return err_set(e, ERR_AWAY, "received a message with invalid properties");
 	in->has_header = true;
 	in->size = size;
 	in->m.delivery_count = broker_table_int(&in->m.props.headers, "x-delivery-count", 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: many publishes encoded into one buffer, and the window of their confirms. */
+/* RabbitMQ: encodes many publishes into one buffer, and keeps the window of confirms. */
 #include "link/broker_own.h"
 
 #include <string.h>
@@ -124,8 +124,8 @@ broker_publish_encode(struct buf *out, const struct broker_publish *p, uint32_t 
 	int bad = 0;
 
 	if (p->length > BROKER_BODY_MAX)
-		return err_set(e, ERR_LIMIT, "a message of %zu bytes; %u are the most", p->length,
-			BROKER_BODY_MAX);
+		return err_set(e, ERR_LIMIT, "a message of %zu bytes is over the limit of %u",
+			p->length, BROKER_BODY_MAX);
 	start = broker_method_begin(out, CH_PUBLISH, AMQP_BASIC_PUBLISH_METHOD);
 	broker_put(out, 0, 2);
 	bad |= broker_put_name(out, p->exchange);
@@ -219,7 +219,7 @@ confirm_one(struct broker *b, uint64_t tag, bool nacked)
 		return;
 	*done = 1;
 	b->unconfirmed--;
-	/* before it is told: the callback may publish into the room that it makes */
+	/* before the callback, which may publish into the freed room */
 	while (b->open_tag < b->next_tag && b->done[b->open_tag % b->window])
 		b->open_tag++;
 	if (!b->events.confirmed)
@@ -232,9 +232,9 @@ confirm_one(struct broker *b, uint64_t tag, bool nacked)
 void
 broker_confirm(struct broker *b, uint64_t tag, bool multiple, bool nacked)
 {
-	uint64_t end = b->next_tag; /* of those that were sent before this answer */
+	uint64_t end = b->next_tag; /* after the messages sent before this answer */
 
-	/* tag 0 means all; whatever else was never given means nothing */
+	/* tag 0 means all; ignore tags that were never assigned */
 	if (multiple && tag == 0)
 		tag = end - 1;
 	if (tag >= end || tag < b->open_tag)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: exchanges, queues, bindings, on the channel that is for them. */
+/* RabbitMQ: exchanges, queues and bindings, on their own channel. */
 #include "link/broker_own.h"
 
 #include <stdio.h>
@@ -17,9 +17,9 @@ put_args(struct buf *out, const struct broker_field *args, size_t count)
 		out->data[start + i] = (char)((out->length - start - 4) >> (24 - 8 * i));
 }
 
-/* Begins a method whose first field is the old ticket. */
+/* Begins a method whose first field is the obsolete ticket. */
 static int
-begin(struct broker *b, amqp_method_number_t id, size_t *start, struct err *e)
+method_begin(struct broker *b, amqp_method_number_t id, size_t *start, struct err *e)
 {
 	if (broker_ready(b, CH_RULE, e))
 		return -1;
@@ -35,7 +35,7 @@ broker_exchange_declare(struct broker *b, const char *name, const char *type, bo
 	size_t start;
 	int bad;
 
-	if (begin(b, AMQP_EXCHANGE_DECLARE_METHOD, &start, e))
+	if (method_begin(b, AMQP_EXCHANGE_DECLARE_METHOD, &start, e))
 		return -1;
 	bad = broker_put_name(&b->out, name);
 	bad |= broker_put_name(&b->out, type);
@@ -50,7 +50,7 @@ broker_exchange_delete(struct broker *b, const char *name, struct err *e)
 	size_t start;
 	int bad;
 
-	if (begin(b, AMQP_EXCHANGE_DELETE_METHOD, &start, e))
+	if (method_begin(b, AMQP_EXCHANGE_DELETE_METHOD, &start, e))
 		return -1;
 	bad = broker_put_name(&b->out, name);
 	broker_put(&b->out, 0, 1);
@@ -65,7 +65,7 @@ broker_queue_declare(struct broker *b, const struct broker_queue *q, struct brok
 	size_t start;
 	int bad;
 
-	if (begin(b, AMQP_QUEUE_DECLARE_METHOD, &start, e))
+	if (method_begin(b, AMQP_QUEUE_DECLARE_METHOD, &start, e))
 		return -1;
 	bad = broker_put_name(&b->out, q->name);
 	broker_put(&b->out,
@@ -92,7 +92,7 @@ broker_queue_bind(struct broker *b, const char *queue, const char *exchange, con
 	size_t start;
 	int bad;
 
-	if (begin(b, AMQP_QUEUE_BIND_METHOD, &start, e))
+	if (method_begin(b, AMQP_QUEUE_BIND_METHOD, &start, e))
 		return -1;
 	bad = broker_put_name(&b->out, queue);
 	bad |= broker_put_name(&b->out, exchange);
@@ -109,7 +109,7 @@ broker_queue_unbind(struct broker *b, const char *queue, const char *exchange, c
 	size_t start;
 	int bad;
 
-	if (begin(b, AMQP_QUEUE_UNBIND_METHOD, &start, e))
+	if (method_begin(b, AMQP_QUEUE_UNBIND_METHOD, &start, e))
 		return -1;
 	bad = broker_put_name(&b->out, queue);
 	bad |= broker_put_name(&b->out, exchange);
@@ -124,7 +124,7 @@ broker_queue_purge(struct broker *b, const char *queue, uint32_t *messages, stru
 	size_t start;
 	int bad;
 
-	if (begin(b, AMQP_QUEUE_PURGE_METHOD, &start, e))
+	if (method_begin(b, AMQP_QUEUE_PURGE_METHOD, &start, e))
 		return -1;
 	bad = broker_put_name(&b->out, queue);
 	broker_put(&b->out, 0, 1);
@@ -141,7 +141,7 @@ broker_queue_delete(struct broker *b, const char *queue, uint32_t *messages, str
 	size_t start;
 	int bad;
 
-	if (begin(b, AMQP_QUEUE_DELETE_METHOD, &start, e))
+	if (method_begin(b, AMQP_QUEUE_DELETE_METHOD, &start, e))
 		return -1;
 	bad = broker_put_name(&b->out, queue);
 	broker_put(&b->out, 0, 1);

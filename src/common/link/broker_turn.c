@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* RabbitMQ: frames in, heartbeats, the one place that waits. */
+/* RabbitMQ: receives frames, keeps the heartbeats, and is the one place that waits. */
 #include "link/broker_own.h"
 
 #include <poll.h>
@@ -11,12 +11,12 @@
 static void
 beat(struct broker *b)
 {
-	/* anything sent counts as a heartbeat; what waits to be sent will be one */
+	/* any sent byte counts as a heartbeat, so queued frames will serve as one */
 	if (b->beat_ms && broker_unsent(b) == 0 && clock_mono_ms() - b->sent_ms >= b->beat_ms / 2)
 		broker_frame_end(&b->out, broker_frame_begin(&b->out, AMQP_FRAME_HEARTBEAT, 0));
 }
 
-/* 1: a frame was handled, 0: there is none. */
+/* 1: handled a frame; 0: no frame has arrived. */
 static int
 read_one(struct broker *b, struct err *e)
 {
@@ -37,11 +37,11 @@ read_one(struct broker *b, struct err *e)
 	if (rc != AMQP_STATUS_OK)
 		return broker_lost(b, e, "lost while reading: %s", amqp_error_string2(rc));
 	if (f.channel >= CH_COUNT)
-		return broker_broken(b, e, "a frame came for a channel that was never opened");
+		return broker_broken(b, e, "received a frame for a channel that is not open");
 	b->frames++;
 	if (broker_dispatch(b, &f, e))
 		return -1;
-	/* the library keeps what it read until told, its largest for ever: so it is told each time */
+	/* the library keeps its buffers until told to release them, so tell it each time */
 	if (!b->ask.answered)
 		amqp_maybe_release_buffers_on_channel(b->conn, f.channel);
 	return 1;
@@ -57,7 +57,7 @@ read_all(struct broker *b, struct err *e)
 		if (rc <= 0)
 			return rc;
 		if (b->ask.answered)
-			break; /* its answer must be looked at before more is read */
+			break; /* the caller must read the answer before the next frame */
 	}
 	b->more = true;
 	return 0;
@@ -131,7 +131,7 @@ broker_flush(struct broker *b, struct err *e)
 {
 	int64_t until = clock_mono_ms() + b->call_ms, left;
 
-	/* looks before it sends: what came may say that the broker blocks, or is gone */
+	/* reads before it sends: a frame may say that the broker blocks or is gone */
 	if (broker_turn(b, 0, e))
 		return -1;
 	while (broker_unsent(b) > 0 && !b->blocked) {

@@ -22,7 +22,7 @@ big_endian(const uint8_t *p, size_t n)
 	return v;
 }
 
-/* Bytes that a value of this kind takes; those with a length of their own: 4. 0: no such kind. */
+/* The size of a value of this kind; 4 when a length comes first; 0: no such kind. */
 static size_t
 kind_size(char kind, bool *has_length)
 {
@@ -67,7 +67,7 @@ number_take(struct broker_value *v)
 		break;
 	case 'd': memcpy(&v->real, &u, sizeof v->real); break;
 	case 'D': break;
-	/* an unsigned one past 2^63 shows negative; its bytes stay as they are */
+	/* an unsigned number above 2^63 reads as negative; its bytes stay unchanged */
 	default: v->number = (int64_t)u; break;
 	}
 }
@@ -292,7 +292,7 @@ broker_field_add(struct buf *b, const char *name, size_t name_length, const stru
 	if (v->bytes) {
 		buf_add(b, v->bytes, v->length);
 	} else if (v->kind != 'V' && !has_length) {
-		/* a value of our own: only the kinds that have a maker above */
+		/* our own value: one of the kinds that the functions above make */
 		must(v->kind == 't' || v->kind == 'l');
 		add_number(b, (uint64_t)v->number, size);
 	}

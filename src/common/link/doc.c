@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* MongoDB: the pool, the link's state, and the frame around each call. */
+/* MongoDB: the pool, the link's state, and the begin and end of each call. */
 #include "link/doc_own.h"
 
 #include <stdio.h>
@@ -15,16 +15,16 @@ struct doc {
 	mongoc_client_pool_t *pool;
 	char *database;
 	int call_ms;
-	pthread_mutex_t lock; /* of what is below, and of steps from state to state */
+	pthread_mutex_t lock; /* guards the fields below and the changes of the link's state */
 	int64_t due_ms;       /* when the next try may begin, while the link is down */
-	uint64_t losses;      /* so that many threads that meet one loss count it once */
+	uint64_t losses;      /* several threads that notice one loss must count it once */
 };
 
 /*
- * The driver keeps its counters, which nobody here reads, in a file of
- * /dev/shm by our process id, from before main(). One that a killed process
- * leaves stays there, and the next process of that id is warned on stderr.
- * Without its name it goes with the process, however that ends.
+ * Before main(), the driver puts its counters, which we never read, into a file in
+ * /dev/shm named after our process id. A killed process would leave that file, and
+ * the driver would warn the next process with this id on stderr. So we remove the
+ * file's name, and the file ends with the process.
  */
 __attribute__((constructor)) static void
 counters_unname(void)
@@ -45,12 +45,12 @@ static void
 library_begin(void)
 {
 	mongoc_init();
-	/* it would write to stderr, with host names; what matters is in the errors */
+	/* the driver would log host names to stderr; the errors tell what matters */
 	mongoc_log_set_handler(NULL, NULL);
 	must(atexit(library_end) == 0);
 }
 
-/* ours, or the URL's where that is shorter */
+/* our time, or the URL's if that is shorter */
 static int
 bound(mongoc_uri_t *uri, const char *option, int64_t given, int ours)
 {
@@ -83,7 +83,7 @@ uri_settle(struct doc *d, mongoc_uri_t *uri, const struct doc_options *o, struct
 	(void)bound(uri, MONGOC_URI_WAITQUEUETIMEOUTMS, o->wait_ms, 2000);
 	d->call_ms = bound(uri, MONGOC_URI_SOCKETTIMEOUTMS, o->call_ms, 2000);
 	(void)bound(uri, MONGOC_URI_MAXPOOLSIZE, connections, connections);
-	/* a second try would double the time; who calls knows how to try again */
+	/* a retry would double the time; the callers retry themselves */
 	must(mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYREADS, false));
 	must(mongoc_uri_set_option_as_bool(uri, MONGOC_URI_RETRYWRITES, false));
 	d->database = must_strdup(database);
@@ -145,7 +145,7 @@ doc_close(struct doc *d)
 {
 	if (!d)
 		return;
-	doc_deadline_set(clock_mono_ms() + 500); /* it says goodbye to the server */
+	doc_deadline_set(clock_mono_ms() + 500); /* for the driver's goodbye to the server */
 	mongoc_client_pool_destroy(d->pool);
 	doc_deadline_set(0);
 	link_fini(&d->link);
@@ -199,7 +199,7 @@ up(struct doc *d)
 {
 	must(pthread_mutex_lock(&d->lock) == 0);
 	if (!link_usable(&d->link)) {
-		/* another thread's loss may have come in between */
+		/* another thread may have noticed a loss meanwhile */
 		link_state_set(&d->link, LINK_CONNECTING, NULL);
 		link_state_set(&d->link, LINK_UP, NULL);
 	}
@@ -268,7 +268,7 @@ doc_call_end(struct doc_call *c, bool good, struct err *e)
 	if (own.kind == ERR_AWAY)
 		down(c->d, c->losses, own.text);
 	else if (c->error.domain == MONGOC_ERROR_SERVER)
-		up(c->d); /* it answered */
+		up(c->d); /* the server answered */
 	if (e)
 		*e = own;
 	return -1;

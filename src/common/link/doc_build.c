@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Writes BSON itself: the driver's builder allocates for each document, and
- * wants a struct on the caller's stack for each level of nesting.
+ * Writes BSON itself. The driver's builder allocates memory for each document, and
+ * needs a struct on the caller's stack for each level of nesting.
  */
 #include "link/doc_own.h"
 
@@ -10,18 +10,18 @@
 #include "base/text.h"
 
 struct level {
-	size_t start;  /* where its length goes */
+	size_t start;  /* the place of its length */
 	uint32_t next; /* an array's next index */
 	bool is_array;
 };
 
 struct doc_body {
-	struct buf out; /* without the last NUL, which buf keeps behind the end anyway */
+	struct buf out; /* without the last NUL, which buf keeps after its end */
 	unsigned depth;
 	struct level levels[DOC_DEPTH_MAX];
 };
 
-/* What doc_new answers when its arena is full: shared by all, so nothing writes to it. */
+/* doc_new returns this when its arena is full. All callers share it, so nothing may write to it. */
 static struct doc_body no_room = { .out.failed = true };
 
 static void
@@ -76,9 +76,9 @@ doc_full(const struct doc_body *b)
 	return buf_failed(&b->out);
 }
 
-/* Type, name, and room for size bytes of value; NULL: full. */
+/* Adds type and name, and room for size bytes of value; NULL: full. */
 static char *
-member(struct doc_body *b, int type, const char *name, size_t size)
+element_begin(struct doc_body *b, int type, const char *name, size_t size)
 {
 	struct level *l;
 	char digits[TEXT_I64_SIZE], *p;
@@ -107,7 +107,7 @@ doc_add_text(struct doc_body *b, const char *name, const char *text, size_t leng
 	char *p;
 
 	must(json_utf8_valid(text, length));
-	p = length < DOC_BYTES_MAX ? member(b, BSON_TYPE_UTF8, name, 4 + length + 1) : NULL;
+	p = length < DOC_BYTES_MAX ? element_begin(b, BSON_TYPE_UTF8, name, 4 + length + 1) : NULL;
 	if (!p) {
 		if (b != &no_room)
 			b->out.failed = true;
@@ -130,7 +130,7 @@ doc_add_string(struct doc_body *b, const char *name, const char *text)
 static void
 add_8(struct doc_body *b, int type, const char *name, uint64_t v)
 {
-	char *p = member(b, type, name, 8);
+	char *p = element_begin(b, type, name, 8);
 
 	v = BSON_UINT64_TO_LE(v);
 	if (p)
@@ -155,7 +155,7 @@ doc_add_f64(struct doc_body *b, const char *name, double n)
 void
 doc_add_bool(struct doc_body *b, const char *name, bool v)
 {
-	char *p = member(b, BSON_TYPE_BOOL, name, 1);
+	char *p = element_begin(b, BSON_TYPE_BOOL, name, 1);
 
 	if (p)
 		*p = (char)v;
@@ -172,15 +172,15 @@ doc_add_date_us(struct doc_body *b, const char *name, int64_t us)
 void
 doc_add_null(struct doc_body *b, const char *name)
 {
-	(void)member(b, BSON_TYPE_NULL, name, 0);
+	(void)element_begin(b, BSON_TYPE_NULL, name, 0);
 }
 
 static void
-begin(struct doc_body *b, const char *name, bool is_array)
+nested_begin(struct doc_body *b, const char *name, bool is_array)
 {
 	if (b == &no_room)
 		return;
-	(void)member(b, is_array ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, name, 0);
+	(void)element_begin(b, is_array ? BSON_TYPE_ARRAY : BSON_TYPE_DOCUMENT, name, 0);
 	must(b->depth + 1 < DOC_DEPTH_MAX);
 	b->depth++;
 	open_level(b, is_array);
@@ -189,13 +189,13 @@ begin(struct doc_body *b, const char *name, bool is_array)
 void
 doc_begin(struct doc_body *b, const char *name)
 {
-	begin(b, name, false);
+	nested_begin(b, name, false);
 }
 
 void
 doc_begin_array(struct doc_body *b, const char *name)
 {
-	begin(b, name, true);
+	nested_begin(b, name, true);
 }
 
 void
@@ -224,8 +224,8 @@ add_number(struct doc_body *b, const char *name, const struct json *v)
 		doc_add_f64(b, name, n);
 	} else if (whole < INT32_MIN || whole > INT32_MAX) {
 		doc_add_i64(b, name, whole);
-	} else if ((p = member(b, BSON_TYPE_INT32, name, 4))) {
-		put_u32(p, (uint32_t)whole); /* as every importer of JSON does */
+	} else if ((p = element_begin(b, BSON_TYPE_INT32, name, 4))) {
+		put_u32(p, (uint32_t)whole); /* as other importers of JSON do */
 	}
 }
 
@@ -246,7 +246,7 @@ doc_add_json(struct doc_body *b, const char *name, const struct json *v)
 	case JSON_ARRAY:
 	case JSON_OBJECT: break;
 	}
-	begin(b, name, type == JSON_ARRAY);
+	nested_begin(b, name, type == JSON_ARRAY);
 	for (const struct json *m = json_first(v); m; m = json_next(m))
 		doc_add_json(b, type == JSON_ARRAY ? NULL : json_name(m), m);
 	doc_end(b);

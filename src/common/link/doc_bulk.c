@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Bulk writes. Each kind is a bulk operation of its own and small enough to be
- * one command: the driver reports the first write error even when a later
- * command of the same operation was lost, so with more than one it could not
- * be told what was done.
+ * Bulk writes. Each kind of write is a bulk operation of its own, small enough for
+ * one command. With several commands in one operation, the driver reports the first
+ * write error even when a later command was lost, so the outcome would be unknown.
  *
- * Many inserts are two commands on two connections at once, since a server
- * works on one command with one processor.
+ * Many inserts become two commands on two connections at once, because a server
+ * runs one command on one processor.
  */
 #include "link/doc_bulk.h"
 
@@ -20,8 +19,8 @@ enum { INSERTS, INSERTS_BESIDE, UPDATES, DELETES, KINDS };
 #define ALONE_MAX 64 /* fewer inserts are not worth a second command */
 
 struct part {
-	mongoc_bulk_operation_t *bulk; /* NULL: none of the kind */
-	uint32_t *item;                /* of each of its writes */
+	mongoc_bulk_operation_t *bulk; /* NULL: no writes of this kind */
+	uint32_t *item;                /* the item of each write */
 	size_t count, room, bytes;
 };
 
@@ -29,7 +28,7 @@ struct doc_bulk {
 	struct arena *mem;
 	const char *collection;
 	struct part parts[KINDS];
-	struct doc_item *items; /* made by run */
+	struct doc_item *items; /* made by doc_bulk_run */
 	size_t count;
 	bson_t plain, upsert; /* options */
 	bool ran;
@@ -55,7 +54,7 @@ doc_bulk_new(struct arena *mem, const char *collection)
 	struct doc_bulk *b = must_calloc(1, sizeof *b);
 
 	b->mem = mem;
-	/* bodies are right by construction; the driver would refuse names that servers take */
+	/* bodies are always valid; the driver would refuse names that servers accept */
 	bson_init(&b->plain);
 	must(BSON_APPEND_BOOL(&b->plain, "validate", false));
 	bson_copy_to(&b->plain, &b->upsert);
@@ -72,7 +71,7 @@ doc_bulk_count(const struct doc_bulk *b)
 	return b ? b->count : 0;
 }
 
-/* Room for one more write of the kind; NULL: e says why not. */
+/* Makes room for one more write of the kind; NULL: see e. */
 static struct part *
 part_for(struct doc_bulk *b, int kind, size_t bytes, struct err *e)
 {
@@ -181,7 +180,7 @@ doc_bulk_delete_one(struct doc_bulk *b, const struct doc_body *selector, struct 
 	return added(b, p, bytes, good, &why, e);
 }
 
-/* One entry of writeErrors. False: it is none of an item. */
+/* Reads one entry of writeErrors. False: it names no item. */
 static bool
 judge(struct doc_bulk *b, const struct part *p, const bson_iter_t *at, bson_error_t *away)
 {
@@ -222,7 +221,7 @@ judge(struct doc_bulk *b, const struct part *p, const bson_iter_t *at, bson_erro
 	return true;
 }
 
-/* True: it is known of each write what became of it. */
+/* True: the outcome of every write is known. */
 static bool
 answered(struct doc_bulk *b, const struct part *p, const bson_t *reply, bool good, int kind,
 	bson_error_t *error)
@@ -238,7 +237,7 @@ answered(struct doc_bulk *b, const struct part *p, const bson_t *reply, bool goo
 		for (; bson_iter_next(&at); n++)
 			if (!judge(b, p, &at, &away)) {
 				bson_set_error(error, MONGOC_ERROR_PROTOCOL, 0,
-					"a strange write error");
+					"a write error of an unknown form");
 				return false;
 			}
 	if (away.code != 0) {
@@ -259,16 +258,16 @@ answered(struct doc_bulk *b, const struct part *p, const bson_t *reply, bool goo
 	return true;
 }
 
-/* One command, on a connection of its own. */
+/* One command on its own connection. */
 struct run {
 	struct doc *d;
 	struct doc_bulk *b;
 	struct doc_call call;
 	bson_t reply;
-	struct err away; /* there was no connection */
+	struct err away; /* no connection was to be had */
 	bool began, good;
 	int kind;
-	int64_t until_ms; /* the run ends, however many commands it is */
+	int64_t until_ms; /* the end of the whole run */
 };
 
 static void
@@ -295,7 +294,7 @@ run_beside(void *p)
 	return NULL;
 }
 
-/* Reads what was answered; of the bulk's arena, so one after the other. */
+/* Reads the answers, one command after the other, since they share the bulk's arena. */
 static int
 run_end(struct run *r, struct err *e)
 {

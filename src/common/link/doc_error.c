@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* MongoDB: what its errors mean and how much of them may be said. */
+/* MongoDB: what an error means, and which part of its text may be shown. */
 #include "link/doc_own.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* FerretDB says "internal error" when the PostgreSQL behind it is away. */
+/* FerretDB answers "internal error" when its PostgreSQL is away. */
 static bool
 store_is_away(const char *m)
 {
@@ -17,7 +17,7 @@ store_is_away(const char *m)
 	for (size_t i = 0; i < ARRAY_LEN(begins); i++)
 		if (strncmp(m, begins[i], strlen(begins[i])) == 0)
 			return true;
-	/* in its own part of the message, lest a document that it quotes could say so */
+	/* only in FerretDB's own part of the message: a quoted document may hold the same words */
 	m = strstr(m, "(documentdb.(*Pool)");
 	for (size_t i = 0; m && i < ARRAY_LEN(why); i++)
 		if (strstr(m, why[i]))
@@ -75,7 +75,7 @@ doc_error_kind(int code, const char *message)
 		{ 10107, ERR_AWAY },        /* NotWritablePrimary */
 		{ 10334, ERR_INVALID },     /* BSONObjectTooLarge */
 		{ 11000, ERR_CONFLICT },    /* DuplicateKey */
-		{ 11001, ERR_CONFLICT },    /* the same, of an update */
+		{ 11001, ERR_CONFLICT },    /* DuplicateKey of an update */
 		{ 11600, ERR_AWAY },        /* InterruptedAtShutdown */
 		{ 11601, ERR_AWAY },        /* Interrupted */
 		{ 11602, ERR_AWAY },        /* InterruptedDueToReplStateChange */
@@ -83,8 +83,8 @@ doc_error_kind(int code, const char *message)
 		{ 13435, ERR_AWAY },        /* NotPrimaryNoSecondaryOk */
 		{ 13436, ERR_AWAY },        /* NotPrimaryOrSecondary */
 		{ 14031, ERR_AWAY },        /* OutOfDiskSpace */
-		{ 16755, ERR_INVALID },     /* what a 2dsphere index can't take */
-		{ 302514205, ERR_INVALID }, /* the same 2dsphere fault, of DocumentDB */
+		{ 16755, ERR_INVALID },     /* no valid place for a 2dsphere index */
+		{ 302514205, ERR_INVALID }, /* the same from DocumentDB */
 		{ 17280, ERR_INVALID },     /* KeyTooLong */
 		{ 17419, ERR_INVALID },     /* too large after the update */
 		{ 17420, ERR_INVALID },     /* the same */
@@ -96,7 +96,7 @@ doc_error_kind(int code, const char *message)
 	return code == 1 && store_is_away(message) ? ERR_AWAY : ERR_INTERNAL;
 }
 
-/* Where a message begins to show what it was given. */
+/* The place where a message begins to quote its input. */
 static size_t
 plain_part(const char *m)
 {
@@ -124,7 +124,7 @@ is_address(const char *word, size_t n)
 	return false;
 }
 
-/* Whole words, without those that are an address. */
+/* Copies whole words except addresses. */
 static size_t
 copy_words(const char *m, size_t n, char *out, size_t size)
 {
@@ -154,7 +154,7 @@ copy_words(const char *m, size_t n, char *out, size_t size)
 	return at;
 }
 
-/* The driver's own messages put the reason behind what they quote; this is where it begins. */
+/* The driver's own messages quote first and give the reason last. Finds the reason. */
 static const char *
 reason(const char *m)
 {
@@ -178,7 +178,7 @@ doc_error_text(const char *message, char *out, size_t size)
 	if (calling && (size_t)(calling - m) < n)
 		n = (size_t)(calling - m);
 	must(size > 16);
-	/* which of them it was, the driver keeps to itself */
+	/* the driver does not tell which of them it was */
 	if (strncmp(m, "TLS handshake failed: certificate verify failed", 47) == 0)
 		snprintf(out, size,
 			"the server's certificate is not from an authority of tlsCAFile, for another host, or "
@@ -232,14 +232,14 @@ doc_error_set(const bson_error_t *error, struct err *e)
 		if (kind == ERR_AWAY && error->code == 1)
 			return err_set(e, kind, "the server's own store is away");
 		if (error->domain == MONGOC_ERROR_WRITE_CONCERN)
-			kind = ERR_AWAY; /* written, but not as safely as asked: once more */
+			kind = ERR_AWAY; /* written, but not as safely as we asked: try again */
 		doc_error_index(error->message, index, sizeof index);
 		if (kind == ERR_CONFLICT && index[0])
 			return err_set(e, kind, "duplicate key in index %s (code %u)", index,
 				error->code);
 		return err_set(e, kind, "%s (code %u)", text, error->code);
 	case MONGOC_ERROR_BSON:
-	case MONGOC_ERROR_COMMAND: /* the driver refuses what it is given */
+	case MONGOC_ERROR_COMMAND: /* the driver refuses its input */
 		return err_set(e, ERR_INVALID, "%s", text);
 	case MONGOC_ERROR_CLIENT:
 	case MONGOC_ERROR_SCRAM:

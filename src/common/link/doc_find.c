@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* MongoDB: what reads. */
+/* MongoDB: reads documents. */
 #include "link/doc_own.h"
 
 #include <string.h>
@@ -98,7 +98,7 @@ doc_count(struct doc *d, const char *collection, const struct doc_body *selector
 	return doc_call_end(&c, *out >= 0, e);
 }
 
-/* Copies from to out, with each "@name" replaced; a name that is not there is a bug. */
+/* Copies `from` to `out` and replaces each "@name"; an unknown name is a bug. */
 static void
 substitute(bson_iter_t *from, const bson_t *parameters, bson_t *out)
 {
@@ -141,7 +141,7 @@ aggregate(struct doc *d, struct arena *mem, const char *collection, const char *
 	if (doc_bson(parameters, &given, e))
 		goto out;
 	parsed = bson_new_from_json((const uint8_t *)pipeline, -1, NULL);
-	must(parsed && bson_iter_init(&i, parsed)); /* it is a constant */
+	must(parsed && bson_iter_init(&i, parsed)); /* the pipeline is a constant */
 	substitute(&i, &given, &stages);
 	if (whole ? doc_call_begin_whole(d, collection, &c, e)
 		  : doc_call_begin(d, collection, &c, e))

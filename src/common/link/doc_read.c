@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading documents. What the server sent is checked by bson_iter as it goes. */
+/* Reads documents. bson_iter checks the server's bytes on the way. */
 #include "link/doc_own.h"
 
 #include <math.h>
 
 static bool
-find(const struct doc_view *v, const char *path, bson_iter_t *at)
+path_find(const struct doc_view *v, const char *path, bson_iter_t *at)
 {
 	bson_iter_t i;
 
@@ -18,7 +18,7 @@ doc_type(const struct doc_view *v, const char *path)
 {
 	bson_iter_t i;
 
-	if (!find(v, path, &i))
+	if (!path_find(v, path, &i))
 		return DOC_ABSENT;
 	switch (bson_iter_type(&i)) {
 	case BSON_TYPE_NULL: return DOC_NULL;
@@ -41,7 +41,7 @@ doc_get_text(const struct doc_view *v, const char *path, size_t *length)
 	uint32_t n = 0;
 	const char *text;
 
-	if (!find(v, path, &i) || !BSON_ITER_HOLDS_UTF8(&i))
+	if (!path_find(v, path, &i) || !BSON_ITER_HOLDS_UTF8(&i))
 		return NULL;
 	text = bson_iter_utf8(&i, &n);
 	if (length)
@@ -54,7 +54,7 @@ doc_get_f64(const struct doc_view *v, const char *path, double *out)
 {
 	bson_iter_t i;
 
-	if (!find(v, path, &i) || !BSON_ITER_HOLDS_NUMBER(&i))
+	if (!path_find(v, path, &i) || !BSON_ITER_HOLDS_NUMBER(&i))
 		return false;
 	*out = bson_iter_as_double(&i);
 	return true;
@@ -66,11 +66,11 @@ doc_get_i64(const struct doc_view *v, const char *path, int64_t *out)
 	bson_iter_t i;
 	double n;
 
-	if (!find(v, path, &i) || !BSON_ITER_HOLDS_NUMBER(&i))
+	if (!path_find(v, path, &i) || !BSON_ITER_HOLDS_NUMBER(&i))
 		return false;
 	if (BSON_ITER_HOLDS_DOUBLE(&i)) {
 		n = bson_iter_double(&i);
-		/* 2^63 itself does not fit, and NaN is no part of any range */
+		/* 2^63 does not fit, and NaN is in no range */
 		if (!(n >= -9223372036854775808.0 && n < 9223372036854775808.0) || n != trunc(n))
 			return false;
 		*out = (int64_t)n;
@@ -85,7 +85,7 @@ doc_get_bool(const struct doc_view *v, const char *path, bool *out)
 {
 	bson_iter_t i;
 
-	if (!find(v, path, &i) || !BSON_ITER_HOLDS_BOOL(&i))
+	if (!path_find(v, path, &i) || !BSON_ITER_HOLDS_BOOL(&i))
 		return false;
 	*out = bson_iter_bool(&i);
 	return true;
@@ -96,7 +96,7 @@ doc_get_date_us(const struct doc_view *v, const char *path, int64_t *out)
 {
 	bson_iter_t i;
 
-	return find(v, path, &i) && BSON_ITER_HOLDS_DATE_TIME(&i) &&
+	return path_find(v, path, &i) && BSON_ITER_HOLDS_DATE_TIME(&i) &&
 		!__builtin_mul_overflow(bson_iter_date_time(&i), 1000, out);
 }
 
@@ -106,7 +106,7 @@ doc_get_nested(const struct doc_view *v, const char *path, struct doc_view *out)
 	bson_iter_t i;
 	uint32_t n = 0;
 
-	if (!find(v, path, &i))
+	if (!path_find(v, path, &i))
 		return false;
 	if (BSON_ITER_HOLDS_DOCUMENT(&i))
 		bson_iter_document(&i, &n, &out->bytes);

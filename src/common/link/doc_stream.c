@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The driver's timeouts begin anew with every read of a call, and a call has
- * several: hello, login, the two halves of each answer, each batch of a
- * cursor. So the streams of our clients are wrapped in one that also knows
- * when the call as a whole has to end.
+ * The driver's timeouts begin again with every read, and a call has several reads:
+ * hello, login, the two halves of each answer, each batch of a cursor. So we wrap
+ * our clients' streams in one that knows the deadline of the whole call.
  */
 #include "link/doc_own.h"
 
@@ -11,17 +10,17 @@
 
 #include "base/clock.h"
 
-enum { STREAM_OURS = 0x6f62 }; /* any number that the driver does not use itself */
+enum { STREAM_OURS = 0x6f62 }; /* a number that the driver does not use */
 
 struct stream {
-	mongoc_stream_t base; /* first: the driver's pointer is to it */
+	mongoc_stream_t base; /* must be first: the driver points to it */
 	mongoc_stream_t *inner;
 	bool late;
 };
 
 /*
- * The driver exports it without a header that says so. Weak: where a later one
- * keeps it to itself, calls are bound by the driver's own timeouts alone.
+ * The driver exports this function but declares it in no header. It is weak: if a
+ * later driver hides it, only the driver's own timeouts bound a call.
  */
 extern mongoc_stream_t *mongoc_client_default_stream_initiator(const mongoc_uri_t *uri,
 	const mongoc_host_list_t *host, void *client, bson_error_t *error) __attribute__((weak));
@@ -43,7 +42,7 @@ doc_deadline_set_whole(int64_t mono_ms)
 	whole = true;
 }
 
-/* What is left for a wait of timeout ms (below 0: without end); 0: nothing. */
+/* The time for a wait of timeout ms (below 0: endless) before the deadline; 0: no time left. */
 static int32_t
 left_of(int32_t timeout)
 {
@@ -180,7 +179,7 @@ stream_open(const mongoc_uri_t *uri, const mongoc_host_list_t *host, void *clien
 	struct stream *s;
 
 	if (left_of(connect_ms) < connect_ms) {
-		/* connecting can't be told to take less */
+		/* connecting takes no shorter timeout */
 		bson_set_error(error, MONGOC_ERROR_STREAM, MONGOC_ERROR_STREAM_CONNECT,
 			"no time left to connect");
 		return NULL;

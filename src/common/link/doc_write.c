@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* MongoDB: single writes, indexes, and what tools and tests ask. */
+/* MongoDB: single writes, indexes, and questions of tools and tests. */
 #include "link/doc_own.h"
 
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Redis, what both ways share: settings, encoding, replies, scripts. */
+/* Redis, shared by the blocking and the loop's connection: settings, encoding, replies, scripts. */
 #include "link/kv_own.h"
 
 #include <arpa/inet.h>
@@ -12,7 +12,10 @@
 #include "base/url.h"
 
 #if HIREDIS_MAJOR >= 1
-/* The authorities are OpenSSL's own, /etc/ssl/certs on Debian; SSL_CERT_FILE names another. */
+/*
+ * Trusts OpenSSL's own authorities: /etc/ssl/certs on Debian, or the file that
+ * SSL_CERT_FILE names.
+ */
 static int
 tls_init(struct kv_settings *s, struct err *e)
 {
@@ -25,7 +28,7 @@ tls_init(struct kv_settings *s, struct err *e)
 	return 0;
 }
 
-/* Not by hiredis' own context: that believes an authority's certificate for any host. */
+/* Replaces hiredis' own context, which accepts an authority's certificate for any host. */
 int
 kv_tls_begin(const struct kv_settings *s, redisContext *c, struct err *e)
 {
@@ -41,7 +44,7 @@ kv_tls_begin(const struct kv_settings *s, redisContext *c, struct err *e)
 		SSL_free(ssl);
 		return err_set(e, ERR_AWAY, "TLS: OpenSSL refuses the host's name");
 	}
-	if (redisInitiateSSL(c, ssl) == REDIS_OK) /* ssl is c's now */
+	if (redisInitiateSSL(c, ssl) == REDIS_OK) /* c owns ssl now */
 		return 0;
 	err_set(e, ERR_AWAY, "TLS: %s", c->errstr);
 	SSL_free(ssl);
@@ -182,7 +185,7 @@ kv_hello_check(const struct kv_reply *r, struct err *e)
 {
 	if (kv_check(r, e)) {
 		if (e)
-			e->kind = ERR_AWAY; /* a matter of the set-up, not of the data */
+			e->kind = ERR_AWAY; /* the set-up is wrong, not the data */
 		return -1;
 	}
 	if (r->type != KV_TEXT || (strcmp(r->text, "OK") != 0 && strcmp(r->text, "PONG") != 0))
@@ -211,7 +214,7 @@ kv_view(const redisReply *r)
 		v.type = KV_ARRAY;
 		v.count = r->elements;
 		break;
-	default: break; /* NIL; nothing else comes unless asked for (RESP3) */
+	default: break; /* NIL; other types come only with RESP3, which we do not ask for */
 	}
 	return v;
 }
@@ -248,7 +251,7 @@ kv_error_kind(const char *text)
 		{ "NOSCRIPT", ERR_MISSING },
 		{ "BUSYKEY", ERR_CONFLICT },
 	};
-	/* the server's state too, but without a word of their own */
+	/* these also tell of the server's state, but have no error word of their own */
 	static const char *const refusals[] = { "ERR max number of clients",
 		"ERR ACL failure in script", "ERR The user executing the script can't" };
 	size_t n = strcspn(text, " ");
@@ -270,7 +273,7 @@ kv_check(const struct kv_reply *r, struct err *e)
 
 	if (r->type != KV_ERROR)
 		return 0;
-	/* the server quotes what it did not like: that part stays out */
+	/* the server quotes the refused input: leave it out */
 	n = strcspn(r->text, "'`\"\r\n");
 	stop = strstr(r->text, "with args");
 	if (stop && (size_t)(stop - r->text) < n)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Redis on a libevent loop. hiredis before 1.0 knows no timeouts here: one
- * timer serves the phase, and since all calls have the same time, the oldest
- * one's deadline is the next. What is late ends the connection, because the
- * replies carry no number to tell them apart by.
+ * Redis on a libevent loop. hiredis before 1.0 has no timeouts here, so one timer
+ * serves each phase. All calls have the same time, so the oldest call's deadline
+ * comes first. A late reply ends the connection, because replies carry no number
+ * that would tell to which call they belong.
  */
 #include "link/kv_own.h"
 
@@ -22,7 +22,7 @@ enum phase { PHASE_WAITING, PHASE_CONNECTING, PHASE_READY };
 
 enum call_kind { CALL_PLAIN, CALL_SCRIPT, CALL_HELLO };
 
-/* Given to hiredis, which calls back exactly once for each, also when the connection ends. */
+/* A command given to hiredis, which calls back exactly once, also when the connection ends. */
 struct call {
 	struct kv_async *k;
 	struct call *next;
@@ -31,7 +31,7 @@ struct call {
 	int64_t deadline_ms;
 	enum call_kind kind;
 	const struct kv_script
-		*script; /* SCRIPT: to be sent with its text when the server lacks it */
+		*script; /* SCRIPT: sent again with its text if the server lacks it */
 	size_t argc, tail_length;
 	char tail[];
 };
@@ -40,17 +40,17 @@ struct kv_async {
 	struct kv_settings settings;
 	struct link link;
 	struct event_base *base;
-	redisAsyncContext *c; /* NULL: none */
+	redisAsyncContext *c; /* NULL: not connected */
 	enum phase phase;
 	struct event *timer;
-	struct event *first;       /* of a channel's connection: see on_first_readable */
-	struct call *head, **tail; /* in the order in which replies come */
+	struct event *first;       /* for a channel's connection: see on_first_readable */
+	struct call *head, **tail; /* in the order of the replies */
 	size_t waiting, calls_max, hello_left;
 	int64_t ping_ms;
 	char *channel;
 	kv_message_fn *message;
 	void *message_arg;
-	char why[160]; /* of the loss that is being told */
+	char why[160]; /* the reason of the loss, for the callers */
 	bool closing;
 	unsigned calling;
 };
@@ -68,7 +68,7 @@ timer_set(struct kv_async *k, int64_t ms)
 		must(event_add(k->timer, &tv) == 0);
 }
 
-/* The timer of a usable connection: the oldest call's deadline, or the next ping. */
+/* Sets the timer of a usable connection: the oldest call's deadline, or the next ping. */
 static void
 timer_next(struct kv_async *k)
 {
@@ -80,9 +80,9 @@ timer_next(struct kv_async *k)
 	timer_set(k, k->head && left < 0 ? 0 : left);
 }
 
-/* Gives the context up. hiredis then calls back for all that wait, with no reply. */
+/* Gives the context up. hiredis then calls back for all waiting calls, without a reply. */
 static void
-lost(struct kv_async *k, const char *why, bool free_it)
+connection_lost(struct kv_async *k, const char *why, bool free_it)
 {
 	redisAsyncContext *c = k->c;
 
@@ -115,7 +115,10 @@ call_new(struct kv_async *k, enum call_kind kind, size_t tail_length)
 	return call;
 }
 
-/* Hands the encoded command to hiredis; false: not taken, call is still the caller's. */
+/*
+ * Hands the encoded command to hiredis. False: hiredis did not take it; the caller
+ * still owns call.
+ */
 static bool
 call_send(struct call *call, const struct buf *b)
 {
@@ -183,16 +186,16 @@ hello_replied(struct kv_async *k, const struct kv_reply *v)
 	struct err e = ERR_INIT;
 
 	if (kv_hello_check(v, &e)) {
-		lost(k, e.text, true);
+		connection_lost(k, e.text, true);
 		return;
 	}
 	if (--k->hello_left > 0)
 		return;
-	if (k->channel) { /* usable once the server says that it has subscribed us */
+	if (k->channel) { /* usable once the server confirms the subscription */
 		const char *argv[] = { "SUBSCRIBE", k->channel };
 
 		if (redisAsyncCommandArgv(k->c, on_message, k, 2, argv, NULL) != REDIS_OK)
-			lost(k, "could not subscribe", true);
+			connection_lost(k, "could not subscribe", true);
 		return;
 	}
 	ready_set(k);
@@ -212,7 +215,8 @@ on_reply(redisAsyncContext *c, void *reply, void *arg)
 		k->tail = &k->head;
 	k->waiting--;
 	if (!reply)
-		lost(k, c->errstr && *c->errstr ? c->errstr : "the connection was lost", false);
+		connection_lost(k, c->errstr && *c->errstr ? c->errstr : "the connection was lost",
+			false);
 	else
 		v = kv_view(reply);
 	if (reply && k->c == c && call->kind == CALL_SCRIPT && kv_is_noscript(&v) &&
@@ -235,9 +239,9 @@ on_reply(redisAsyncContext *c, void *reply, void *arg)
 }
 
 /*
- * Messages of the channel are read before all else that is readable in the same
- * turn of the loop. So a request that was sent after a message had reached this
- * process is handled after the message. hiredis' own event finds nothing more.
+ * Reads the channel's messages before any other socket in the same turn of the
+ * loop. So a request that arrives after a message is handled after that message.
+ * hiredis' own event then finds nothing to read.
  */
 static void
 on_first_readable(evutil_socket_t fd, short what, void *arg)
@@ -266,20 +270,20 @@ on_connect(const redisAsyncContext *c, int status)
 	if (k->c != c)
 		return;
 	if (status != REDIS_OK) {
-		lost(k, c->errstr, false); /* hiredis frees it */
+		connection_lost(k, c->errstr, false); /* hiredis frees it */
 		return;
 	}
 	link_socket_set(c->c.fd);
 	if (k->channel)
 		first_begin(k);
 	buf_init(&b, 256 << 10);
-	/* each by itself: hiredis counts replies by commands */
+	/* one at a time: hiredis counts replies by commands */
 	for (size_t i = 0; kv_hello(&k->settings, i, &b); i++) {
 		call = call_new(k, CALL_HELLO, 0);
 		if (!buf_failed(&b) && call_send(call, &b))
 			k->hello_left++;
 		else
-			free(call); /* no PONG, so the connect times out */
+			free(call); /* without the PONG the connect times out */
 		buf_clear(&b);
 	}
 	buf_fini(&b);
@@ -292,12 +296,13 @@ on_disconnect(const redisAsyncContext *c, int status)
 
 	(void)status;
 	if (k && k->c == c)
-		lost(k, c->errstr && *c->errstr ? c->errstr : "the server closed the connection",
+		connection_lost(k,
+			c->errstr && *c->errstr ? c->errstr : "the server closed the connection",
 			false);
 }
 
 static void
-begin(struct kv_async *k)
+connect_begin(struct kv_async *k)
 {
 	struct err e = ERR_INIT;
 	redisAsyncContext *c;
@@ -307,12 +312,12 @@ begin(struct kv_async *k)
 	timer_set(k, k->settings.connect_ms);
 	k->c = c = redisAsyncConnect(k->settings.host, k->settings.port);
 	if (!c || c->err) {
-		lost(k, c ? c->errstr : "out of memory", true);
+		connection_lost(k, c ? c->errstr : "out of memory", true);
 		return;
 	}
 	c->data = k;
 	if (kv_tls_begin(&k->settings, &c->c, &e)) {
-		lost(k, e.text, true);
+		connection_lost(k, e.text, true);
 		return;
 	}
 	must(redisLibeventAttach(c, k->base) == REDIS_OK);
@@ -329,11 +334,11 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (k->phase == PHASE_WAITING)
-		begin(k);
+		connect_begin(k);
 	else if (k->phase == PHASE_CONNECTING)
-		lost(k, "no answer to the connect in time", true);
+		connection_lost(k, "no answer to the connect in time", true);
 	else if (k->head && k->head->deadline_ms <= clock_mono_ms())
-		lost(k, "no answer in time", true);
+		connection_lost(k, "no answer in time", true);
 	else if (k->head ||
 		kv_async_run(k, 1, (const char *const[]){ "PING" }, NULL, NULL, NULL, &e))
 		timer_next(k);
@@ -370,7 +375,7 @@ kv_async_close(struct kv_async *k)
 		return;
 	must(k->calling == 0);
 	k->closing = true;
-	lost(k, "closing", true);
+	connection_lost(k, "closing", true);
 	must(!k->head);
 	event_free(k->timer);
 	link_fini(&k->link);

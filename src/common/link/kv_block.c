@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Redis, blocking, in pipelines: the context is made non-blocking once it is
- * connected, and poll() with a deadline stands around each read and write,
- * since a socket timeout begins anew with every byte that drips in.
+ * Redis, blocking, in pipelines. Once connected, the context is non-blocking, and
+ * each read and write waits in poll() with a deadline. A socket timeout would
+ * begin again with every byte of a slow answer.
  */
 #include "link/kv_own.h"
 
@@ -17,7 +17,7 @@
 
 struct script_at {
 	const struct kv_script *script; /* NULL: a plain command */
-	size_t argc, tail, tail_length; /* in out */
+	size_t argc, tail, tail_length; /* where its tail stands in out */
 };
 
 struct kv {
@@ -26,7 +26,7 @@ struct kv {
 	redisContext *c;      /* NULL: not connected */
 	int64_t due_ms;       /* when the next try may begin */
 	struct buf out;       /* the pipeline, encoded */
-	struct script_at *at; /* one for each command in out */
+	struct script_at *at; /* one entry for each command in out */
 	size_t count, room;
 };
 
@@ -73,7 +73,7 @@ kv_due_ms(const struct kv *k)
 }
 
 static void
-drop(struct kv *k, const char *why, int64_t wait_ms)
+connection_drop(struct kv *k, const char *why, int64_t wait_ms)
 {
 	if (k->c)
 		redisFree(k->c);
@@ -91,7 +91,7 @@ away(struct kv *k, struct err *e)
 	return err_set(e, ERR_AWAY, "%s is away: %s", v.name, v.why);
 }
 
-/* The next reply, waiting until the deadline; also writes what is left to write. NULL: why says. */
+/* Waits for the next reply until the deadline, and writes the rest of out. NULL: see why. */
 static redisReply *
 next_reply(redisContext *c, int64_t deadline_ms, const char **why)
 {
@@ -123,11 +123,12 @@ next_reply(redisContext *c, int64_t deadline_ms, const char **why)
 		}
 		p.events = written ? POLLIN : POLLIN | POLLOUT;
 		if (c->reader->len == before)
-			(void)poll(&p, 1, (int)left); /* interrupted or not: see above */
+			(void)poll(&p, 1,
+				(int)left); /* the loop checks the deadline, also after a signal */
 	}
 }
 
-/* AUTH, SELECT, PING. */
+/* Sends AUTH, SELECT and PING on a new connection. */
 static int
 greet(struct kv *k, int64_t deadline_ms, struct err *e)
 {
@@ -172,7 +173,7 @@ reach(struct kv *k, struct err *e)
 		goto bad;
 	}
 	link_socket_set(c->fd);
-	(void)redisSetTimeout(c, tv); /* of the TLS handshake, the only thing that still blocks */
+	(void)redisSetTimeout(c, tv); /* for the TLS handshake, the only step that still blocks */
 	if (kv_tls_begin(s, c, &why))
 		goto bad;
 	flags = fcntl(c->fd, F_GETFL);
@@ -186,11 +187,11 @@ reach(struct kv *k, struct err *e)
 	link_state_set(&k->link, LINK_UP, NULL);
 	return 0;
 bad:
-	drop(k, why.text, link_wait_ms(&k->link));
+	connection_drop(k, why.text, link_wait_ms(&k->link));
 	return away(k, e);
 }
 
-/* Connected when 0. A connection that ended while nobody used it is replaced at once. */
+/* 0: connected. Replaces an idle connection that has ended. */
 static int
 ensure(struct kv *k, struct err *e)
 {
@@ -200,8 +201,8 @@ ensure(struct kv *k, struct err *e)
 		p = (struct pollfd){ .fd = k->c->fd, .events = POLLIN };
 		if (poll(&p, 1, 0) <= 0)
 			return 0;
-		drop(k, "the server closed the connection",
-			0); /* nothing was asked: it is the end */
+		connection_drop(k, "the server closed the connection",
+			0); /* no reply is due, so readable means the end */
 	}
 	return kv_due_ms(k) > 0 ? away(k, e) : reach(k, e);
 }
@@ -210,7 +211,7 @@ static int
 added(struct kv *k, size_t before, const struct script_at *at, struct err *e)
 {
 	if (buf_failed(&k->out) || k->count >= KV_PIPELINE_MAX) {
-		/* as if it had not been added */
+		/* undo the addition */
 		k->out.failed = false;
 		k->out.length = before;
 		return err_set(e, ERR_LIMIT, "the pipeline is full: %zu commands", k->count);
@@ -279,7 +280,7 @@ receive(struct kv *k, struct arena *mem, int64_t deadline_ms, struct kv_reply *o
 	return 0;
 }
 
-/* The scripts among them that the server does not have: once more, with their text. */
+/* Sends the scripts that the server lacks once more, with their text. */
 static int
 with_text(struct kv *k, struct arena *mem, int64_t deadline_ms, struct kv_reply *replies,
 	struct err *e)
@@ -324,8 +325,11 @@ kv_flush(struct kv *k, struct arena *mem, struct kv_reply *replies, size_t n, st
 	if (rc == 0)
 		rc = with_text(k, mem, deadline, replies, &own);
 	if (rc) {
-		/* replies may still come for what was sent: never on this connection */
-		drop(k, own.text, link_wait_ms(&k->link));
+		/*
+		 * replies to the sent commands may still come, so never use this
+		 * connection again
+		 */
+		connection_drop(k, own.text, link_wait_ms(&k->link));
 		if (e)
 			*e = own;
 	}

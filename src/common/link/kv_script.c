@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Redis: a script's name, which is the SHA-1 of its text. */
+/* Redis: the name of a script is the SHA-1 of its text. */
 #include "link/kv.h"
 
 #include <inttypes.h>
@@ -12,7 +12,7 @@ roll(uint32_t x, int n)
 	return x << n | x >> (32 - n);
 }
 
-/* One block of SHA-1 (FIPS 180-4): the name that Redis gives a script, no secret. */
+/* One block of SHA-1 (FIPS 180-4). Redis names scripts with it; it protects nothing. */
 static void
 sha1_block(uint32_t h[static 5], const unsigned char *p)
 {

@@ -14,7 +14,7 @@
 
 static const struct backoff reconnect = { .base_ms = 100, .cap_ms = 5000 };
 
-/* Rows: from; columns: to. A link that is UP loses its connection before it tries anew. */
+/* Rows: from; columns: to. A link that is UP becomes DOWN before it connects again. */
 static const bool legal[4][4] = {
 	[LINK_DOWN] = { [LINK_DOWN] = true, [LINK_CONNECTING] = true },
 	[LINK_CONNECTING] = { [LINK_DOWN] = true, [LINK_CONNECTING] = true, [LINK_UP] = true },
@@ -44,7 +44,7 @@ link_fini(struct link *l)
 	must(pthread_mutex_destroy(&l->lock) == 0);
 }
 
-/* What the log says of a change; CONNECTING says nothing, being on the way. */
+/* The log message for a change. CONNECTING is a step on the way and logs nothing. */
 static void
 announce(const char *name, enum link_state from, enum link_state to, bool again, const char *why)
 {
@@ -65,7 +65,7 @@ link_state_set(struct link *l, enum link_state to, const char *why)
 	must(pthread_mutex_lock(&l->lock) == 0);
 	from = l->state;
 	must(legal[from][to]);
-	/* a failed try is news only when its reason differs from the one already said */
+	/* log a failed try only when its reason differs from the last one */
 	news = to != LINK_DOWN || from == LINK_UP || from == LINK_BLOCKED ||
 		(why && strncmp(l->why, why, sizeof l->why - 1) != 0);
 	if ((from == LINK_UP) != (to == LINK_UP))

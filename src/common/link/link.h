@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What every link to a server has in common: a name, a state that /health and
- * /ready show, since when, why, and how often it came back. The kinds of links
- * (sql, kv, doc, broker) each hold one and report to it; nothing else does.
+ * The common part of every link to a server: its name, its state for /health and
+ * /ready, the time and reason of the last change, and the count of reconnects.
+ * Each connection (sql, kv, doc, broker, smtp) holds one link and alone reports
+ * to it.
  *
  * A link is DOWN until its first good answer. It is CONNECTING during a try,
  * UP after a good answer, BLOCKED while the server keeps the connection but
  * refuses work (RabbitMQ's alarms), and DOWN after any error, with the reason.
- * The change is logged once, the tries between are not; the wait between them
+ * A change is logged once; further failed tries are not. The wait between tries
  * is link_wait_ms: capped, jittered, from 100 ms to 5 s.
  *
- * Threads: written by the link's own thread, read by any.
+ * Threads: the link's own thread writes, any thread reads.
  */
 #pragma once
 
@@ -24,13 +25,13 @@ enum link_state { LINK_DOWN, LINK_CONNECTING, LINK_UP, LINK_BLOCKED };
 
 struct link {
 	const char *name;     /* "postgres", "redis", "mongo", "rabbitmq" */
-	pthread_mutex_t lock; /* of all below */
+	pthread_mutex_t lock; /* guards the fields below */
 	enum link_state state;
 	int64_t since_us;    /* wall clock of the last change between usable and not */
 	uint64_t reconnects; /* times it became UP after it had been UP before */
-	unsigned attempt;    /* failed tries in a row: what link_wait_ms counts */
+	unsigned attempt;    /* failed tries in a row, for link_wait_ms */
 	bool was_up;
-	char why[256]; /* of DOWN and BLOCKED; no secret, no address */
+	char why[256]; /* the reason for DOWN or BLOCKED; no secret, no address */
 };
 
 struct link_view {
@@ -43,15 +44,21 @@ struct link_view {
 
 void link_init(struct link *l, const char *name);
 void link_fini(struct link *l);
-/* The only place where the state changes; an illegal step is a bug. why: NULL for UP, CONNECTING. */
+/*
+ * The only function that changes the state; an illegal step is a bug. why: NULL for UP
+ * and CONNECTING.
+ */
 void link_state_set(struct link *l, enum link_state to, const char *why);
-/* DOWN because we are done with it: nothing to warn of. */
+/* DOWN because we closed it: logs no warning. */
 void link_closed(struct link *l);
-/* How long to wait before the next try; call once after each failed one. */
+/* The wait before the next try; call it once after each failed try. */
 int64_t link_wait_ms(struct link *l);
 bool link_usable(struct link *l); /* UP */
 void link_look(struct link *l, struct link_view *out);
 const char *link_state_name(enum link_state s); /* "down", "connecting", "up", "blocked" */
 
-/* Keepalive, a bound for unacked bytes, no delay: a help each, since every wait has a deadline anyway. */
+/*
+ * Sets keepalive, a bound for unacked bytes, and no delay. They help; the deadlines do
+ * not need them.
+ */
 void link_socket_set(int fd);

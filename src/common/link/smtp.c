@@ -21,13 +21,13 @@
 #define ADDRESS_MAX 320
 #define FRESH_MS 15000 /* some servers count the NOOPs */
 
-/* How far the transfer under way has come, as the protocol's own lines tell it. */
+/* How far the current transfer has come, by the lines of the protocol. */
 enum step {
 	STEP_CONNECT, /* greeting, EHLO, TLS, login */
 	STEP_MAIL,
 	STEP_RCPT,
 	STEP_DATA,
-	STEP_BODY, /* of which all was handed over once `whole` */
+	STEP_BODY, /* `whole`: libcurl has all of it */
 };
 
 struct smtp {
@@ -39,22 +39,22 @@ struct smtp {
 	bool own_ca;
 	int64_t total_ms;
 	int64_t due_ms;   /* when the next try may begin */
-	int64_t heard_ms; /* the server's last word */
-	curl_socket_t fd; /* of the connection that was opened last */
+	int64_t heard_ms; /* the time of the server's last line */
+	curl_socket_t fd; /* the newest connection */
 	char error[CURL_ERROR_SIZE];
 
-	/* the transfer under way */
+	/* the current transfer */
 	const char *message;
 	size_t left;
 	enum step step;
-	bool whole;        /* the last of the message was handed to libcurl */
-	bool over;         /* the goodbye: what comes now is no answer to the mail */
-	int code;          /* the last answer's */
-	char enhanced[12]; /* "5.1.1" of it, or "" */
-	bool answered;     /* since the step began; of BODY: since it was whole */
+	bool whole;        /* libcurl has the whole message */
+	bool over;         /* QUIT: later lines do not answer the mail */
+	int code;          /* of the last answer */
+	char enhanced[12]; /* of the last answer: "5.1.1", or "" */
+	bool answered;     /* the server has answered this step; for BODY: after it was whole */
 };
 
-/* ---- what libcurl calls ---- */
+/* ---- libcurl's callbacks ---- */
 
 static size_t
 on_read(char *to, size_t size, size_t count, void *arg)
@@ -73,7 +73,7 @@ on_read(char *to, size_t size, size_t count, void *arg)
 	return n;
 }
 
-/* "5.1.1" where it stands behind the code. */
+/* Reads the "5.1.1" after the code. */
 static void
 enhanced_take(struct smtp *s, const char *line, size_t length)
 {
@@ -123,7 +123,7 @@ line_out(struct smtp *s, const char *line, size_t length)
 		}
 }
 
-/* The protocol's lines; nothing is printed. */
+/* libcurl's debug function: reads the protocol's lines and prints nothing. */
 static int
 on_debug(CURL *curl, curl_infotype type, char *data, size_t size, void *arg)
 {
@@ -171,7 +171,7 @@ is_loopback(const char *host)
 {
 	struct in_addr v4;
 
-	/* a name too may begin with 127. */
+	/* a host name may also begin with 127. */
 	return strcmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
 		(strncmp(host, "127.", 4) == 0 && inet_pton(AF_INET, host, &v4) == 1);
 }
@@ -190,11 +190,11 @@ tls_set(struct smtp *s, const struct smtp_options *o)
 	s->own_ca = o->ca_file != NULL;
 	if (o->ca_file) {
 		curl_easy_setopt(s->curl, CURLOPT_CAINFO, o->ca_file);
-		/* else the system's authorities are believed beside it */
+		/* otherwise libcurl trusts the system's authorities as well */
 		curl_easy_setopt(s->curl, CURLOPT_CAPATH, NULL);
 	}
 #if LIBCURL_VERSION_NUM >= 0x075700
-	/* else what the file holds anew is not seen for a day */
+	/* otherwise a change of the file is noticed a day later */
 	curl_easy_setopt(s->curl, CURLOPT_CA_CACHE_TIMEOUT, 0L);
 #endif
 }
@@ -228,9 +228,9 @@ always_set(struct smtp *s, const struct smtp_options *o)
 	CURL *c = s->curl;
 
 	curl_easy_setopt(c, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(c, CURLOPT_PROXY, ""); /* the environment's is not asked */
+	curl_easy_setopt(c, CURLOPT_PROXY, ""); /* no proxy from the environment */
 	curl_easy_setopt(c, CURLOPT_ERRORBUFFER, s->error);
-	curl_easy_setopt(c, CURLOPT_VERBOSE, 1L); /* the debug function sees the lines */
+	curl_easy_setopt(c, CURLOPT_VERBOSE, 1L); /* so that the debug function gets the lines */
 	curl_easy_setopt(c, CURLOPT_DEBUGFUNCTION, on_debug);
 	curl_easy_setopt(c, CURLOPT_DEBUGDATA, s);
 	curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_write);
@@ -243,7 +243,7 @@ always_set(struct smtp *s, const struct smtp_options *o)
 	curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT_MS,
 		(long)(o->connect_ms ? o->connect_ms : CONNECT_MS));
 	curl_easy_setopt(c, CURLOPT_TIMEOUT_MS, (long)s->total_ms);
-	/* of the goodbye to a server that is frozen */
+	/* for QUIT on a frozen server */
 	curl_easy_setopt(c, CURLOPT_SERVER_RESPONSE_TIMEOUT, (long)(s->total_ms + 999) / 1000);
 }
 
@@ -289,7 +289,7 @@ smtp_close(struct smtp *s)
 {
 	if (!s)
 		return;
-	/* libcurl's goodbye waits up to two minutes for a frozen server's */
+	/* libcurl's QUIT waits up to two minutes for a frozen server */
 	if (s->fd != CURL_SOCKET_BAD)
 		(void)shutdown(s->fd, SHUT_RDWR);
 	curl_easy_cleanup(s->curl);
@@ -308,7 +308,7 @@ smtp_link(struct smtp *s)
 /* ---- transfers ---- */
 
 static CURLcode
-perform(struct smtp *s)
+transfer_run(struct smtp *s)
 {
 	s->step = STEP_CONNECT;
 	s->whole = s->answered = s->over = false;
@@ -333,7 +333,7 @@ up(struct smtp *s)
 	link_state_set(&s->link, LINK_UP, NULL);
 }
 
-/* What is wrong with the server's certificate, by libcurl's and OpenSSL's words. */
+/* The fault of the server's certificate, from libcurl's and OpenSSL's messages. */
 static void
 why_certificate(const struct smtp *s, const char *server, const char *text, char *out, size_t size)
 {
@@ -363,7 +363,7 @@ why_certificate(const struct smtp *s, const char *server, const char *text, char
 			server);
 }
 
-/* Why there is no TLS. false: it is not about TLS. */
+/* Why TLS failed. False: the fault is not about TLS. */
 static bool
 why_no_tls(const struct smtp *s, CURLcode rc, const char *text, char *out, size_t size)
 {
@@ -392,7 +392,7 @@ why_no_tls(const struct smtp *s, CURLcode rc, const char *text, char *out, size_
 	return true;
 }
 
-/* Why there is no connection that takes mail. libcurl's texts name hosts and codes alone here. */
+/* Why no connection takes mail. Here libcurl's texts name only hosts and codes. */
 static void
 why_away(const struct smtp *s, CURLcode rc, char *out, size_t size)
 {
@@ -412,7 +412,7 @@ why_away(const struct smtp *s, CURLcode rc, char *out, size_t size)
 		snprintf(out, size, "%.120s", text);
 }
 
-/* The connection is there, and the server has neither ended it nor said anything unasked. */
+/* The connection is open, and the server has neither closed it nor sent anything. */
 static bool
 quiet(const struct smtp *s)
 {
@@ -438,7 +438,7 @@ smtp_ping(struct smtp *s, struct err *e)
 	curl_easy_setopt(s->curl, CURLOPT_NOBODY, 1L);
 	curl_easy_setopt(s->curl, CURLOPT_MAIL_RCPT, NULL);
 	curl_easy_setopt(s->curl, CURLOPT_CUSTOMREQUEST, "NOOP");
-	rc = perform(s);
+	rc = transfer_run(s);
 	if (rc == CURLE_OK) {
 		up(s);
 		return 0;
@@ -456,26 +456,26 @@ refuse(struct smtp_answer *out, const char *why)
 	return -1;
 }
 
-/* What would end an SMTP command, or need an extension for it, is not tried. */
+/* Refuses addresses with bytes that would end an SMTP command or need an extension. */
 static int
 address_check(const char *address, struct smtp_answer *out)
 {
 	size_t n = strlen(address);
 
 	if (n == 0 || n > ADDRESS_MAX || !strchr(address, '@'))
-		return refuse(out, "the address is none");
+		return refuse(out, "the address is empty, too long or has no @");
 	for (size_t i = 0; i < n; i++) {
 		unsigned char c = (unsigned char)address[i];
 
 		if (c >= 0x80)
 			return refuse(out, "the address is not ASCII, which is not supported");
 		if (c <= ' ' || c == 0x7f || c == '<' || c == '>' || c == '"' || c == '\\')
-			return refuse(out, "the address has a byte that none may have");
+			return refuse(out, "the address holds a byte that is not allowed");
 	}
 	return 0;
 }
 
-/* The server's word about this mail. */
+/* The server's answer to this mail. */
 static void
 decided(const struct smtp *s, struct smtp_answer *out)
 {
@@ -486,7 +486,7 @@ decided(const struct smtp *s, struct smtp_answer *out)
 		*s->enhanced ? " " : "", s->enhanced, about[s->step]);
 }
 
-/* Refusals that are about us, not about this mail: login, TLS, a server that goes away. */
+/* Refusals that concern us and not this mail: login, TLS, a server that shuts down. */
 static bool
 about_us(const struct smtp *s)
 {
@@ -498,7 +498,7 @@ static void
 judge(struct smtp *s, CURLcode rc, struct smtp_answer *out)
 {
 	char why[256];
-	/* an answer 354 only asks for the rest; 2xx to an earlier step says nothing of this one */
+	/* 354 only asks for the message; a 2xx to an earlier step tells nothing about this one */
 	bool refused = s->answered && s->code >= 400;
 
 	*out = (struct smtp_answer){ .fate = SMTP_SENT, .code = s->code };
@@ -553,8 +553,8 @@ smtp_send(struct smtp *s, const char *from, const char *to, const char *message,
 	for (int try = 0; try < 2; try++) {
 		s->message = message;
 		s->left = length;
-		rc = perform(s);
-		/* the server had ended the idle connection: once more on a new one */
+		rc = transfer_run(s);
+		/* the server had closed the idle connection: try once more on a new one */
 		if (rc == CURLE_OK || s->code != 0 || s->step > STEP_MAIL ||
 			rc == CURLE_OPERATION_TIMEDOUT || rc == CURLE_COULDNT_CONNECT)
 			break;

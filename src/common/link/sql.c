@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* PostgreSQL, what both ways share: settings, the errors' table, answers. */
+/* PostgreSQL, shared by the blocking and the loop's connection: settings, errors, answers. */
 #include "link/sql_own.h"
 
 #include <inttypes.h>
@@ -9,7 +9,7 @@
 
 #include "base/clock.h"
 
-/* The first row that the SQLSTATE begins with counts. */
+/* The first row that is a prefix of the SQLSTATE counts. */
 static const struct {
 	const char *prefix;
 	enum err_kind kind;
@@ -20,20 +20,20 @@ static const struct {
 	{ "23514", ERR_INVALID }, /* check */
 	{ "23", ERR_CONFLICT },   /* unique, foreign key, exclusion */
 	{ "25006", ERR_AWAY },    /* read-only: a standby, or an operator's setting */
-	{ "26000", ERR_AWAY },    /* a prepared statement is gone: a new connection has it again */
-	{ "28", ERR_AWAY },       /* login refused: a matter of the set-up, not of the data */
-	{ "3D000", ERR_AWAY },    /* no such database */
+	{ "26000",
+		ERR_AWAY }, /* a prepared statement is gone: a new connection prepares it again */
+	{ "28", ERR_AWAY }, /* login refused: the set-up is wrong, not the data */
+	{ "3D000", ERR_AWAY }, /* no such database */
 	{ "40002", ERR_CONFLICT },
-	{ "40", ERR_AWAY },    /* deadlock, serialization: again */
+	{ "40", ERR_AWAY },    /* deadlock, serialization failure: try again */
 	{ "42P01", ERR_AWAY }, /* no such table: not migrated yet */
-	{ "53", ERR_AWAY },    /* no room for more: connections, memory, disk */
+	{ "53", ERR_AWAY },    /* no room: connections, memory, disk */
 	{ "54", ERR_LIMIT },
 	{ "55006", ERR_CONFLICT },
-	{ "55P03", ERR_AWAY }, /* lock not to be had */
-	{ "57014",
-		ERR_AWAY },  /* statement_timeout, or a person's cancel: nothing against any row */
-	{ "57P", ERR_AWAY }, /* shutting down, starting up, crashed */
-	{ "58", ERR_AWAY },  /* the server's own system */
+	{ "55P03", ERR_AWAY }, /* the lock is not available */
+	{ "57014", ERR_AWAY }, /* statement_timeout, or a cancelled query: no row is at fault */
+	{ "57P", ERR_AWAY },   /* shutting down, starting up, crashed */
+	{ "58", ERR_AWAY },    /* the server's system */
 	{ "P0002", ERR_MISSING },
 };
 
@@ -60,7 +60,10 @@ sql_again(const struct sql_result *r)
 	return strcmp(r->sqlstate, "40P01") == 0 || strcmp(r->sqlstate, "40001") == 0;
 }
 
-/* So that the server, too, soon knows that we are gone: a session's advisory locks tell who lives. */
+/*
+ * The server must notice a dead client soon: a session's advisory locks tell which
+ * process lives.
+ */
 #define SERVER_KEEPALIVE \
 	" -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3"
 
@@ -143,7 +146,7 @@ notice_ignore(void *arg, const PGresult *r)
 PGconn *
 sql_pg_start(const struct sql_settings *s)
 {
-	/* What stands before dbname the URL may change, what stands behind it not. */
+	/* The URL may override the options before dbname, but not those after it. */
 	const char *const names[] = { "application_name", "gssencmode", "keepalives",
 		"keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
 		"target_session_attrs", "dbname", "client_encoding", "options",
@@ -169,14 +172,17 @@ sql_pg_why(const PGconn *c, char *why, size_t size)
 	const char *text = c ? PQerrorMessage(c) : "out of memory", *p;
 	size_t n;
 
-	/* 'connection to server at "host", port 1 failed: reason', a line a host: the last */
+	/*
+	 * one line a host: 'connection to server at "host", port 1 failed: reason';
+	 * take the last
+	 */
 	while ((p = strstr(text, "failed: ")) != NULL)
 		text = p + 8;
 	if (strncmp(text, "could not translate host name", 29) == 0)
 		text = "the host's name can't be resolved";
 	for (p = text; strncmp(p, "FATAL:", 6) == 0 || strncmp(p, "ERROR:", 6) == 0; text = p)
 		p += 6 + strspn(p + 6, " ");
-	/* which of the two it was, the library keeps to itself */
+	/* the library does not tell which of the two it was */
 	if (strstr(text, "certificate verify failed"))
 		text = "the server's certificate is not from an authority of sslrootcert, or out of date";
 	n = strcspn(text, "\r\n");
@@ -196,7 +202,7 @@ void
 sql_prepared_add(struct sql_prepared *p, const struct sql_statement *st)
 {
 	must(p->count <
-		SQL_PREPARED_MAX); /* statements are constants: we know how many there are */
+		SQL_PREPARED_MAX); /* statements are constants, so their number is bounded */
 	p->known[p->count++] = st;
 }
 
@@ -221,7 +227,7 @@ sql_answer_take(struct sql_answer *a, PGconn *c)
 		if (status == PGRES_COPY_IN || status == PGRES_COPY_OUT ||
 			status == PGRES_COPY_BOTH) {
 			PQclear(r);
-			return SQL_STEP_LOST; /* COPY: no statement of ours does it */
+			return SQL_STEP_LOST; /* COPY, which we never use */
 		}
 		if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK ||
 			status == PGRES_EMPTY_QUERY) {
@@ -256,8 +262,8 @@ sql_answer_fatal(const struct sql_answer *a)
 	severity = PQresultErrorField(a->failed, PG_DIAG_SEVERITY_NONLOCALIZED);
 	state = PQresultErrorField(a->failed, PG_DIAG_SQLSTATE);
 	if (!severity || !state)
-		return true; /* libpq made it up: nothing came */
-	/* 25006: a session stays read-only until its end; the next server may not be */
+		return true; /* libpq made this error: the server sent none */
+	/* 25006: this session stays read-only; the next server may not be */
 	/* 26000, 0A000: our prepared statements are gone, or stale ("cached plan must not…") */
 	return strcmp(severity, "ERROR") != 0 || strncmp(state, "57P", 3) == 0 ||
 		strcmp(state, "25006") == 0 || strcmp(state, "26000") == 0 ||
@@ -276,7 +282,7 @@ answer_error(const PGresult *r, struct sql_result *out, struct err *e)
 		return err_set(e, ERR_AWAY, "the connection was lost");
 	snprintf(out->sqlstate, sizeof out->sqlstate, "%s", state);
 	snprintf(out->constraint, sizeof out->constraint, "%s", constraint ? constraint : "");
-	/* a FATAL may come after the commit: only an ERROR says that nothing was done */
+	/* a FATAL may come after the commit: only an ERROR proves that nothing was done */
 	out->fate = severity && strcmp(severity, "ERROR") == 0 ? SQL_UNDONE : SQL_UNSURE;
 	if (strncmp(state, "22", 2) == 0) /* 'invalid input syntax for type x: "the value"' */
 		return err_set(e, ERR_INVALID, "%.*s (%s)", (int)strcspn(text ? text : "", ":\""),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PostgreSQL on a libevent loop: one connection, one query under way, a
- * bounded queue behind it. Every event ends in advance() or lost().
+ * PostgreSQL on a libevent loop: one connection, one running call, a bounded queue
+ * behind it. Every event ends in advance() or connection_lost().
  */
 #include "link/sql_own.h"
 
@@ -17,7 +17,7 @@ enum phase {
 	PHASE_WAITING, /* until the next try is due */
 	PHASE_CONNECTING,
 	PHASE_IDLE,
-	PHASE_PREPARING, /* the first of the head's statements that the server does not know */
+	PHASE_PREPARING, /* the head's first statement that the server does not know */
 	PHASE_RUNNING,   /* the head */
 };
 
@@ -39,11 +39,11 @@ struct sql_async {
 	struct sql_prepared prepared;
 	struct sql_answer answer;
 	enum phase phase;
-	struct event *io; /* of pg's socket, as long as pg lasts */
+	struct event *io; /* watches pg's socket; lives as long as pg */
 	short io_events;
 	struct event *timer; /* of the phase: backoff, connect, query; idle: ping */
-	struct event *kick; /* a send failed inside sql_async_run: the loss is told from the loop */
-	struct call *head, **tail; /* head is under way in PREPARING and RUNNING */
+	struct event *kick;  /* a send failed inside sql_async_run: the loop reports the loss */
+	struct call *head, **tail; /* the head runs in PREPARING and RUNNING */
 	size_t waiting, queue_max;
 	int64_t ping_ms;
 	int64_t blocked_until_ms; /* 0: the link is not BLOCKED */
@@ -65,7 +65,7 @@ phase_set(struct sql_async *s, enum phase to, int64_t timer_ms)
 		must(event_add(s->timer, &tv) == 0);
 }
 
-/* Listens to the socket for these events; libpq may have changed the socket. */
+/* Watches the socket for these events; libpq may have changed the socket. */
 static void
 io_set(struct sql_async *s, short events)
 {
@@ -79,7 +79,7 @@ io_set(struct sql_async *s, short events)
 	s->io_events = events;
 }
 
-/* Takes the head off and tells its caller. */
+/* Removes the head of the queue and calls its done. */
 static void
 answer_head(struct sql_async *s, const struct sql_result *r, const struct err *e)
 {
@@ -96,15 +96,18 @@ answer_head(struct sql_async *s, const struct sql_result *r, const struct err *e
 	free(c);
 }
 
-/* The connection is of no use: all that wait get ERR_AWAY, the next try gets its time. */
+/*
+ * Gives the connection up: all waiting calls get ERR_AWAY, and the timer is set for
+ * the next try.
+ */
 static void
-lost(struct sql_async *s, const char *why)
+connection_lost(struct sql_async *s, const char *why)
 {
 	struct sql_result r = { .fate = s->phase == PHASE_RUNNING ? SQL_UNSURE : SQL_UNDONE };
 	struct err e = ERR_INIT, first = ERR_INIT;
 	size_t n = s->waiting;
 
-	/* the server's own last word is the better reason */
+	/* the server's last message is the better reason */
 	if (s->answer.failed && sql_answer_end(&s->answer, NULL, &r, &first)) {
 		why = first.text;
 		if (s->phase != PHASE_RUNNING)
@@ -126,7 +129,7 @@ lost(struct sql_async *s, const char *why)
 	err_set(&e, ERR_AWAY, "%s is away: %s", s->link.name, why);
 	for (; n > 0 && s->head; n--) {
 		if (first.kind != ERR_NONE && first.kind != ERR_AWAY)
-			e.kind = first.kind; /* only the head's own */
+			e.kind = first.kind; /* only for the running call */
 		answer_head(s, &r, &e);
 		r = (struct sql_result){ .fate = SQL_UNDONE };
 		first.kind = ERR_NONE;
@@ -140,7 +143,7 @@ idle(struct sql_async *s)
 	phase_set(s, PHASE_IDLE, s->ping_ms);
 }
 
-/* NULL: the server knows all of them. */
+/* The next statement to prepare; NULL: the server knows all of them. */
 static const struct sql_statement *
 unknown_statement(const struct sql_async *s, const struct call *c)
 {
@@ -151,8 +154,8 @@ unknown_statement(const struct sql_async *s, const struct call *c)
 }
 
 /*
- * Several parts go out as a pipeline up to one Sync: the server runs them in
- * one implicit transaction, and after an error skips the rest and rolls back.
+ * Sends several parts as a pipeline with one Sync at its end. The server runs them
+ * in one implicit transaction; after an error it skips the rest and rolls back.
  */
 static bool
 send_parts(struct sql_async *s, const struct call *c)
@@ -168,9 +171,9 @@ send_parts(struct sql_async *s, const struct call *c)
 	return sent && (c->count == 1 || PQpipelineSync(s->pg));
 }
 
-/* Begins the head's call. False: the connection is lost, and the caller has to say so. */
+/* Sends the head's call. False: the connection is lost, and the caller must report it. */
 static bool
-start(struct sql_async *s)
+call_send(struct sql_async *s)
 {
 	struct call *c = s->head;
 	const struct sql_statement *unknown = unknown_statement(s, c);
@@ -182,7 +185,7 @@ start(struct sql_async *s)
 		phase_set(s, PHASE_PREPARING, s->settings.query_ms);
 	} else {
 		sent = send_parts(s, c);
-		/* the server counts each part's time by itself */
+		/* the server measures each part's time separately */
 		phase_set(s, PHASE_RUNNING, s->settings.query_ms * (int64_t)c->count);
 	}
 	flush = sent ? PQflush(s->pg) : -1;
@@ -191,9 +194,9 @@ start(struct sql_async *s)
 	return flush >= 0;
 }
 
-/* Calls that waited past their time are told so before the next is sent. */
+/* Fails the calls that waited too long, then sends the next one. */
 static void
-next(struct sql_async *s)
+calls_advance(struct sql_async *s)
 {
 	struct sql_result r = { .fate = SQL_UNDONE };
 	struct err e = ERR_INIT;
@@ -204,11 +207,11 @@ next(struct sql_async *s)
 		err_set(&e, ERR_LIMIT, "waited too long for its turn");
 		answer_head(s, &r, &e);
 	}
-	if (s->phase == PHASE_IDLE && s->head && !start(s))
-		lost(s, "the connection was lost");
+	if (s->phase == PHASE_IDLE && s->head && !call_send(s))
+		connection_lost(s, "the connection was lost");
 }
 
-/* The server is ready again after what was under way. */
+/* The server is ready again after the running call. */
 static void
 answered(struct sql_async *s)
 {
@@ -220,9 +223,9 @@ answered(struct sql_async *s)
 	bool read_only;
 	int rc;
 
-	/* out of the pipeline, if it was one: every answer up to its Sync has been taken */
+	/* leave pipeline mode: every answer up to the Sync has been taken */
 	if (sql_answer_fatal(&s->answer) || !PQexitPipelineMode(s->pg)) {
-		lost(s, "the server ended the session");
+		connection_lost(s, "the server ended the session");
 		return;
 	}
 	must(was == PHASE_PREPARING || was == PHASE_RUNNING);
@@ -233,8 +236,8 @@ answered(struct sql_async *s)
 	if (was == PHASE_PREPARING && rc == 0) {
 		PQclear(own);
 		sql_prepared_add(&s->prepared, unknown_statement(s, s->head));
-		if (!start(s))
-			lost(s, "the connection was lost");
+		if (!call_send(s))
+			connection_lost(s, "the connection was lost");
 		return;
 	}
 	if (was == PHASE_PREPARING)
@@ -243,13 +246,13 @@ answered(struct sql_async *s)
 		err_wrap(&e, "%s", s->head->parts[s->head->count - 1].statement->name);
 	read_only = rc == 0 && s->head->parts[0].statement == &sql_probe &&
 		sql_read_only(&s->settings, &r);
-	/* done may run the next call itself; phase IDLE lets sql_async_run start it */
+	/* done may run the next call: in the phase IDLE, sql_async_run sends it at once */
 	answer_head(s, &r, rc ? &e : NULL);
 	PQclear(own);
 	if (read_only)
-		lost(s, "the server is read-only");
+		connection_lost(s, "the server is read-only");
 	else
-		next(s);
+		calls_advance(s);
 }
 
 static void
@@ -259,7 +262,7 @@ connected(struct sql_async *s)
 	idle(s);
 	io_set(s, EV_READ);
 	link_state_set(&s->link, LINK_UP, NULL);
-	next(s);
+	calls_advance(s);
 }
 
 static void
@@ -271,12 +274,12 @@ connect_step(struct sql_async *s, PostgresPollingStatusType step)
 	case PGRES_POLLING_READING: io_set(s, EV_READ); break;
 	case PGRES_POLLING_WRITING: io_set(s, EV_WRITE); break;
 	case PGRES_POLLING_OK: connected(s); break;
-	default: sql_pg_why(s->pg, why, sizeof why); lost(s, why);
+	default: sql_pg_why(s->pg, why, sizeof why); connection_lost(s, why);
 	}
 }
 
 static void
-begin(struct sql_async *s)
+connect_begin(struct sql_async *s)
 {
 	link_state_set(&s->link, LINK_CONNECTING, NULL);
 	phase_set(s, PHASE_CONNECTING, s->settings.connect_ms);
@@ -296,26 +299,27 @@ advance(struct sql_async *s)
 		return;
 	}
 	if (!PQconsumeInput(s->pg)) {
-		(void)sql_answer_take(&s->answer, s->pg); /* what came before the end */
-		lost(s, "the connection was lost");
+		(void)sql_answer_take(&s->answer,
+			s->pg); /* take the answers that arrived before the end */
+		connection_lost(s, "the connection was lost");
 		return;
 	}
 	flush = PQflush(s->pg);
 	if (flush < 0) {
-		lost(s, "the connection was lost");
+		connection_lost(s, "the connection was lost");
 		return;
 	}
 	io_set(s, flush ? EV_READ | EV_WRITE : EV_READ);
 	if (s->phase == PHASE_IDLE) {
-		/* notices and parameter changes; an end is told by the next read */
+		/* notices and parameter changes; the next read reports an end */
 		if (PQisBusy(s->pg) == 0 && PQstatus(s->pg) != CONNECTION_OK)
-			lost(s, "the server closed the connection");
+			connection_lost(s, "the server closed the connection");
 		return;
 	}
 	switch (sql_answer_take(&s->answer, s->pg)) {
 	case SQL_STEP_MORE: break;
 	case SQL_STEP_END: answered(s); break;
-	case SQL_STEP_LOST: lost(s, "the connection was lost"); break;
+	case SQL_STEP_LOST: connection_lost(s, "the connection was lost"); break;
 	}
 }
 
@@ -335,7 +339,7 @@ on_kick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	if (s->phase == PHASE_PREPARING || s->phase == PHASE_RUNNING)
-		lost(s, "the connection was lost");
+		connection_lost(s, "the connection was lost");
 }
 
 static void
@@ -347,10 +351,10 @@ on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	switch (s->phase) {
-	case PHASE_WAITING: begin(s); break;
-	case PHASE_CONNECTING: lost(s, "no answer to the connect in time"); break;
+	case PHASE_WAITING: connect_begin(s); break;
+	case PHASE_CONNECTING: connection_lost(s, "no answer to the connect in time"); break;
 	case PHASE_PREPARING:
-	case PHASE_RUNNING: lost(s, "no answer in time"); break;
+	case PHASE_RUNNING: connection_lost(s, "no answer in time"); break;
 	case PHASE_IDLE:
 		if (sql_async_run(s, NULL, &sql_probe, NULL, NULL, NULL, &e))
 			idle(s);
@@ -387,7 +391,7 @@ sql_async_close(struct sql_async *s)
 	must(s->calling == 0);
 	s->closing = true;
 	if (s->pg)
-		lost(s, "closing");
+		connection_lost(s, "closing");
 	must(!s->head);
 	event_free(s->timer);
 	event_free(s->kick);
@@ -440,7 +444,7 @@ sql_async_transact(struct sql_async *s, struct arena *mem, const struct sql_part
 	*s->tail = c;
 	s->tail = &c->next;
 	s->waiting++;
-	if (s->phase == PHASE_IDLE && s->head == c && !start(s))
+	if (s->phase == PHASE_IDLE && s->head == c && !call_send(s))
 		event_active(s->kick, EV_TIMEOUT, 0);
 	return 0;
 }

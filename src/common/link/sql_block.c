@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * PostgreSQL, blocking: libpq's non-blocking calls with poll() and a deadline
- * around them, since PQexec waits for ever on a server that is frozen.
+ * PostgreSQL, blocking. Uses libpq's non-blocking calls, poll() and a deadline,
+ * because PQexec waits for ever on a frozen server.
  */
 #include "link/sql_own.h"
 
@@ -16,14 +16,14 @@
 enum transaction {
 	TX_NONE,
 	TX_OPEN,
-	TX_LOST, /* the connection went away inside: undone; nothing may run until it is closed */
+	TX_LOST, /* lost inside: all is undone, and no call may run until the end */
 };
 
 struct sql {
 	struct sql_settings settings;
 	struct link link;
 	PGconn *pg;                   /* NULL: not connected */
-	struct sql_prepared prepared; /* of pg */
+	struct sql_prepared prepared; /* the statements of pg */
 	int64_t due_ms;               /* when the next try may begin */
 	int64_t blocked_until_ms;     /* 0: the link is not BLOCKED */
 	enum transaction tx;
@@ -67,9 +67,9 @@ sql_due_ms(const struct sql *s)
 	return left > 0 ? left : 0;
 }
 
-/* Gives the connection up; the next try is due after wait_ms. */
+/* Gives the connection up; the next try is due in wait_ms. */
 static void
-drop(struct sql *s, const char *why, int64_t wait_ms)
+connection_drop(struct sql *s, const char *why, int64_t wait_ms)
 {
 	PQfinish(s->pg);
 	s->pg = NULL;
@@ -90,7 +90,7 @@ away(struct sql *s, struct err *e)
 	return err_set(e, ERR_AWAY, "%s is away: %s", v.name, v.why);
 }
 
-/* 1: something happened; 0: the deadline came. */
+/* 1: the socket is ready; 0: the deadline passed. */
 static int
 wait_for(PGconn *c, short events, int64_t deadline_ms)
 {
@@ -135,11 +135,11 @@ reach(struct sql *s, struct err *e)
 			(int)s->settings.connect_ms);
 	else
 		sql_pg_why(s->pg, why, sizeof why);
-	drop(s, why, link_wait_ms(&s->link));
+	connection_drop(s, why, link_wait_ms(&s->link));
 	return away(s, e);
 }
 
-/* Connected when 0. A connection that ended while nobody used it is replaced at once. */
+/* 0: connected. Replaces an idle connection that has ended. */
 static int
 ensure(struct sql *s, struct err *e)
 {
@@ -151,14 +151,14 @@ ensure(struct sql *s, struct err *e)
 		p = (struct pollfd){ .fd = PQsocket(s->pg), .events = POLLIN };
 		if (poll(&p, 1, 0) <= 0 || (PQconsumeInput(s->pg) && poll(&p, 1, 0) <= 0))
 			return 0;
-		drop(s, "the server closed the connection", 0);
+		connection_drop(s, "the server closed the connection", 0);
 		if (s->tx == TX_LOST)
 			return err_set(e, ERR_AWAY, "the transaction's connection was lost");
 	}
 	return sql_due_ms(s) > 0 ? away(s, e) : reach(s, e);
 }
 
-/* What was sent is answered when 0, whatever the answer says. */
+/* 0: the server answered, with success or an error. */
 static int
 await(struct sql *s, struct sql_answer *a, int64_t deadline_ms, const char **why)
 {
@@ -174,7 +174,7 @@ await(struct sql *s, struct sql_answer *a, int64_t deadline_ms, const char **why
 		*why = "no answer in time";
 		if (!wait_for(s->pg, flush == 1 ? POLLIN | POLLOUT : POLLIN, deadline_ms))
 			return -1;
-		/* reading also while writing: two full buffers would wait for each other */
+		/* read while writing, or two full buffers would wait for each other */
 		*why = "the connection was lost";
 		if (!PQconsumeInput(s->pg))
 			return -1;
@@ -183,7 +183,7 @@ await(struct sql *s, struct sql_answer *a, int64_t deadline_ms, const char **why
 	return step == SQL_STEP_END ? 0 : -1;
 }
 
-/* sent: what the PQsend function said. Takes the answer; drops the connection where it must. */
+/* sent: the result of PQsend. Takes the answer; drops the connection if it must. */
 static int
 finish(struct sql *s, int sent, int64_t timeout_ms, struct arena *mem, struct sql_result *out,
 	struct err *e)
@@ -194,14 +194,14 @@ finish(struct sql *s, int sent, int64_t timeout_ms, struct arena *mem, struct sq
 	int rc;
 
 	if (!sent || await(s, &a, clock_mono_ms() + timeout_ms, &why)) {
-		fatal = a.failed != NULL; /* the server's own last word is the better reason */
+		fatal = a.failed != NULL; /* the server's last message is the better reason */
 		rc = fatal ? sql_answer_end(&a, NULL, out, e) : err_set(e, ERR_AWAY, "%s", why);
 		if (!fatal)
 			*out = (struct sql_result){ .fate = SQL_UNSURE };
 		out->fate = sent && out->fate != SQL_UNDONE && s->tx == TX_NONE ? SQL_UNSURE
 										: SQL_UNDONE;
 		sql_answer_clear(&a);
-		drop(s, fatal && e ? e->text : why, link_wait_ms(&s->link));
+		connection_drop(s, fatal && e ? e->text : why, link_wait_ms(&s->link));
 		return rc ? rc : err_set(e, ERR_AWAY, "%s", why);
 	}
 	fatal = sql_answer_fatal(&a);
@@ -209,7 +209,8 @@ finish(struct sql *s, int sent, int64_t timeout_ms, struct arena *mem, struct sq
 	if (fatal) {
 		if (s->tx == TX_OPEN)
 			out->fate = SQL_UNDONE;
-		drop(s, e ? e->text : "the server ended the session", link_wait_ms(&s->link));
+		connection_drop(s, e ? e->text : "the server ended the session",
+			link_wait_ms(&s->link));
 	} else {
 		sql_room_judge(&s->settings, &s->link, &s->blocked_until_ms, out);
 	}
@@ -264,7 +265,7 @@ sql_ping(struct sql *s, struct err *e)
 		return away(s, e);
 	rc = plain(s, sql_probe.text, &r, e);
 	if (rc == 0 && sql_read_only(&s->settings, &r)) {
-		drop(s, "the server is read-only", link_wait_ms(&s->link));
+		connection_drop(s, "the server is read-only", link_wait_ms(&s->link));
 		rc = away(s, e);
 	}
 	PQclear(r.own);
@@ -312,12 +313,12 @@ sql_commit(struct sql *s, enum sql_fate *fate, struct err *e)
 
 	must(tx != TX_NONE);
 	*fate = SQL_UNDONE;
-	s->tx = TX_NONE; /* so that a loss from here on counts as unsure */
+	s->tx = TX_NONE; /* a loss from now on counts as unsure */
 	if (tx == TX_LOST || !s->pg)
 		return err_set(e, ERR_AWAY, "the transaction's connection was lost");
 	rc = plain(s, "COMMIT", &r, e);
 	*fate = r.fate;
-	/* after an error inside, COMMIT succeeds as a ROLLBACK */
+	/* after an error in the transaction, COMMIT succeeds as a ROLLBACK */
 	if (rc == 0 && strcmp(PQcmdStatus(r.own), "COMMIT") != 0) {
 		*fate = SQL_UNDONE;
 		rc = err_set(e, ERR_INTERNAL, "the transaction had failed before its commit");
@@ -333,7 +334,8 @@ sql_rollback(struct sql *s)
 	struct err e = ERR_INIT;
 
 	if (s->tx == TX_OPEN && s->pg && plain(s, "ROLLBACK", &r, &e) && s->pg)
-		drop(s, "the transaction could not be rolled back", link_wait_ms(&s->link));
+		connection_drop(s, "the transaction could not be rolled back",
+			link_wait_ms(&s->link));
 	PQclear(r.own);
 	s->tx = TX_NONE;
 }

@@ -105,7 +105,7 @@ sql_array_text(struct sql_array *a, const char *text)
 		buf_add_text(&a->text, "NULL");
 		return;
 	}
-	/* always quoted: so "NULL", "", braces, commas and spaces are nothing special */
+	/* always quote, so "NULL", "", braces, commas and spaces need no care */
 	buf_add_char(&a->text, '"');
 	for (;; text++) {
 		plain = strcspn(text, "\"\\");
@@ -152,7 +152,7 @@ sql_length(const struct sql_result *r, size_t row, size_t column)
 	return sql_null(r, row, column) ? 0 : (size_t)PQgetlength(r->own, (int)row, (int)column);
 }
 
-/* The types' numbers, fixed in PostgreSQL's catalogue. */
+/* The numbers of types, which are fixed in PostgreSQL's catalogue. */
 enum { TYPE_BOOL = 16, TYPE_INT8 = 20, TYPE_INT2 = 21, TYPE_INT4 = 23 };
 
 static int

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What the files of link/sql share; nobody else includes it. */
+/* Shared by the files of link/sql. Other files must not include it. */
 #pragma once
 
 #include <libpq-fe.h>
@@ -14,7 +14,7 @@ struct sql_settings {
 	enum sql_want want;
 };
 
-/* Of one connection: empty again with each new one. */
+/* The prepared statements of one connection; a new connection begins with none. */
 struct sql_prepared {
 	const struct sql_statement *known[SQL_PREPARED_MAX];
 	size_t count;
@@ -24,9 +24,9 @@ int sql_settings_init(struct sql_settings *s, const struct sql_options *o, struc
 	MUST_CHECK;
 void sql_settings_fini(struct sql_settings *s);
 
-/* Begins to connect, non-blocking; NULL only without memory. */
+/* Begins to connect without blocking; NULL: no memory. */
 PGconn *sql_pg_start(const struct sql_settings *s);
-/* Why a connection could not be made, in one line without host, port and password. */
+/* Why connecting failed, in one line without host, port and password. */
 void sql_pg_why(const PGconn *c, char *why, size_t size);
 void sql_pg_ready(PGconn *c); /* after PGRES_POLLING_OK */
 
@@ -34,8 +34,8 @@ bool sql_prepared_has(const struct sql_prepared *p, const struct sql_statement *
 void sql_prepared_add(struct sql_prepared *p, const struct sql_statement *st);
 
 /*
- * One answer, gathered until the server is ready again: CommandComplete comes
- * before the commit of an implicit transaction, so only then is it true.
+ * One answer, complete once the server is ready again. CommandComplete arrives
+ * before an implicit transaction commits, so it proves nothing by itself.
  */
 struct sql_answer {
 	PGresult *good;   /* the last good one */
@@ -43,16 +43,19 @@ struct sql_answer {
 };
 enum sql_step { SQL_STEP_MORE, SQL_STEP_END, SQL_STEP_LOST };
 
-/* After PQconsumeInput: takes what is whole. */
+/* After PQconsumeInput: takes the complete results. */
 enum sql_step sql_answer_take(struct sql_answer *a, PGconn *c);
 void sql_answer_clear(struct sql_answer *a);
-/* Moves the answer into out, tied to mem (NULL: the caller clears out->own). Sets e on error. */
+/*
+ * Moves the answer to out and ties it to mem (NULL: the caller clears out->own). Sets
+ * e on error.
+ */
 int sql_answer_end(struct sql_answer *a, struct arena *mem, struct sql_result *out, struct err *e);
-/* Asks whether the session is read-only, too. */
+/* A ping that also asks whether the session is read-only. */
 extern const struct sql_statement sql_probe;
-/* r: the answer to sql_probe. True: it is no use to a link that wants to write. */
+/* r: the answer to sql_probe. True: a link that wants to write cannot use this connection. */
 bool sql_read_only(const struct sql_settings *s, const struct sql_result *r);
-/* After each answer on a connection that stays. until_ms: of the link's, 0 while it is not BLOCKED. */
+/* Call it after each answer on a kept connection. until_ms: the end of BLOCKED; 0: not BLOCKED. */
 void sql_room_judge(const struct sql_settings *s, struct link *l, int64_t *until_ms,
 	const struct sql_result *r);
-bool sql_answer_fatal(const struct sql_answer *a); /* the connection is of no more use */
+bool sql_answer_fatal(const struct sql_answer *a); /* the connection cannot be used any more */
