@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* HTTP: the server's life, and the way from a connection to a handler. */
+/* HTTP: starting and draining the server, and the way of a request to its handler. */
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -23,7 +23,7 @@
 #define ACCEPT_PAUSE_MS 100
 #define HOLD_MS 3000
 #define HOLD_LOOK_MS 20
-#define QUIET_MS 250 /* draining: so long nothing may come on what is open */
+#define QUIET_MS 250 /* draining ends after this time without a request */
 
 enum { M_REQUESTS, M_SECONDS, M_OPEN };
 static const struct metric_def defs[] = {
@@ -60,7 +60,7 @@ status_cell(struct http *h, struct http_count *c, int status)
 	return c->by_status[i].cell;
 }
 
-/* ---- a request's life ---- */
+/* ---- requests: begin and end ---- */
 
 static struct http_request *
 request_new(struct http *h, struct evhttp_request *ev)
@@ -114,7 +114,7 @@ http_request_done(struct http_request *r, int status)
 	h->spare_count++;
 }
 
-/* ---- what must not reach a handler ---- */
+/* ---- requests that must not reach a handler ---- */
 
 static bool
 text_sane(const char *p, size_t n)
@@ -129,7 +129,7 @@ text_sane(const char *p, size_t n)
 	return true;
 }
 
-/* Two ways to tell a body's length are two lengths to some proxy: refused. */
+/* Refuses a body length that is given twice: a proxy may read it differently. */
 static const char *
 framing_fault(struct evkeyvalq *headers)
 {
@@ -173,7 +173,7 @@ identify(struct http_request *r)
 
 /* ---- routes ---- */
 
-/* Whether the path is of this pattern; the parts in braces are kept, decoded. */
+/* Does the path match the pattern? Keeps the decoded parts in braces. */
 static bool
 path_fits(struct http_request *r, const char *pattern, const char *path)
 {
@@ -212,7 +212,7 @@ method_name(struct http_request *r)
 	return "";
 }
 
-/* NULL: none fits, and it is answered. */
+/* NULL: no route matches, and the request is answered. */
 static const struct http_route *
 route_find(struct http_request *r)
 {
@@ -244,7 +244,7 @@ route_find(struct http_request *r)
 	return NULL;
 }
 
-/* 0, or -1 and answered. */
+/* -1: refused and answered. */
 static int
 query_parse(struct http_request *r)
 {
@@ -252,7 +252,7 @@ query_parse(struct http_request *r)
 
 	if (!query || !*query)
 		return 0;
-	/* evhttp would cut a value there */
+	/* evhttp would cut a value at a NUL */
 	if (strstr(query, "%00") || evhttp_parse_query_str(query, &r->query)) {
 		http_answer_problem(r, 400, "the query is not name=value&...", NULL, 0);
 		return -1;
@@ -318,10 +318,10 @@ on_pause_over(void *arg)
 		evconnlistener_enable(evhttp_bound_socket_get_listener(h->bound));
 }
 
-/* evhttp takes the listener's argument for itself, so this thread's servers are looked through. */
+/* evhttp uses the listener's argument itself, so we search the servers of this thread. */
 static _Thread_local struct http *servers;
 
-/* Out of descriptors: the kernel keeps who waits; asking again at once would only spin. */
+/* No free descriptors: connections wait in the kernel. Accepting again at once would only spin. */
 static void
 on_accept_error(struct evconnlistener *l, void *arg)
 {
@@ -395,11 +395,11 @@ http_new(const struct http_options *o, struct err *e)
 	h->quiet = loop_timer_new(o->loop, on_quiet, h);
 	h->ev = evhttp_new(loop_base(o->loop));
 	must(h->ev);
-	/* all of them: 405 is ours to say */
+	/* all methods: we answer 405 ourselves */
 	evhttp_set_allowed_methods(h->ev, 0xffff);
 	evhttp_set_max_headers_size(h->ev,
 		(ev_ssize_t)(o->header_max_bytes ? o->header_max_bytes : 16 << 10));
-	/* one more than the routes', so that their own 413 tells the bound */
+	/* one byte over the routes' bounds, so that our own 413 names the bound */
 	evhttp_set_max_body_size(h->ev, (ev_ssize_t)body_max(h) + (64 << 10));
 	evhttp_set_timeout(h->ev, o->idle_s ? o->idle_s : 60);
 	evhttp_set_default_content_type(h->ev, NULL);
@@ -411,7 +411,7 @@ http_new(const struct http_options *o, struct err *e)
 	evconnlistener_set_error_cb(listener, on_accept_error);
 	h->bound = evhttp_bind_listener(h->ev, listener);
 	must(h->bound);
-	/* a restart is no reason for a 503: the kernel keeps connections as it did while we were away */
+	/* a restart should cause no 503: connections wait in the kernel, as during the restart */
 	if (o->open && listen_held(o->name)) {
 		h->held_until_us = clock_mono_us() + HOLD_MS * 1000;
 		evconnlistener_disable(listener);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What http.c and http_request.c share; nobody else includes it. */
+/* Shared by http.c and http_request.c. Other files must not include it. */
 #pragma once
 
 #include <event2/http.h>
@@ -9,7 +9,7 @@
 #include "http/http.h"
 
 #define HTTP_ID_MAX 128
-#define HTTP_STATUSES 12 /* kept cells a route; more are looked up each time */
+#define HTTP_STATUSES 12 /* cells kept for each route; further ones are looked up each time */
 
 struct http_count {
 	const char *path; /* the label */
@@ -21,7 +21,7 @@ struct http_count {
 };
 
 struct http_request {
-	TAILQ_ENTRY(http_request) entry; /* of http's open or idle list */
+	TAILQ_ENTRY(http_request) entry; /* in http's list of open or spare requests */
 	struct http *http;
 	struct evhttp_request *ev;
 	struct http_count *count;
@@ -39,20 +39,20 @@ TAILQ_HEAD(http_list, http_request);
 struct http {
 	struct http *next;
 	struct http_options o;
-	char *listen; /* o.listen's own copy: a reload frees the configuration */
+	char *listen; /* a copy of o.listen: a reload frees the configuration */
 	struct evhttp *ev;
 	struct evhttp_bound_socket *bound;
 	struct loop_timer *pause, *quiet;
 	int64_t held_until_us; /* 0: accepting */
 	struct metrics *metrics;
 	struct metric_cell *open_cell;
-	struct http_count *counts; /* one a route, the last for what has none */
+	struct http_count *counts; /* one for each route; the last for requests without a route */
 	size_t route_count;
 	uint16_t port;
-	struct http_list open, spare; /* spare: answered, kept for the next */
+	struct http_list open, spare; /* spare: answered requests, kept for reuse */
 	size_t open_count, spare_count;
 	bool draining;
-	int64_t last_us; /* a request came or was answered */
+	int64_t last_us; /* the last time that a request began or ended */
 	void (*drained)(void *);
 	void *drained_arg;
 };

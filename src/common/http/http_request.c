@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* HTTP: what a handler reads of a request, and how it answers. */
+/* HTTP: how a handler reads a request and answers it. */
 #include <arpa/inet.h>
 #include <event2/buffer.h>
 #include <stdio.h>
@@ -170,7 +170,7 @@ http_answer_problem(struct http_request *r, int status, const char *detail,
 
 	buf_init(&b, 64 << 10);
 	problem_write(&b, status, detail, http_path(r), errors, count);
-	if (buf_failed(&b)) { /* a path of 16 KiB may take six times that, escaped */
+	if (buf_failed(&b)) { /* a path of 16 KiB may take six times as much when escaped */
 		buf_clear(&b);
 		problem_write(&b, status, detail, NULL, NULL, 0);
 	}

@@ -48,7 +48,7 @@ inherited_read(void)
 	unsetenv("LISTEN_FDNAMES");
 }
 
-/* -1: none of that name. */
+/* -1: no socket of that name. */
 static int
 inherited_take(const char *name)
 {
@@ -94,7 +94,7 @@ socket_open(const struct addrinfo *a, bool reuse_port)
 
 	if (fd < 0)
 		return -1;
-	/* so that a restart does not wait for the last one's closed connections */
+	/* a restart must not wait for closed connections of the last process */
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if ((!reuse_port || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0) &&
 		bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What an HTTP client is told when something went wrong: problem+json as
- * RFC 9457 has it, and the one table that turns an error's kind into a status.
+ * Errors as an HTTP client sees them: problem+json (RFC 9457), and the one table
+ * that turns an error's kind into a status. Pure functions; any thread.
  */
 #pragma once
 
@@ -13,12 +13,12 @@
 #define PROBLEM_TYPE "application/problem+json"
 
 struct problem_field {
-	const char *field, *reason; /* neither holds the value */
+	const char *field, *reason; /* never the value itself */
 };
 
 int problem_status(enum err_kind kind); /* 503, 409, 404, ... */
-const char *problem_title(int status);  /* the status' standard phrase */
+const char *problem_title(int status);  /* the standard phrase */
 
-/* detail and instance may be NULL; errors come with 422. */
+/* Appends to out. detail and instance may be NULL; errors name the fields at fault. */
 void problem_write(struct buf *out, int status, const char *detail, const char *instance,
 	const struct problem_field *errors, size_t count);
