@@ -60,7 +60,7 @@ struct listing {
 	const char *text[3]; /* $3 to $5 */
 	size_t text_count;
 	char key[REDIS_KEY_SIZE]; /* "": not cached */
-	struct tiers_read *read;    /* of a cached one */
+	struct tiers_read *read;  /* of a cached one */
 	char email[EMAIL_MAX + 1], country[4];
 	struct problem_field errors[8];
 	size_t error_count;
