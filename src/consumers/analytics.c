@@ -68,7 +68,6 @@ main(int argc, char **argv)
 {
 	static const struct handler analytics = { .name = "analytics",
 		.summary = "Counts events by day, type and country.",
-		.admin_port = 9109,
 		.needs = NEED_SQL | NEED_KV,
 		.state_size = sizeof(struct analytics),
 		.start = start,

@@ -112,7 +112,6 @@ main(int argc, char **argv)
 {
 	static const struct handler cache = { .name = "cache",
 		.summary = "Keeps the profiles in Redis fresh.",
-		.admin_port = 9106,
 		.needs = NEED_KV | NEED_SQL_READ,
 		.state_size = sizeof(struct cache),
 		.open = open_state,

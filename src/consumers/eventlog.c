@@ -89,9 +89,7 @@ main(int argc, char **argv)
 {
 	static const struct handler eventlog = { .name = "eventlog",
 		.summary = "Stores every event in MongoDB.",
-		.admin_port = 9105,
 		.needs = NEED_DOC,
-		.collection = EVENT_COLLECTION,
 		.handle = handle };
 
 	return consumer_main(argc, argv, &eventlog);

@@ -112,7 +112,6 @@ main(int argc, char **argv)
 {
 	static const struct handler mailer = { .name = "mailer",
 		.summary = "Mails new users a welcome.",
-		.admin_port = 9108,
 		.needs = NEED_SQL,
 		.batch_max = 32, /* at its slowest that many mails take minutes, not half an hour */
 		.prefetch_max = 64,

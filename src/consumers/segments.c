@@ -9,7 +9,6 @@
  */
 #include <stdlib.h>
 
-#include "model/doc_indexes.h"
 #include "segments_picks.h"
 #include "segments_users.h"
 
@@ -111,9 +110,7 @@ main(int argc, char **argv)
 {
 	static const struct handler segments = { .name = "segments",
 		.summary = "Keeps each user's segment and scores in MongoDB.",
-		.admin_port = 9107,
 		.needs = NEED_DOC | NEED_KV,
-		.collection = USER_COLLECTION,
 		.handle = handle };
 
 	return consumer_main(argc, argv, &segments);

@@ -73,7 +73,6 @@ main(int argc, char **argv)
 {
 	static const struct handler failing = { .name = "mailer",
 		.summary = "Does what the username says.",
-		.admin_port = 9108,
 		.handle = handle };
 
 	return consumer_main(argc, argv, &failing);

@@ -4,7 +4,7 @@
 
 #include "base/must.h"
 #include "model/event.h"
-#include "model/inbox.h"
+#include "model/consumers.h"
 #include "model/mail_log.h"
 #include "model/outbox_sql.h"
 #include "model/redis_keys.h"
@@ -70,9 +70,8 @@ static void
 analytics_alone_has_an_inbox(void **state)
 {
 	(void)state;
-	assert_int_equal(inbox_days("analytics"), 90);
-	assert_int_equal(inbox_days("mailer"), 0);
-	assert_int_equal(inbox_days(NULL), 0);
+	assert_int_equal(consumer_row_find("analytics")->inbox_days, 90);
+	assert_int_equal(consumer_row_find("mailer")->inbox_days, 0);
 }
 
 static void

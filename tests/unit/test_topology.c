@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What a refused declaration says, in the words of RabbitMQ 3.10 and 4.3; the list of consumers. */
+/* What a refused declaration says, in the words of RabbitMQ 3.10 and 4.3; the rows of consumers. */
 #include "cm.h"
 
 #include "model/topology.h"
@@ -124,16 +124,44 @@ names_and_waits(void **state)
 	size_t n = 0;
 
 	(void)state;
-	for (const struct topology_consumer *c = topology_consumers; c->name; c++, n++) {
-		assert_ptr_equal(topology_find(c->name), c);
+	for (const struct consumer_row *c = consumer_rows; c->name; c++, n++) {
+		assert_ptr_equal(consumer_row_find(c->name), c);
 		assert_non_null(c->keys[0]);
 	}
-	assert_int_equal(n, 5);
-	assert_null(topology_find("nobody"));
+	assert_int_equal(n, CONSUMER_COUNT);
+	assert_null(consumer_row_find("nobody"));
 	topology_retry_name("user_mail_queue", 3, name);
 	assert_string_equal(name, "user_mail_queue.retry.3");
 	for (unsigned i = 1; i <= TOPOLOGY_RETRIES; i++)
 		assert_int_equal(topology_retry_ms(i), 500 << i);
+}
+
+/* Instance N listens 10·(N−1) higher; 9101 to 9104 and 9110 are the HTTP daemons'. */
+static bool
+ports_meet(unsigned a, unsigned b)
+{
+	return a % 10 == b % 10 && (a > b ? a - b : b - a) < 100;
+}
+
+static void
+rows_do_not_meet(void **state)
+{
+	static const unsigned http[] = { 9101, 9102, 9103, 9104, 9110 };
+
+	(void)state;
+	for (const struct consumer_row *a = consumer_rows; a->name; a++) {
+		for (size_t i = 0; i < ARRAY_LEN(http); i++)
+			assert_false(ports_meet(a->admin_port, http[i]));
+		assert_in_range(a->admin_port, 9101, 65535 - 90);
+		for (const struct consumer_row *b = a + 1; b->name; b++) {
+			assert_string_not_equal(a->name, b->name);
+			assert_string_not_equal(a->queue, b->queue);
+			assert_false(ports_meet(a->admin_port, b->admin_port));
+		}
+		/* trace looks into it */
+		if (a->trace == TRACE_EVENT_DOCUMENT || a->trace == TRACE_USER_DOCUMENT)
+			assert_non_null(a->collection);
+	}
 }
 
 int
@@ -143,6 +171,7 @@ main(void)
 		cmocka_unit_test(refusals_are_explained),
 		cmocka_unit_test(lists_of_consumers),
 		cmocka_unit_test(names_and_waits),
+		cmocka_unit_test(rows_do_not_meet),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,30 +7,8 @@
 #include "base/log.h"
 #include "base/must.h"
 
-static const char *const all_keys[] = { "user.*", NULL };
-static const char *const cache_keys[] = { "user.created", "user.updated", "user.deleted", NULL };
-static const char *const mail_keys[] = { "user.created", NULL };
-
-const struct topology_consumer topology_consumers[] = {
-	{ "eventlog", "user_data_queue", all_keys },
-	{ "cache", "user_cache_queue", cache_keys },
-	{ "segments", "user_segment_queue", all_keys },
-	{ "mailer", "user_mail_queue", mail_keys },
-	{ "analytics", "user_analytics_queue", all_keys },
-	{ 0 },
-};
-
 static const char *const exchanges[] = { TOPOLOGY_EVENTS, TOPOLOGY_DEAD }; /* topic, durable */
 static const int64_t retry_ms[TOPOLOGY_RETRIES] = { 1000, 2000, 4000 };
-
-const struct topology_consumer *
-topology_find(const char *name)
-{
-	for (const struct topology_consumer *c = topology_consumers; c->name; c++)
-		if (strcmp(c->name, name) == 0)
-			return c;
-	return NULL;
-}
 
 void
 topology_retry_name(const char *queue, unsigned n, char out[static 256])
@@ -79,7 +57,7 @@ topology_list_check(const char *only_consumers, struct err *e)
 	char name[64];
 
 	while (only_consumers && list_next(&only_consumers, name))
-		if (!topology_find(name))
+		if (!consumer_row_find(name))
 			return err_set(e, ERR_INVALID,
 				"topology.consumers: no consumer is called %s", name);
 	return 0;
@@ -118,8 +96,8 @@ binding(const char *name, const char *exchange, const char *key)
 }
 
 static int
-walk_consumer(struct broker *b, const struct topology_consumer *c, topology_object_fn *fn,
-	void *arg, struct err *e)
+walk_consumer(struct broker *b, const struct consumer_row *c, topology_object_fn *fn, void *arg,
+	struct err *e)
 {
 	struct topology_object o = queue(c->queue, TOPOLOGY_DEAD, TOPOLOGY_DEAD_KEY);
 	char name[256];
@@ -163,7 +141,7 @@ topology_each(struct broker *b, const char *only, topology_object_fn *fn, void *
 	o = binding(TOPOLOGY_DEAD_QUEUE, TOPOLOGY_DEAD, TOPOLOGY_DEAD_KEY);
 	if (fn(b, &o, arg, e))
 		return -1;
-	for (const struct topology_consumer *c = topology_consumers; c->name; c++)
+	for (const struct consumer_row *c = consumer_rows; c->name; c++)
 		if (wanted(only, c->name) && walk_consumer(b, c, fn, arg, e))
 			return -1;
 	for (enum topology_step s = STEP_EXCHANGE; s <= STEP_BINDING; s++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The exchanges, queues and bindings that every daemon makes sure of before it
- * says READY, and looks after from time to time. They stand in one table, in
- * topology.c; nothing else knows a queue's arguments.
+ * The exchanges, queues and bindings. Every daemon declares them before it says
+ * READY, and checks them from time to time. The consumers' queues follow from
+ * model/consumers.h; nothing but topology.c knows a queue's arguments.
  *
  * A queue that exists with other arguments is never touched: the error says
  * what differs and how to mend it. user.dlq alone is used as it is.
@@ -14,22 +14,15 @@
 
 #include "base/err.h"
 #include "link/broker.h"
+#include "model/consumers.h"
 
 #define TOPOLOGY_RETRIES 3
 
-struct topology_consumer {
-	const char *name, *queue;
-	const char *const *keys; /* what it binds on user_events; NULL-ended */
-};
-
-/* Ends with a NULL name. */
-extern const struct topology_consumer topology_consumers[];
 #define TOPOLOGY_EVENTS "user_events"
 #define TOPOLOGY_DEAD "dlx"
 #define TOPOLOGY_DEAD_KEY "user.failed"
 #define TOPOLOGY_DEAD_QUEUE "user.dlq"
 
-const struct topology_consumer *topology_find(const char *name); /* NULL: none of that name */
 /* "<queue>.retry.<n>", n from 1 to TOPOLOGY_RETRIES. */
 void topology_retry_name(const char *queue, unsigned n, char out[static 256]);
 int64_t topology_retry_ms(unsigned n);

@@ -46,7 +46,7 @@ name_ours(const char *name)
 		strcmp(name, TOPOLOGY_EVENTS) == 0 || strcmp(name, TOPOLOGY_DEAD) == 0 ||
 		strcmp(name, TOPOLOGY_DEAD_QUEUE) == 0)
 		return true;
-	for (const struct topology_consumer *c = topology_consumers; c->name; c++)
+	for (const struct consumer_row *c = consumer_rows; c->name; c++)
 		if (strncmp(name, c->queue, strlen(c->queue)) == 0)
 			return true;
 	return false;

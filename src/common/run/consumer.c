@@ -149,8 +149,7 @@ runtime_start(struct daemon *d, void *state, struct err *e)
 
 	c->daemon = d;
 	c->handler = program;
-	c->place = topology_find(program->name);
-	must(c->place);
+	c->place = consumer_row_find(program->name);
 	must(pthread_mutex_init(&c->lock, NULL) == 0);
 	c->state = must_calloc(1, program->state_size ? program->state_size : 1);
 	c->batch_max = conf_bounded(f, "batch", program->batch_max);
@@ -270,9 +269,9 @@ int
 consumer_main(int argc, char **argv, const struct handler *h)
 {
 	static char name[64];
-	const struct daemon_def def = { .name = name,
+	const struct consumer_row *row = consumer_row_find(h->name);
+	struct daemon_def def = { .name = name,
 		.summary = h->summary,
-		.admin_port = h->admin_port,
 		.state_size = sizeof(struct consumer),
 		.check = h->check,
 		.start = runtime_start,
@@ -283,6 +282,9 @@ consumer_main(int argc, char **argv, const struct handler *h)
 		.drain = drain_begin,
 		.stop = runtime_stop };
 
+	must(row); /* in model/consumers.h */
+	must(!row->collection || h->needs & NEED_DOC);
+	def.admin_port = row->admin_port;
 	snprintf(name, sizeof name, "onboard-%s", h->name);
 	program = h;
 	return daemon_main(argc, argv, &def);

@@ -68,12 +68,9 @@ struct metrics;
 struct sql;
 
 struct handler {
-	const char *name;    /* as in the topology: "eventlog"; the daemon is onboard-NAME */
+	const char *name;    /* of its row in model/consumers.h, which has the rest of the facts */
 	const char *summary; /* for --help */
-	unsigned short admin_port;
-	unsigned needs; /* NEED_...: stores that must be usable */
-	const char
-		*collection; /* the runtime keeps its indexes (model/doc_indexes.h); NULL: none */
+	unsigned needs;      /* NEED_...: stores that must be usable */
 	size_t batch_max, prefetch_max; /* bounds on the configured numbers; 0: none */
 	size_t state_size;
 	/* As in struct daemon_def: checks what the types of the keys cannot say. */

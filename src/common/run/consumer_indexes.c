@@ -36,10 +36,9 @@ lack_set(struct consumer *c, const char *why)
 	metric_set(c->cells[CM_INDEXES], *why != '\0');
 	if (news && *why)
 		log_warn("an index is missing: `onboardctl doctor` says how to mend it",
-			LOG_S("collection", c->handler->collection), LOG_S("why", why));
+			LOG_S("collection", c->place->collection), LOG_S("why", why));
 	else if (news)
-		log_info("no index is missing any more",
-			LOG_S("collection", c->handler->collection));
+		log_info("no index is missing any more", LOG_S("collection", c->place->collection));
 }
 
 int
@@ -51,10 +50,10 @@ consumer_indexes_look(struct consumer *c, struct err *e)
 	const char *why;
 	int rc;
 
-	if (!c->handler->collection || clock_mono_ms() < c->indexes_ms)
+	if (!c->place->collection || clock_mono_ms() < c->indexes_ms)
 		return 0;
 	mem = arena_new(4096, 1 << 20);
-	rc = doc_indexes_mend(c->doc, mem, c->handler->collection, mending_goes_on, c, &why, e);
+	rc = doc_indexes_mend(c->doc, mem, c->place->collection, mending_goes_on, c, &why, e);
 	if (rc == 0)
 		lack_set(c, why);
 	arena_free(mem);

@@ -83,7 +83,7 @@ enum intake {
 
 struct consumer {
 	const struct handler *handler;
-	const struct topology_consumer *place;
+	const struct consumer_row *place;
 	struct daemon *daemon;
 	void *state;
 	struct broker *broker;

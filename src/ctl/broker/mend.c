@@ -107,12 +107,12 @@ move(struct mend *m, const char *from, const char *to, struct err *e)
 }
 
 /* The consumer that takes from this queue, or fills it as its retry queue. */
-static const struct topology_consumer *
+static const struct consumer_row *
 owner(const char *queue)
 {
-	const struct topology_consumer *found = NULL;
+	const struct consumer_row *found = NULL;
 
-	for (const struct topology_consumer *t = topology_consumers; t->name; t++) {
+	for (const struct consumer_row *t = consumer_rows; t->name; t++) {
 		size_t n = strlen(t->queue);
 
 		if (strncmp(queue, t->queue, n) == 0 &&
@@ -137,7 +137,7 @@ static int
 alone(struct mend *m, const char *queue, int64_t patience_ms, struct err *e)
 {
 	int64_t until = clock_mono_ms() + patience_ms;
-	const struct topology_consumer *t = owner(queue);
+	const struct consumer_row *t = owner(queue);
 	const char *watched = t ? t->queue : queue;
 	struct err why = ERR_INIT;
 	uint32_t depth, consumers;
@@ -167,7 +167,7 @@ alone(struct mend *m, const char *queue, int64_t patience_ms, struct err *e)
 static int
 retries_wait(struct mend *m, const char *queue, struct err *e)
 {
-	const struct topology_consumer *t = owner(queue);
+	const struct consumer_row *t = owner(queue);
 	int64_t end = clock_mono_ms() + RETRIES_WAIT_MS;
 	char name[256];
 

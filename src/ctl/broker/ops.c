@@ -200,13 +200,13 @@ struct looking {
 };
 
 /* The consumer whose queue it is, or whose retry queue (then *n from 1 on). */
-static const struct topology_consumer *
+static const struct consumer_row *
 owner_find(const char *queue, unsigned *n)
 {
 	char name[256];
 
 	*n = 0;
-	for (const struct topology_consumer *t = topology_consumers; t->name; t++) {
+	for (const struct consumer_row *t = consumer_rows; t->name; t++) {
 		if (strcmp(t->queue, queue) == 0)
 			return t;
 		for (unsigned i = 1; i <= TOPOLOGY_RETRIES; i++) {
@@ -233,7 +233,7 @@ static int
 look_one(struct broker *b, const struct topology_object *o, void *arg, struct err *e)
 {
 	struct looking *g = arg;
-	const struct topology_consumer *t;
+	const struct consumer_row *t;
 	struct look_queue *q;
 	struct err why = ERR_INIT;
 	uint32_t depth = 0, consumers = 0;

@@ -139,13 +139,13 @@ tell(const struct ctl *c, const char *consumer, bool paused, uint32_t consumers,
 }
 
 static int
-audited_begin(struct ctl *c, struct audit *a, const struct topology_consumer *t, struct err *e)
+audited_begin(struct ctl *c, struct audit *a, const struct consumer_row *t, struct err *e)
 {
 	return audit_begin_on(c, a, (const char *const[]){ "consumer", t->name, NULL }, e);
 }
 
 static int
-pause_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, struct audit *a,
+pause_do(struct ctl *c, struct broker *b, const struct consumer_row *t, struct audit *a,
 	struct err *e)
 {
 	uint32_t consumers = 0, depth = 0;
@@ -168,7 +168,7 @@ pause_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, str
 }
 
 static int
-resume_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, struct audit *a,
+resume_do(struct ctl *c, struct broker *b, const struct consumer_row *t, struct audit *a,
 	struct err *e)
 {
 	char queue[PAUSE_NAME_SIZE];
@@ -190,7 +190,7 @@ resume_do(struct ctl *c, struct broker *b, const struct topology_consumer *t, st
 static int
 run(struct ctl *c, int argc, char **argv, bool pausing)
 {
-	const struct topology_consumer *t = NULL;
+	const struct consumer_row *t = NULL;
 	struct audit a = { .what = argv[0], .fd = -1 };
 	const char *why = NULL, *name = NULL;
 	struct err e = ERR_INIT;
@@ -210,7 +210,7 @@ run(struct ctl *c, int argc, char **argv, bool pausing)
 	}
 	if (!name)
 		return ctl_fail(c, CTL_USAGE, "want: %s CONSUMER [--why TEXT]", argv[0]);
-	t = topology_find(name);
+	t = consumer_row_find(name);
 	if (!t)
 		return ctl_fail(c, CTL_USAGE,
 			"no consumer is called \"%s\": eventlog, cache, segments, mailer or analytics",

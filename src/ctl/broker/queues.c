@@ -152,7 +152,7 @@ words_read(struct ctl *c, int argc, char **argv, struct words *w)
 			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
 		} else if (w->only) {
 			return ctl_fail(c, CTL_USAGE, "one consumer at a time: \"%s\"?", argv[i]);
-		} else if (!topology_find(argv[i])) {
+		} else if (!consumer_row_find(argv[i])) {
 			return ctl_fail(c, CTL_NOTHING,
 				"no consumer is called \"%s\": eventlog, cache, segments, mailer or analytics",
 				argv[i]);

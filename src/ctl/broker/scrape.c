@@ -124,6 +124,13 @@ own_port(const struct conf *f)
 	return colon ? (unsigned)atoi(colon + 1) & 0xffffu : 0;
 }
 
+/* The admin port of instance 1: HTTP daemons first, then consumers. */
+static unsigned
+daemon_port(unsigned d)
+{
+	return d < SCRAPE_HTTP ? FIRST_PORT + d : consumer_rows[d - SCRAPE_HTTP].admin_port;
+}
+
 size_t
 scrape_all(const struct conf *f, struct scraped *out)
 {
@@ -134,9 +141,9 @@ scrape_all(const struct conf *f, struct scraped *out)
 	buf_init(&page, ANSWER_MAX);
 	if (own)
 		n += scrape(own, &page, &out[n]);
-	for (unsigned d = 0; d < SCRAPE_DAEMONS; d++)
+	for (unsigned d = 0; d < SCRAPE_HTTP + CONSUMER_COUNT; d++)
 		for (unsigned i = 0; i < SCRAPE_INSTANCES; i++) {
-			unsigned port = FIRST_PORT + d + 10 * i;
+			unsigned port = daemon_port(d) + 10 * i;
 
 			if (port != own)
 				n += scrape(port, &page, &out[n]);

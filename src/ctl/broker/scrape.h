@@ -7,8 +7,10 @@
 
 #include "base/conf.h"
 
-#define SCRAPE_DAEMONS 9   /* admin ports 9101 to 9109 */
-#define SCRAPE_INSTANCES 4 /* of each, 10 higher */
+#include "model/consumers.h"
+
+#define SCRAPE_HTTP 4      /* gateway, api, orders, payments: from 9101 on */
+#define SCRAPE_INSTANCES 4 /* of each daemon, 10 higher each */
 
 struct scraped {
 	char daemon[40];
@@ -18,6 +20,6 @@ struct scraped {
 	int64_t cpu_ms, held;
 };
 
-/* Whoever answers; at most SCRAPE_DAEMONS * SCRAPE_INSTANCES + 1 into out. */
-#define SCRAPED_MAX (SCRAPE_DAEMONS * SCRAPE_INSTANCES + 1)
+/* Whoever answers; at most SCRAPED_MAX into out. */
+#define SCRAPED_MAX ((SCRAPE_HTTP + CONSUMER_COUNT) * SCRAPE_INSTANCES + 1)
 size_t scrape_all(const struct conf *f, struct scraped *out);

@@ -184,10 +184,10 @@ body_read(struct dlq_entry *out, const struct broker_message *m, struct arena *m
 }
 
 /* The consumer that reads this queue, or that fills it as its retry queue; NULL: none of ours. */
-static const struct topology_consumer *
+static const struct consumer_row *
 reader_of(const char *queue)
 {
-	for (const struct topology_consumer *c = topology_consumers; queue && c->name; c++) {
+	for (const struct consumer_row *c = consumer_rows; queue && c->name; c++) {
 		size_t n = strlen(c->queue);
 
 		if (strncmp(queue, c->queue, n) == 0 &&
@@ -201,7 +201,7 @@ static void
 death_read(struct dlq_entry *out, const struct broker_message *m, struct arena *mem)
 {
 	char text[CLOCK_RFC3339_SIZE];
-	const struct topology_consumer *c;
+	const struct consumer_row *c;
 	struct broker_table death;
 	const char *reason;
 	size_t at = 0;

@@ -7,8 +7,8 @@
 
 #include "base/clock.h"
 #include "ctl/dlq/dlq_replay.h"
+#include "model/consumers.h"
 #include "model/dead_letter.h"
-#include "model/inbox.h"
 
 #define PREFETCH 2000             /* messages that wait in memory at most, */
 #define PENDING_BYTES (64u << 20) /* and about as many bytes */
@@ -68,35 +68,38 @@ replay_stays(struct replay *r, const char *key, const char *format, ...)
 	r->reasons[i].count++;
 }
 
-static bool
-too_old(const struct dlq_entry *entry)
+/* The consumer, if its inbox has forgotten the event by now; else NULL. */
+static const struct consumer_row *
+forgotten_by(const struct dlq_entry *entry)
 {
-	int64_t us = entry->failed_us, days = inbox_days(entry->consumer);
+	const struct consumer_row *c = entry->consumer ? consumer_row_find(entry->consumer) : NULL;
+	int64_t us = entry->failed_us;
 
-	if (days == 0)
-		return false;
+	if (!c || c->inbox_days == 0)
+		return NULL;
 	if (entry->first_failed_at &&
 		clock_parse_rfc3339(entry->first_failed_at, strlen(entry->first_failed_at), &us,
 			NULL))
 		us = entry->failed_us;
-	return us >= 0 && us < clock_wall_us() - days * US_A_DAY;
+	return us >= 0 && us < clock_wall_us() - c->inbox_days * US_A_DAY ? c : NULL;
 }
 
 bool
 replay_may_go(struct replay *r, const struct dlq_entry *entry, const char *key)
 {
+	const struct consumer_row *c;
 	struct err why = ERR_INIT;
 
 	if (dlq_return_check(entry, &why)) {
 		replay_stays(r, key, "%s", why.text);
 		return false;
 	}
-	if (too_old(entry) && !r->d->o.force) {
+	c = r->d->o.force ? NULL : forgotten_by(entry);
+	if (c) {
 		replay_stays(r, key,
-			"of %s and over %" PRId64
-			" days old: its inbox has forgotten them, they might "
+			"of %s and over %d days old: its inbox has forgotten them, they might "
 			"count twice; --force replays them",
-			entry->consumer, inbox_days(entry->consumer));
+			c->name, c->inbox_days);
 		return false;
 	}
 	return true;

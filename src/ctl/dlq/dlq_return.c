@@ -19,7 +19,7 @@ shown(const char *text, char out[static 81])
 int
 dlq_return_check(const struct dlq_entry *entry, struct err *e)
 {
-	const struct topology_consumer *c = entry->consumer ? topology_find(entry->consumer) : NULL;
+	const struct consumer_row *c = entry->consumer ? consumer_row_find(entry->consumer) : NULL;
 	char queue[81], consumer[81];
 
 	if (!entry->queue)

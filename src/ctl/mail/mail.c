@@ -201,7 +201,7 @@ publish(struct ctl *c, const char *event_id, const char *body, struct err *e)
 				   .arg = &returned },
 			e);
 	struct broker_publish m = { .exchange = "",
-		.routing_key = topology_find("mailer")->queue,
+		.routing_key = consumer_row_find("mailer")->queue,
 		.mandatory = true,
 		.body = body,
 		.length = strlen(body),

@@ -14,6 +14,7 @@
 #include "link/kv.h"
 #include "link/smtp.h"
 #include "link/sql.h"
+#include "model/consumers.h"
 #include "model/doc_indexes.h"
 
 #define POSTGRES_OLDEST 150000
@@ -194,29 +195,29 @@ redis(struct doctor *d)
 	kv_close(k);
 }
 
-/* -1: unusable */
+/* The indexes of the collection that a consumer writes. -1: MongoDB cannot be asked. */
 static int
-indexes(struct doctor *d, struct doc *doc, const char *collection, const char *daemon,
-	struct err *e)
+indexes(struct doctor *d, struct doc *doc, const struct consumer_row *c, struct err *e)
 {
 	const char *missing, *same = "";
 	char text[240], fix[240];
 
-	if (doc_indexes_missing(doc, d->mem, collection, &missing, e) ||
-		(*missing && doc_indexes_duplicates(doc, d->mem, collection, &same, e)))
+	if (doc_indexes_missing(doc, d->mem, c->collection, &missing, e) ||
+		(*missing && doc_indexes_duplicates(doc, d->mem, c->collection, &same, e)))
 		return -1;
-	snprintf(text, sizeof text, "%s: %s%s%s", collection, *missing ? missing : "whole",
+	snprintf(text, sizeof text, "%s: %s%s%s", c->collection, *missing ? missing : "whole",
 		*same ? "; these users have one e-mail: " : "", same);
 	if (*same)
 		snprintf(fix, sizeof fix,
-			"missing: `onboardctl rebuild segments` writes them as PostgreSQL has "
-			"them; of a user whom it does not know, unset the e-mail. Then %s makes "
+			"missing: `onboardctl rebuild %s` writes them as PostgreSQL has them; of "
+			"a user whom it does not know, unset the e-mail. Then onboard-%s makes "
 			"the index",
-			daemon);
+			c->rebuild ? c->rebuild : c->name, c->name);
 	else
 		snprintf(fix, sizeof fix,
-			"missing: %s makes them within topology.check_every, is it running?",
-			daemon);
+			"missing: onboard-%s makes them within topology.check_every, is it "
+			"running?",
+			c->name);
 	finding(d, *missing ? CTL_MARK_BAD : CTL_MARK_OK, "indexes", text, *missing ? fix : NULL);
 	return 0;
 }
@@ -235,9 +236,11 @@ mongo(struct doctor *d)
 		unusable(d, "mongo", &e);
 	} else {
 		finding(d, CTL_MARK_OK, "mongo", version, NULL);
-		if (indexes(d, doc, EVENT_COLLECTION, "onboard-eventlog", &e) ||
-			indexes(d, doc, USER_COLLECTION, "onboard-segments", &e))
-			unusable(d, "mongo", &e);
+		for (const struct consumer_row *c = consumer_rows; c->name; c++)
+			if (c->collection && indexes(d, doc, c, &e)) {
+				unusable(d, "mongo", &e);
+				break;
+			}
 	}
 	doc_close(doc);
 }

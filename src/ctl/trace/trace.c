@@ -18,15 +18,16 @@ void
 trace_tell(struct trace *t, const struct traced *v, const char *hop, enum hop_state s,
 	const char *at, const char *text, const char *next)
 {
-	static const char *const names[] = { "arrived", "waiting", "none", "unknown" };
+	static const char *const names[] = { "arrived", "waiting", "none", "unknown", "unknown" };
 	static const enum ctl_mark marks[] = { CTL_MARK_OK, CTL_MARK_WARN, CTL_MARK_OK,
-		CTL_MARK_BAD };
+		CTL_MARK_BAD, CTL_MARK_OK };
+	bool blank = s == HOP_NONE || s == HOP_UNASKED;
 	struct buf b;
 
 	t->found |= s == HOP_ARRIVED;
 	t->behind |= s == HOP_NOT;
 	if (!t->c->json) {
-		printf("%s %-10s %-23.23s ", s == HOP_NONE ? "-   " : ctl_mark(t->c, marks[s]), hop,
+		printf("%s %-10s %-23.23s ", blank ? "-   " : ctl_mark(t->c, marks[s]), hop,
 			at ? at : "-");
 		/* of errors it may be anybody's text */
 		buf_init(&b, 1 << 16);
@@ -70,49 +71,70 @@ queue_of(const struct trace *t, const char *consumer)
 }
 
 bool
-trace_bound(const struct traced *v, const char *consumer)
+trace_bound(const struct traced *v, const struct consumer_row *c)
 {
-	const struct topology_consumer *c = topology_find(consumer);
-
-	must(c);
 	for (const char *const *key = c->keys; v->type && *key; key++)
 		if (strcmp(*key, "user.*") == 0 || strcmp(*key, v->type) == 0)
 			return true;
 	return !v->type;
 }
 
-void
-trace_waits(struct trace *t, const struct traced *v, const char *consumer, const char *otherwise)
+/* What to do about an event that waits for a consumer; q is its queue. */
+static void
+next_step(const struct trace *t, const struct traced *v, const struct consumer_row *c,
+	const struct look_queue *q, char *out, size_t size)
 {
-	const struct look_queue *q = queue_of(t, consumer);
+	if (q->paused)
+		snprintf(out, size, "%s is paused: `onboardctl resume %s`", c->name, c->name);
+	else if (q->consumers == 0)
+		snprintf(out, size, "nobody consumes: start onboard-%s", c->name);
+	else if (q->depth > 0 || q->waiting > 0)
+		snprintf(out, size, "on its way: look again, or `onboardctl top`");
+	else if (t->look.dead > 0 && v->id)
+		snprintf(out, size, "`onboardctl dlq show %s`", v->id);
+	else if (c->rebuild)
+		snprintf(out, size, "`onboardctl rebuild %s` makes it again", c->rebuild);
+	else
+		snprintf(out, size, "`onboardctl dlq list --consumer %s`", c->name);
+}
+
+/* absent: what is said before the figures of the queue. */
+static void
+waiting_tell(struct trace *t, const struct traced *v, const struct consumer_row *c,
+	enum hop_state s, const char *absent)
+{
+	const struct look_queue *q = queue_of(t, c->name);
 	char text[400], next[200];
+	bool idle = q && !q->paused && q->consumers > 0 && q->depth + q->waiting == 0;
 
 	if (v->unpublished) {
-		trace_tell(t, v, consumer, HOP_NOT, NULL, "not there: it is not published yet",
+		snprintf(text, sizeof text, "%s: it is not published yet", absent);
+		trace_tell(t, v, c->name, s, NULL, text,
 			"`onboardctl doctor`; onboard-api publishes it once the broker answers");
 		return;
 	}
 	if (!q || !q->there) {
-		trace_tell(t, v, consumer, HOP_NOT, NULL,
-			t->b ? "not there, and there is no queue" : "not there",
+		snprintf(text, sizeof text, "%s%s", absent, t->b ? ", and there is no queue" : "");
+		trace_tell(t, v, c->name, s, NULL, text,
 			t->b ? "`onboardctl topology declare`" : "`onboardctl doctor`");
 		return;
 	}
-	snprintf(text, sizeof text,
-		"not there: %" PRIu32 " wait, %" PRIu32 " in retry, %" PRIu32 " dead", q->depth,
-		q->waiting, t->look.dead);
-	if (q->paused)
-		snprintf(next, sizeof next, "%s is paused: `onboardctl resume %s`", consumer,
-			consumer);
-	else if (q->consumers == 0)
-		snprintf(next, sizeof next, "nobody consumes: start onboard-%s", consumer);
-	else if (q->depth > 0 || q->waiting > 0)
-		snprintf(next, sizeof next, "on its way: look again, or `onboardctl top`");
-	else if (t->look.dead > 0 && v->id)
-		snprintf(next, sizeof next, "`onboardctl dlq show %s`", v->id);
-	else
-		snprintf(next, sizeof next, "%s", otherwise);
-	trace_tell(t, v, consumer, HOP_NOT, NULL, text, next);
+	snprintf(text, sizeof text, "%s: %" PRIu32 " wait, %" PRIu32 " in retry, %" PRIu32 " dead",
+		absent, q->depth, q->waiting, t->look.dead);
+	next_step(t, v, c, q, next, sizeof next);
+	trace_tell(t, v, c->name, s, NULL, text, s == HOP_UNASKED && idle ? NULL : next);
+}
+
+void
+trace_waits(struct trace *t, const struct traced *v, const struct consumer_row *c)
+{
+	waiting_tell(t, v, c, HOP_NOT, "not there");
+}
+
+void
+trace_unasked(struct trace *t, const struct traced *v, const struct consumer_row *c)
+{
+	waiting_tell(t, v, c, HOP_UNASKED, "trace cannot see its effect");
 }
 
 /* ---- the outbox ---- */

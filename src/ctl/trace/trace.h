@@ -33,16 +33,19 @@ struct traced {
 	bool unpublished;
 };
 
-enum hop_state { HOP_ARRIVED, HOP_NOT, HOP_NONE, HOP_UNKNOWN };
+/* HOP_UNKNOWN: a server could not be asked. HOP_UNASKED: nobody can be asked. */
+enum hop_state { HOP_ARRIVED, HOP_NOT, HOP_NONE, HOP_UNKNOWN, HOP_UNASKED };
 /* at, next: NULL: none. */
 void trace_tell(struct trace *t, const struct traced *v, const char *hop, enum hop_state s,
 	const char *at, const char *text, const char *next);
 /* A server that could not be asked. */
 void trace_unknown(struct trace *t, const struct traced *v, const char *hop, const struct err *e);
-/* It is not in the store of this consumer: where it stands, and what to do. */
-void trace_waits(struct trace *t, const struct traced *v, const char *consumer,
-	const char *otherwise);
-bool trace_bound(const struct traced *v, const char *consumer); /* it gets events of this type */
+/* The consumer has not handled the event: where the event stands, and what to do. */
+void trace_waits(struct trace *t, const struct traced *v, const struct consumer_row *c);
+/* trace cannot tell whether the consumer has handled the event: what its queue holds. */
+void trace_unasked(struct trace *t, const struct traced *v, const struct consumer_row *c);
+/* The consumer gets events of this type; true too when the type is not known. */
+bool trace_bound(const struct traced *v, const struct consumer_row *c);
 
 /* trace_dlq.c: which consumers have given it up. ids: NULL-ended. */
 void trace_dlq(struct trace *t, const struct traced *v, const char *const *ids);

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: MIT */
-/* trace: what each consumer has made of the event. */
+/* trace: the effect that the event has had at each consumer. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/json.h"
-#include "model/doc_indexes.h"
 #include "model/inbox.h"
 #include "model/redis_keys.h"
 #include "ctl/trace/trace.h"
 
 static void
-eventlog(struct trace *t, const struct traced *v)
+tell_event_document(struct trace *t, const struct traced *v, const struct consumer_row *c)
 {
 	struct doc_body *who = doc_new(t->mem);
 	char at[CLOCK_RFC3339_SIZE] = "", text[100], took[40] = "";
@@ -23,24 +22,23 @@ eventlog(struct trace *t, const struct traced *v)
 	if (!v->id)
 		return;
 	doc_add_string(who, "_id", v->id);
-	if (doc_find_one(t->doc, t->mem, EVENT_COLLECTION, who, &d, &e)) {
+	if (doc_find_one(t->doc, t->mem, c->collection, who, &d, &e)) {
 		if (e.kind == ERR_MISSING)
-			trace_waits(t, v, "eventlog",
-				"`onboardctl rebuild events` makes it from the outbox");
+			trace_waits(t, v, c);
 		else
-			trace_unknown(t, v, "eventlog", &e);
+			trace_unknown(t, v, c->name, &e);
 		return;
 	}
 	if (doc_get_date_us(&d, "received_at", &us))
 		clock_format_rfc3339(us, at);
 	if (us && v->made_us && us >= v->made_us)
 		snprintf(took, sizeof took, ", after %" PRId64 " ms", (us - v->made_us) / 1000);
-	snprintf(text, sizeof text, "in MongoDB's events%s", took);
-	trace_tell(t, v, "eventlog", HOP_ARRIVED, *at ? at : NULL, text, NULL);
+	snprintf(text, sizeof text, "in MongoDB's %s%s", c->collection, took);
+	trace_tell(t, v, c->name, HOP_ARRIVED, *at ? at : NULL, text, NULL);
 }
 
 static void
-cache(struct trace *t, const struct traced *v)
+tell_profile(struct trace *t, const struct traced *v, const struct consumer_row *c)
 {
 	char profile[REDIS_KEY_SIZE], guard[REDIS_KEY_SIZE], text[120];
 	struct kv_reply replies[2];
@@ -54,12 +52,12 @@ cache(struct trace *t, const struct traced *v)
 		kv_flush(t->kv, t->mem, replies, 2, &e) || kv_check(&replies[0], &e) ||
 		kv_check(&replies[1], &e)) {
 		kv_forget(t->kv);
-		trace_unknown(t, v, "cache", &e);
+		trace_unknown(t, v, c->name, &e);
 		return;
 	}
 	have = replies[0].type == KV_TEXT ? strtoll(replies[0].text, NULL, 10) : 0;
 	if (have == 0 || have < v->version) {
-		trace_waits(t, v, "cache", "`onboardctl rebuild cache` makes it from PostgreSQL");
+		trace_waits(t, v, c);
 		return;
 	}
 	if (replies[1].number > 0)
@@ -67,11 +65,11 @@ cache(struct trace *t, const struct traced *v)
 			have, replies[1].number);
 	else
 		snprintf(text, sizeof text, "version %" PRId64 " seen; no profile now", have);
-	trace_tell(t, v, "cache", HOP_ARRIVED, NULL, text, NULL);
+	trace_tell(t, v, c->name, HOP_ARRIVED, NULL, text, NULL);
 }
 
 static void
-segments(struct trace *t, const struct traced *v)
+tell_user_document(struct trace *t, const struct traced *v, const struct consumer_row *c)
 {
 	struct doc_body *who = doc_new(t->mem);
 	char at[CLOCK_RFC3339_SIZE] = "", text[120];
@@ -81,25 +79,25 @@ segments(struct trace *t, const struct traced *v)
 	int64_t us, have = 0;
 
 	doc_add_i64(who, "_id", v->user_id);
-	if (doc_find_one(t->doc, t->mem, USER_COLLECTION, who, &d, &e)) {
+	if (doc_find_one(t->doc, t->mem, c->collection, who, &d, &e)) {
 		if (e.kind == ERR_MISSING)
-			trace_waits(t, v, "segments", "`onboardctl rebuild segments`");
+			trace_waits(t, v, c);
 		else
-			trace_unknown(t, v, "segments", &e);
+			trace_unknown(t, v, c->name, &e);
 		return;
 	}
 	if (!doc_get_i64(&d, "version", &have) || have < v->version) {
-		trace_waits(t, v, "segments", "`onboardctl rebuild segments`");
+		trace_waits(t, v, c);
 		return;
 	}
 	if (doc_get_date_us(&d, "updated_at", &us) || doc_get_date_us(&d, "deleted_at", &us))
 		clock_format_rfc3339(us, at);
 	segment = doc_get_text(&d, "segment", NULL);
 	snprintf(text, sizeof text, "%.40s, version %" PRId64, segment ? segment : "deleted", have);
-	trace_tell(t, v, "segments", HOP_ARRIVED, *at ? at : NULL, text, NULL);
+	trace_tell(t, v, c->name, HOP_ARRIVED, *at ? at : NULL, text, NULL);
 }
 
-/* False: it could not be asked. */
+/* False: the server could not be asked, or the table is not there; both are told. */
 static bool
 table_there(struct trace *t, const struct traced *v, const char *hop, const char *table,
 	bool *there)
@@ -123,7 +121,7 @@ table_there(struct trace *t, const struct traced *v, const char *hop, const char
 }
 
 static void
-mailer(struct trace *t, const struct traced *v)
+tell_mails(struct trace *t, const struct traced *v, const struct consumer_row *c)
 {
 	static const struct sql_statement st = { "trace_mail",
 		"SELECT to_jsonb(m)->>'template', to_jsonb(m)->>'state',"
@@ -135,16 +133,16 @@ mailer(struct trace *t, const struct traced *v)
 	char text[160];
 	bool there;
 
-	if (!table_there(t, v, "mailer", "mail_log", &there))
+	if (!table_there(t, v, c->name, "mail_log", &there))
 		return;
 	sql_params_init(&p);
 	sql_add_i64(&p, v->user_id);
 	if (sql_run(t->sql, t->mem, &st, &p, &rows, &e)) {
-		trace_unknown(t, v, "mailer", &e);
+		trace_unknown(t, v, c->name, &e);
 		return;
 	}
 	if (rows.rows == 0) {
-		trace_waits(t, v, "mailer", "`onboardctl dlq list --consumer mailer`");
+		trace_waits(t, v, c);
 		return;
 	}
 	for (size_t i = 0; i < rows.rows; i++) {
@@ -154,13 +152,13 @@ mailer(struct trace *t, const struct traced *v)
 		snprintf(text, sizeof text, "%.60s: %.40s",
 			sql_null(&rows, i, 0) ? "mail" : sql_text(&rows, i, 0),
 			state ? state : "?");
-		trace_tell(t, v, "mailer", sent ? HOP_ARRIVED : HOP_NOT, sql_text(&rows, i, 2),
-			text, NULL);
+		trace_tell(t, v, c->name, sent ? HOP_ARRIVED : HOP_NOT, sql_text(&rows, i, 2), text,
+			NULL);
 	}
 }
 
 static void
-analytics(struct trace *t, const struct traced *v)
+tell_inbox(struct trace *t, const struct traced *v, const struct consumer_row *c)
 {
 	static const struct sql_statement st = { "trace_inbox",
 		"SELECT to_jsonb(i)->>'counted_on' FROM " INBOX_TABLE " i"
@@ -170,29 +168,32 @@ analytics(struct trace *t, const struct traced *v)
 	struct sql_params p;
 	bool there;
 
-	if (!v->id || !table_there(t, v, "analytics", INBOX_TABLE, &there))
+	if (!v->id || !table_there(t, v, c->name, INBOX_TABLE, &there))
 		return;
 	sql_params_init(&p);
 	sql_add_text(&p, v->id);
 	if (sql_run(t->sql, t->mem, &st, &p, &rows, &e))
-		trace_unknown(t, v, "analytics", &e);
+		trace_unknown(t, v, c->name, &e);
 	else if (rows.rows == 0)
-		trace_waits(t, v, "analytics", "`onboardctl dlq list --consumer analytics`");
+		trace_waits(t, v, c);
 	else
-		trace_tell(t, v, "analytics", HOP_ARRIVED, sql_text(&rows, 0, 0), "counted", NULL);
+		trace_tell(t, v, c->name, HOP_ARRIVED, sql_text(&rows, 0, 0), "counted", NULL);
 }
 
 void
 trace_stores(struct trace *t, const struct traced *v)
 {
-	if (trace_bound(v, "eventlog"))
-		eventlog(t, v);
-	if (v->user_id && v->type && trace_bound(v, "cache"))
-		cache(t, v);
-	if (v->user_id && v->type && trace_bound(v, "segments"))
-		segments(t, v);
-	if (v->user_id && v->type && trace_bound(v, "mailer"))
-		mailer(t, v);
-	if (trace_bound(v, "analytics"))
-		analytics(t, v);
+	static const struct {
+		void (*tell)(struct trace *, const struct traced *, const struct consumer_row *);
+		bool of_user; /* needs the user's id, which only the event's row or document tells */
+	} effects[] = { [TRACE_NONE] = { trace_unasked, false },
+		[TRACE_EVENT_DOCUMENT] = { tell_event_document, false },
+		[TRACE_USER_DOCUMENT] = { tell_user_document, true },
+		[TRACE_PROFILE] = { tell_profile, true },
+		[TRACE_MAIL] = { tell_mails, true },
+		[TRACE_INBOX] = { tell_inbox, false } };
+
+	for (const struct consumer_row *c = consumer_rows; c->name; c++)
+		if (trace_bound(v, c) && (!effects[c->trace].of_user || (v->user_id && v->type)))
+			effects[c->trace].tell(t, v, c);
 }
