@@ -9,6 +9,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "ctl/kit/ctl.h"
+#include "model/consumers.h"
 #include "model/topology.h"
 #include "ctl/kit/table.h"
 #include "version.h"
@@ -47,7 +48,7 @@ static const struct ctl_verb verbs[] = {
 		"All instances on all hosts finish what they hold and take no more, within a few\n"
 		"seconds, until `onboardctl resume`. Events wait in the queue; nothing is given back,\n"
 		"so no event's attempts are spent. It outlasts restarts of daemons and broker.\n"
-		"CONSUMER: eventlog, cache, segments, mailer or analytics.\n" },
+		"CONSUMER is one of:" CONSUMER_NAMES "\n" },
 	{ "publish", "TYPE [OPTION…]", "test events, confirmed", ctl_publish, publish_help },
 	{ "queues", "[CONSUMER] [--all] [--watch]", "depth, retries and consumers of each queue",
 		ctl_queues,

@@ -40,7 +40,6 @@ VERBS = [
     ("resume mailer", "rabbitmq", 0),
     ("publish user.login --user-id 8000000000000001", "rabbitmq", 0),
     ("queues", "rabbitmq", 0),
-    ("queues nobody", "", 3),
     ("rebuild cache", "postgres redis", 0),
     ("rebuild segments", "postgres mongo", 0),
     ("rebuild events", "postgres mongo", 0),
@@ -56,7 +55,7 @@ USAGE = ["", "explode", "counts --day yesterday", "counts --limit 0", "counts mo
          "db migrate down 0", "db maintain it", "dlq", "dlq bury", "dlq list --yes", "dlq list --error (", "dlq show", "dlq replay",
          "dlq export", "dlq import", "dlq list --since tomorrow", "doctor who", "mail", "mail resend", "mail resend x",
          "mail settle 42 perhaps", "mail list --state odd", "pause", "pause nobody", "pause mailer cache", "resume", "publish",
-         "publish user.login --count 0", "publish user.login --rate x", "queues --what", "queues mailer cache", "rebuild", "rebuild moon",
+         "publish user.login --count 0", "publish user.login --rate x", "queues --what", "queues mailer cache", "queues nobody", "rebuild", "rebuild moon",
          "rebuild segments --from x", "rebuild cache --rate 0", "trace", "trace x", "trace --user x", "top --what", "topology",
          "topology mend --what", "topology check it", "--set x counts"]
 

@@ -53,6 +53,17 @@ ops_number(const struct ctl *c, const char *name, const char *text, int64_t min,
 	return true;
 }
 
+const struct consumer_row *
+ops_consumer(const struct ctl *c, const char *name)
+{
+	const struct consumer_row *row = consumer_row_find(name);
+
+	if (!row)
+		ctl_fail(c, CTL_USAGE, "no consumer is called \"%s\"; there are:" CONSUMER_NAMES,
+			name);
+	return row;
+}
+
 static void
 name_add(struct buf *b, const char *name)
 {

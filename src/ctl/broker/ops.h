@@ -23,6 +23,8 @@ int ops_option(const struct ctl *c, int argc, char **argv, int *i, const char *n
 /* A whole number from min to max; otherwise says so and answers false. */
 bool ops_number(const struct ctl *c, const char *name, const char *text, int64_t min, int64_t max,
 	int64_t *out);
+/* The consumer of this name; NULL after a line that lists the names. */
+const struct consumer_row *ops_consumer(const struct ctl *c, const char *name);
 
 /* Members of one JSON object, with the comma before all but the first. */
 void ops_json_text(struct buf *b, const char *name, const char *text); /* NULL: null */

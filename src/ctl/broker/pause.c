@@ -210,11 +210,9 @@ run(struct ctl *c, int argc, char **argv, bool pausing)
 	}
 	if (!name)
 		return ctl_fail(c, CTL_USAGE, "want: %s CONSUMER [--why TEXT]", argv[0]);
-	t = consumer_row_find(name);
+	t = ops_consumer(c, name);
 	if (!t)
-		return ctl_fail(c, CTL_USAGE,
-			"no consumer is called \"%s\": eventlog, cache, segments, mailer or analytics",
-			name);
+		return CTL_USAGE;
 	if (why && strlen(why) > WHY_MAX)
 		return ctl_fail(c, CTL_USAGE, "--why has %d bytes at most", WHY_MAX);
 	b = ctl_broker(c, &e);

@@ -150,12 +150,8 @@ words_read(struct ctl *c, int argc, char **argv, struct words *w)
 				return CTL_USAGE;
 		} else if (argv[i][0] == '-' || w->only) {
 			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
-		} else if (w->only) {
-			return ctl_fail(c, CTL_USAGE, "one consumer at a time: \"%s\"?", argv[i]);
-		} else if (!consumer_row_find(argv[i])) {
-			return ctl_fail(c, CTL_NOTHING,
-				"no consumer is called \"%s\": eventlog, cache, segments, mailer or analytics",
-				argv[i]);
+		} else if (!ops_consumer(c, argv[i])) {
+			return CTL_USAGE;
 		} else {
 			w->only = argv[i];
 		}
