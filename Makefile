@@ -63,9 +63,10 @@ $(shell mkdir -p $(O)/gen; printf '%s\n' '$(now)' | cmp -s - $(stamp) || printf 
 	printf '%s\n' $(MIGRATIONS) | cmp -s - $(O)/gen/migrations || printf '%s\n' $(MIGRATIONS) >$(O)/gen/migrations; \
 	printf '%s\n' $(version_h) | cmp -s - $(O)/gen/version.h || printf '%s\n' $(version_h) >$(O)/gen/version.h)
 
-# The daemons that exist: a new one is one word here (docs/adding-a-consumer.md).
-PRODUCERS := api
-CONSUMERS := eventlog cache segments mailer analytics
+# A folder with a main.c is a producer; a row of the table is a consumer (docs/adding-a-consumer.md).
+PRODUCERS := $(patsubst src/producer/%/main.c,%,$(sort $(wildcard src/producer/*/main.c)))
+CONSUMERS := $(shell sed -n 's/^\tX.\([a-z0-9_]*\),.*/\1/p' src/common/model/consumers.h)
+$(if $(CONSUMERS),,$(error src/common/model/consumers.h: it has no row))
 DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
 
 # One short line a step; VERBOSE=1 shows the whole command.

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from api import Api
-from daemon import BUILD, ROOT
+from daemon import BUILD, consumers, producers
 from pipeline import Pipeline
 from wait import wait_until
 
@@ -22,15 +22,10 @@ started = {}
 def here(servers):
     global PIPE
     with Pipeline(f"pipeline_{os.getpid()}", 9) as PIPE, contextlib.ExitStack() as stack:
-        for name in names("PRODUCERS") + names("CONSUMERS"):
+        for name in producers() + consumers():
             daemon = Api(PIPE) if name == "api" else PIPE.daemon(f"onboard-{name}")
             started[name] = stack.enter_context(daemon)
         yield
-
-
-def names(kind):
-    with open(f"{ROOT}/Makefile", encoding="utf-8") as f:
-        return re.search(rf"^{kind} := (.*)$", f.read(), re.M)[1].split()
 
 
 def page(daemon):
@@ -50,7 +45,7 @@ def states(event_id):
     done = subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "--json", "trace", event_id], text=True, timeout=60,
                           env=os.environ | PIPE.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=False)
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    return {row["hop"]: row["state"] for row in rows if row["hop"] in names("CONSUMERS")}
+    return {row["hop"]: row["state"] for row in rows if row["hop"] in consumers()}
 
 
 def test_a_signup_reaches_every_store():
@@ -59,7 +54,7 @@ def test_a_signup_reaches_every_store():
     user = started["api"].ready().signup({"username": "whole", "email": "whole@example.com",
                                           "address": {"street": "Brivibas 1", "postal_code": "LV-1010",
                                                       "city": "Riga", "country": "LV"}}).is_(201).json
-    want = dict.fromkeys(names("CONSUMERS"), "arrived")
+    want = dict.fromkeys(consumers(), "arrived")
     wait_until(lambda: states(user["event_id"]) == want, 30, f"all say that it arrived: {states(user['event_id'])}")
     assert started["api"]("GET", f"/api/users/{user['id']}").is_(200).json["address"]["country"] == "LV"
 

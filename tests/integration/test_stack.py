@@ -535,6 +535,8 @@ http.server.HTTPServer((host, int(port)), Answer).serve_forever()
 def test_daemons_run_beside_the_servers():
     copy = BASE / "copy"
     shutil.copytree(ROOT / "tools", copy / "tools")
+    (copy / "src/common/model").mkdir(parents=True)
+    shutil.copy(ROOT / "src/common/model/consumers.h", copy / "src/common/model")
     (copy / "build/release/bin").mkdir(parents=True)
     for name, text in (("onboard-eventlog", FAKE),
                        ("onboardctl", f'#!/bin/sh\necho "$ONBOARD_REDIS_URL $@" >> {BASE}/migrated\n')):

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import urllib.error
@@ -13,6 +14,9 @@ import urllib.request
 from wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.append(os.path.join(ROOT, "tools"))
+from stacklib.daemons import consumers, producers  # noqa: E402, F401
+
 BUILD = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"))
 
 

@@ -14,7 +14,7 @@ import pymongo
 import pytest
 import redis
 from api import SIGNUP, Client
-from daemon import ROOT, free_port
+from daemon import ROOT, consumers, free_port
 from machine import Machine
 from servers import Place, Sql
 from wait import wait_until
@@ -32,8 +32,7 @@ def here(servers):
     place = world["place"] = Place(os.environ, "boot", 14)
     world["mongo"] = pymongo.MongoClient(place.mongo, serverSelectionTimeoutMS=10000)
     world["mongo"].drop_database(place.name)
-    with open(f"{ROOT}/Makefile", encoding="utf-8") as f:
-        world["consumers"] = re.search(r"^CONSUMERS := (.*)$", f.read(), re.M)[1].split()
+    world["consumers"] = consumers()
     with tempfile.TemporaryDirectory(prefix="onboard-deb-") as FOLDER:
         yield
         if "machine" in world:

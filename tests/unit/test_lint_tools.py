@@ -185,6 +185,15 @@ def test_compose(name, old, new, wanted, tmp_path):
     assert got.returncode == (1 if wanted else 0) and (wanted or "") in got.stdout, got
 
 
+def test_compose_has_a_service_for_each_daemon(tmp_path):
+    write(tmp_path, {"src/common/model/consumers.h": '#define CONSUMERS(X) \\\n\tX(log, 9105, "q", KEYS("a")) \\\n\tX(greeter, 9201, "r", KEYS("a"))\n',
+                     "src/producer/shop/main.c": "", "src/producer/shop/more.c": "",
+                     "compose.yml": GOOD.replace("services:", "services:\n  onboard-log: {image: a, restart: 'no'}", 1)})
+    got = check_compose(tmp_path / "compose.yml")
+    assert got.returncode == 1 and "no service runs onboard-shop" in got.stdout and "onboard-log" not in got.stdout, got
+    assert "  onboard-greeter:\n    <<: *onboard\n    command: [/usr/bin/onboard-greeter]\n" in got.stdout, got
+
+
 def test_compose_of_the_project_itself():
     got = check_compose()
     assert got.returncode == 0, got

@@ -1,26 +1,29 @@
 # SPDX-License-Identifier: MIT
-"""onboard's own daemons, run beside the servers by `tools/stack up --daemons`: those of the table
-whose program has been built. Each takes its servers from the same variables as .run/env holds."""
+"""onboard's own daemons, run beside the servers by `tools/stack up --daemons`: those whose program has
+been built. Each takes its servers from the same variables as .run/env holds."""
 import os
+import re
 import subprocess
+from pathlib import Path
 
 from . import probes, sandbox
 from .layout import EX_UNAVAILABLE, ROOT, StackError
 from .servers import Server
 
 BIN = ROOT / "build/release/bin"
-# Name, and the port and variable it listens on, if any. The admin port is the place in the list.
-TABLE = [
-    ("gateway", "gateway", "ONBOARD_GATEWAY_LISTEN"),
-    ("api", "api", "ONBOARD_API_LISTEN"),
-    ("orders", "orders", "ONBOARD_ORDERS_LISTEN"),
-    ("payments", "payments", "ONBOARD_PAYMENTS_LISTEN"),
-    ("eventlog", None, None),
-    ("cache", None, None),
-    ("segments", None, None),
-    ("mailer", None, None),
-    ("analytics", None, None),
-]
+HTTP = ("gateway", "api", "orders", "payments")  # each listens for clients, too
+CONSUMERS = Path("src/common/model/consumers.h")
+
+
+def producers(root=ROOT):
+    """Those that there are: a folder with a main.c each."""
+    return sorted(main.parent.name for main in root.glob("src/producer/*/main.c"))
+
+
+def consumers(root=ROOT):
+    """The consumers' names, in the order of their table."""
+    text = (root / CONSUMERS).read_text(encoding="utf-8")
+    return re.findall(r"^\tX\(([a-z0-9_]+),", text, re.MULTILINE)
 
 
 class Daemon(Server):
@@ -28,15 +31,15 @@ class Daemon(Server):
     seconds = 30
     stop_seconds = 12  # it drains within 10
 
-    def __init__(self, context, name, port, variable, admin, env):
+    def __init__(self, context, name, admin, env):
         self.name = f"onboard-{name}"
         super().__init__(context)
         self.program = BIN / self.name
-        self.port = context.ports[port] if port else admin
+        self.port = context.ports[name] if name in HTTP else admin
         self.admin = f"127.0.0.1:{admin}"
         self.env = {**os.environ, **env, "ONBOARD_ADMIN_LISTEN": self.admin}
-        if variable:
-            self.env[variable] = f"127.0.0.1:{self.port}"
+        if name in HTTP:
+            self.env[f"ONBOARD_{name.upper()}_LISTEN"] = f"127.0.0.1:{self.port}"
         self._version = None
 
     def version(self):
@@ -61,9 +64,9 @@ class Daemon(Server):
 
 
 def built(context, env):
+    """The admin port of each is its place among all, from admin_base on."""
     base = context.ports["admin_base"]
-    return [Daemon(context, name, port, variable, base + number, env)
-            for number, (name, port, variable) in enumerate(TABLE)
+    return [Daemon(context, name, base + place, env) for place, name in enumerate([*HTTP, *consumers()])
             if os.access(BIN / f"onboard-{name}", os.X_OK)]
 
 

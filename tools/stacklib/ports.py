@@ -18,7 +18,7 @@ OFFSETS = {
     "postgres": 1, "docstore": 2, "mongo": 3, "rabbitmq": 4, "rabbitmq_management": 5,
     "rabbitmq_dist": 6, "rabbitmq_epmd": 7, "redis": 8, "mail": 9,
     "gateway": 10, "api": 11, "orders": 12, "payments": 13,
-    "admin_base": 20,  # nine daemons; instance N of a daemon 10·(N−1) higher
+    "admin_base": 20,  # the first daemon's; the others follow one by one
 }
 
 
