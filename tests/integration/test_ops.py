@@ -197,7 +197,7 @@ def test_queues_missing_waiting_and_dead():
     assert list(row) == ["user_mail_queue"] and row["user_mail_queue"]["depth"] == 2, row
     code, out, _ = ctl("queues", "--all")
     assert code == 0 and "user_mail_queue.retry.3" in out and "nobody consumes" in out and "dlq list" in out, out
-    assert all(len(line) <= 80 for line in out.splitlines()), out
+    assert "user_analytics_queue.retry.3  " in out, "in a pipe a name is whole"
     code, out, _ = ctl("queues", "--watch", "--rounds", "2")
     assert code == 0 and out.count("QUEUE") == 2 and "+0" in out, out
     assert ctl("queues", "nobody")[0] == 2 and ctl("queues", "--what")[0] == 2

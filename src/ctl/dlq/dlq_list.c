@@ -3,7 +3,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/utf8.h"
 #include "ctl/dlq/dlq.h"
 #include "ctl/kit/table.h"
 
@@ -61,9 +60,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 			d.type };
 
 		for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
-			const char *text = cells[i] ? cells[i] : "-";
-
-			buf_add(&l->line, text, utf8_cut(text, strlen(text), 512));
+			buf_add_text(&l->line, cells[i] ? cells[i] : "-");
 			buf_add_char(&l->line, '\0');
 		}
 	}

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "ctl/kit/table.h"
 
+#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 #include "base/utf8.h"
 
 #define HELD_ROWS 200
-#define HELD_BYTES (4u << 20)
+#define CELL_MAX 4096 /* bytes; an entry's headers are no longer */
+#define HELD_BYTES (HELD_ROWS * TABLE_COLUMNS_MAX * (CELL_MAX + 1))
 #define GAP 2
 
 static uint32_t
@@ -88,16 +90,19 @@ table_line_width(void)
 {
 	struct winsize w;
 
-	if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 40)
-		return w.ws_col;
-	return 80;
+	if (!isatty(STDOUT_FILENO))
+		return UINT_MAX;
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col >= 40 ? w.ws_col : 80;
 }
 
 void
 table_begin(struct table *t, const struct table_column *columns, size_t count, bool colour)
 {
 	must(count > 0 && count <= TABLE_COLUMNS_MAX);
-	*t = (struct table){ .columns = columns, .count = count, .colour = colour };
+	*t = (struct table){ .columns = columns,
+		.count = count,
+		.colour = colour,
+		.line_width = table_line_width() };
 	buf_init(&t->held, HELD_BYTES);
 }
 
@@ -106,17 +111,17 @@ narrowest(const struct table_column *c)
 {
 	size_t bytes;
 
-	return c->min ? c->min : text_width(c->title, UINT32_MAX / 2, &bytes);
+	return c->min ? c->min : text_width(c->title, UINT_MAX, &bytes);
 }
 
 static void
 widths_settle(struct table *t)
 {
-	unsigned limit = table_line_width(), sum = 0;
+	unsigned sum = 0;
 
 	for (size_t i = 0; i < t->count; i++)
 		sum += t->width[i] + (i ? GAP : 0);
-	while (sum > limit) {
+	while (sum > t->line_width) {
 		size_t widest = t->count;
 
 		for (size_t i = 0; i < t->count; i++)
@@ -139,12 +144,12 @@ cell_print(const struct table *t, size_t i, const char *text)
 
 	if (i)
 		printf("%*s", GAP, "");
-	w = text_width(text, width, &bytes);
+	w = text_width(text, t->line_width == UINT_MAX ? UINT_MAX : width, &bytes);
 	if (text[bytes]) {
 		w = text_width(text, width ? width - 1 : 0, &bytes);
 		printf("%.*s…", (int)bytes, text);
 		w++;
-	} else if (t->columns[i].right) {
+	} else if (t->columns[i].right && w < width) {
 		printf("%*s%s", (int)(width - w), "", text);
 		w = width;
 	} else {
@@ -180,15 +185,22 @@ held_print(struct table *t)
 }
 
 static void
+cell_clean(struct buf *out, const char *cell)
+{
+	if (!cell)
+		cell = "-";
+	table_clean(out, cell, utf8_cut(cell, strlen(cell), CELL_MAX));
+}
+
+static void
 row_hold(struct table *t, const char *const *cells)
 {
 	for (size_t i = 0; i < t->count; i++) {
-		const char *cell = cells[i] ? cells[i] : "-";
 		size_t start = t->held.length, bytes;
 		unsigned w;
 
-		table_clean(&t->held, cell, strnlen(cell, HELD_BYTES / HELD_ROWS / 16));
-		w = text_width(buf_text(&t->held) + start, UINT16_MAX, &bytes);
+		cell_clean(&t->held, cells[i]);
+		w = text_width(buf_text(&t->held) + start, UINT_MAX, &bytes);
 		if (t->held_rows == 0)
 			t->width[i] = narrowest(&t->columns[i]);
 		if (w > t->width[i])
@@ -212,10 +224,8 @@ table_row(struct table *t, const char *const *cells)
 		held_print(t);
 	buf_init(&clean, 1 << 16);
 	for (size_t i = 0; i < t->count; i++) {
-		const char *cell = cells[i] ? cells[i] : "-";
-
 		buf_clear(&clean);
-		table_clean(&clean, cell, strnlen(cell, 1024));
+		cell_clean(&clean, cells[i]);
 		cell_print(t, i, buf_text(&clean));
 	}
 	putchar('\n');
