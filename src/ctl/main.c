@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "ctl/kit/ctl.h"
+#include "ctl/kit/output.h"
 #include "model/consumers.h"
 #include "model/topology.h"
 #include "ctl/kit/table.h"
@@ -215,67 +217,114 @@ verb_run(struct ctl *c, const struct ctl_verb *v, int argc, char **argv)
 
 #define OVERRIDES_MAX 64
 
-int
-main(int argc, char **argv)
+struct words {
+	const char *file, *describe;
+	struct conf_override overrides[OVERRIDES_MAX + 1];
+	size_t override_count;
+	bool print_config, help, version;
+};
+
+/* The options before the verb; optind is behind them. */
+static int
+words_read(struct ctl *c, int argc, char **argv, struct words *w)
 {
 	static const struct option options[] = { { "config", required_argument, NULL, 'c' },
 		{ "set", required_argument, NULL, 's' }, { "json", no_argument, NULL, 'j' },
 		{ "print-config", no_argument, NULL, 'p' }, { "help", no_argument, NULL, 'h' },
 		{ "describe", required_argument, NULL, 'd' }, { "version", no_argument, NULL, 'V' },
 		{ 0 } };
-	struct conf_override overrides[OVERRIDES_MAX + 1] = { 0 };
-	struct ctl c = { .colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") };
-	const struct ctl_verb *v;
-	const char *file = NULL;
-	struct conf *conf = NULL;
-	bool print = false;
-	size_t n = 0;
-	struct err e;
-	int opt, code;
+	int opt;
 
-	signal(SIGPIPE, SIG_IGN);
 	/* "+": the first word that is no option is the verb, and ends ours */
-	while ((opt = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
+	while (!w->describe && !w->help && !w->version &&
+		(opt = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
 		switch (opt) {
-		case 'c': file = optarg; break;
+		case 'c': w->file = optarg; break;
 		case 's':
-			if (n == OVERRIDES_MAX || !conf_override_parse(optarg, &overrides[n++]))
-				return ctl_fail(&c, CTL_USAGE, "--set wants SECTION.KEY=VALUE");
+			if (w->override_count == OVERRIDES_MAX ||
+				!conf_override_parse(optarg, &w->overrides[w->override_count++]))
+				return ctl_fail(c, CTL_USAGE, "--set wants SECTION.KEY=VALUE");
 			break;
-		case 'j': c.json = true; break;
-		case 'p': print = true; break;
-		case 'd': return ctl_describe(&c, verbs, ARRAY_LEN(verbs), optarg, argv + optind);
-		case 'h': print_help(); return CTL_DONE;
-		case 'V': puts("onboardctl " ONBOARD_VERSION); return CTL_DONE;
+		case 'j': c->json = true; break;
+		case 'p': w->print_config = true; break;
+		case 'd': w->describe = optarg; break;
+		case 'h': w->help = true; break;
+		case 'V': w->version = true; break;
 		default: return CTL_USAGE; /* getopt has said which */
 		}
 	}
-	if (optind == argc && !print) {
-		print_help();
-		return CTL_USAGE;
-	}
-	v = optind < argc ? verb_find(argv[optind]) : NULL;
-	if (!v && !print)
-		return ctl_fail(&c, CTL_USAGE, "no verb \"%s\"; `onboardctl --help` lists them",
-			argv[optind]);
+	return CTL_DONE;
+}
+
+/* v NULL: prints the configuration. */
+static int
+configured_run(struct ctl *c, const struct words *w, const struct ctl_verb *v, int argc,
+	char **argv)
+{
+	struct conf *conf = NULL;
+	int code = CTL_DONE;
+	struct err e;
+
 	log_init("onboardctl", LOG_LEVEL_ERROR, LOG_FORMAT_AUTO);
-	if (conf_load(conf_keys, file, overrides, &conf, &e) < 0)
-		return ctl_fail(&c, CTL_CONF, "%s", e.text);
+	if (conf_load(conf_keys, w->file, w->overrides, &conf, &e) < 0)
+		return ctl_fail(c, CTL_CONF, "%s", e.text);
 	if (fault_init(getenv("ONBOARD_FAULTS"), &e) < 0 ||
 		topology_file_load(conf_string(conf, "topology", "file"), &e) < 0) {
 		conf_free(conf);
-		return ctl_fail(&c, CTL_CONF, "%s", e.text);
+		return ctl_fail(c, CTL_CONF, "%s", e.text);
 	}
-	c.conf = conf;
-	if (print) {
+	c->conf = conf;
+	if (v)
+		code = verb_run(c, v, argc, argv);
+	else
 		conf_print(conf, stdout);
-		code = CTL_DONE;
-	} else {
-		code = verb_run(&c, v, argc - optind, argv + optind);
-	}
 	topology_file_forget();
 	conf_free(conf);
-	if (fflush(stdout) != 0 || ferror(stdout))
-		code = ctl_fail(&c, CTL_FAILED, "cannot write to standard output: %m");
+	c->conf = NULL;
+	return code;
+}
+
+static int
+command_run(struct ctl *c, int argc, char **argv)
+{
+	struct words w = { 0 };
+	const struct ctl_verb *v = NULL;
+	int code = words_read(c, argc, argv, &w);
+
+	if (code != CTL_DONE)
+		return code;
+	if (w.describe)
+		return ctl_describe(c, verbs, ARRAY_LEN(verbs), w.describe, argv + optind);
+	if (w.version) {
+		puts("onboardctl " ONBOARD_VERSION);
+		return CTL_DONE;
+	}
+	if (w.help || (optind == argc && !w.print_config)) {
+		print_help();
+		return w.help ? CTL_DONE : CTL_USAGE;
+	}
+	if (!w.print_config) {
+		v = verb_find(argv[optind]);
+		if (!v)
+			return ctl_fail(c, CTL_USAGE,
+				"no verb \"%s\"; `onboardctl --help` lists them", argv[optind]);
+	}
+	return configured_run(c, &w, v, argc - optind, argv + optind);
+}
+
+int
+main(int argc, char **argv)
+{
+	struct ctl c = { .colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR") };
+	int code, fault;
+
+	signal(SIGPIPE, SIG_IGN);
+	output_begin();
+	code = command_run(&c, argc, argv);
+	fault = output_end();
+	/* `| head -1` has read what it wants: the work is done all the same */
+	if (fault && fault != EPIPE)
+		code = ctl_fail(&c, CTL_FAILED, "cannot write to standard output: %s",
+			strerror(fault));
 	return code;
 }

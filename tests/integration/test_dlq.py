@@ -3,13 +3,14 @@
 import contextlib
 import json
 import os
+import subprocess
 import time
 from decimal import Decimal
 
 import pika
 import pytest
 from wait import wait_until
-from dead import (EPOCH, FIELDS, QUEUES, at, bodies_in, bury, bury_many, dead_headers, death, depth, depth_is, drained,
+from dead import (CTL, EPOCH, FIELDS, QUEUES, at, bodies_in, bury, bury_many, dead_headers, death, depth, depth_is, drained,
                   event_body, place, take)
 from harm import busy, stack
 from pipeline import now
@@ -476,3 +477,22 @@ def test_twenty_thousand():
         assert op.rows("dlq", "replay", "--all") == [{"replayed": 19900, "stayed": 0}]
         print(f"# listed 20000 in {listed:.1f} s, replayed 19900 in {time.monotonic() - began:.1f} s")
         assert depth(channel) == 0 and depth(channel, "user_mail_queue") == 20000
+
+
+@pytest.mark.parametrize("words", ["dlq list", "dlq list --json", "dlq show ID --json", "dlq export -"])
+def test_output_that_nobody_takes(words):
+    """`| head -1` is no fault; a full disk is one, and is named."""
+    with place() as (op, channel):
+        headers = dead_headers("mailer")
+        bury(channel, json.dumps(event_body()[0] | {"more": "x" * (1 << 18)}).encode(), headers)
+        depth_is(channel, 1)
+        command = [CTL, *words.replace("ID", headers["x-dead-id"]).split()]
+        reads, writes = os.pipe()
+        os.close(reads)
+        said = subprocess.run(command, env=op.env, stdout=writes, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        os.close(writes)
+        assert (said.returncode, said.stderr) == (0, "")
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            said = subprocess.run(command, env=op.env, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+        assert said.returncode == 1 and said.stderr == "onboardctl dlq: cannot write to standard output: No space left on device\n"
+        assert depth(channel) == 1

@@ -4,6 +4,8 @@ import os
 import subprocess
 import tempfile
 
+import pytest
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 CTL = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"), "bin/onboardctl")
@@ -93,9 +95,28 @@ def test_print_config_hides_secrets_and_names_origins():
     assert "hunter2" not in done.stdout + done.stderr, done.stdout
 
 
-def test_a_full_disk_is_not_success():
+NOWHERE = {"ONBOARD_RABBITMQ_URL": "amqp://127.0.0.1:1", "ONBOARD_POSTGRES_URL": "postgresql://127.0.0.1:1",
+           "ONBOARD_MONGO_URL": "mongodb://127.0.0.1:1/x", "ONBOARD_REDIS_URL": "redis://127.0.0.1:1/0"}
+# doctor writes line by line, the others all at once; help and manuals leave early
+WRITERS = [["doctor"], ["--print-config"], ["--help"], ["top", "--help"], ["--describe", "verbs"]]
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=" ".join)
+def test_a_full_disk_is_not_success(words):
     with open("/dev/full", "w") as full:
-        done = subprocess.run([CTL, "--print-config"], stdin=subprocess.DEVNULL, stdout=full,
-                              stderr=subprocess.PIPE, text=True, timeout=30)
+        done = subprocess.run([CTL, *words], stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True,
+                              timeout=60, env=os.environ | NOWHERE)
     done.stdout = ""
-    check(done, 1, "No space left")
+    check(done, 1, "cannot write to standard output: No space left on device")
+
+
+@pytest.mark.parametrize("words", WRITERS, ids=" ".join)
+def test_a_reader_that_has_gone_is_no_fault(words):
+    """`onboardctl doctor | head -1`: the exit code is that of the work, and nothing is said."""
+    whole = ctl(*words, env=NOWHERE)
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run([CTL, *words], stdin=subprocess.DEVNULL, stdout=writes, stderr=subprocess.PIPE, text=True,
+                          timeout=60, env=os.environ | NOWHERE)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (whole.returncode, whole.stderr)

@@ -13,6 +13,7 @@ struct export
 {
 	struct dlq *d;
 	struct dlq_selection s;
+	struct dlq_reader reader;
 	FILE *file;
 	struct buf line;
 	uint64_t written;
@@ -30,14 +31,17 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	buf_clear(&x->line);
 	if (dlq_line_write(&x->line, &d, m, e))
 		return -1;
-	if (fwrite(x->line.data, 1, x->line.length, x->file) != x->line.length)
-		return err_set(e, ERR_INTERNAL, "cannot write: %s", strerror(errno));
 	x->written++;
+	if (fwrite(x->line.data, 1, x->line.length, x->file) == x->line.length)
+		return 0;
+	if (x->file != stdout)
+		return err_set(e, ERR_INTERNAL, "cannot write: %s", strerror(errno));
+	x->reader.stop = true; /* main() tells why, unless the reader has gone away */
 	return 0;
 }
 
 static int
-to_file(struct export *x, struct dlq_reader *r, const char *path, struct err *e)
+to_file(struct export *x, const char *path, struct err *e)
 {
 	char part[4096];
 	int fd, rc;
@@ -48,7 +52,9 @@ to_file(struct export *x, struct dlq_reader *r, const char *path, struct err *e)
 	x->file = fd < 0 ? NULL : fdopen(fd, "w");
 	if (!x->file)
 		return err_set(e, ERR_INTERNAL, "cannot make %s: %s", part, strerror(errno));
-	rc = dlq_connect(x->d, e) || dlq_select(x->d, &x->s, e) || dlq_read(x->d, r, e) ? -1 : 0;
+	rc = dlq_connect(x->d, e) || dlq_select(x->d, &x->s, e) || dlq_read(x->d, &x->reader, e)
+		? -1
+		: 0;
 	if (fflush(x->file) || fsync(fd))
 		rc = rc ? rc
 			: err_set(e, ERR_INTERNAL, "cannot write %s: %s", part, strerror(errno));
@@ -63,19 +69,21 @@ to_file(struct export *x, struct dlq_reader *r, const char *path, struct err *e)
 int
 dlq_export(struct dlq *d)
 {
-	struct export x = { .d = d };
-	struct dlq_reader r = { .what = "exporting", .message = message, .arg = &x };
+	struct export x = { .d = d, .reader = { .what = "exporting", .message = message } };
 	const char *path = d->o.words[0];
 	struct err e = ERR_INIT;
 	int rc;
 
+	x.reader.arg = &x;
 	d->o.word_count = 0; /* a file, no id */
 	buf_init(&x.line, DLQ_LINE_MAX);
 	if (strcmp(path, "-") == 0) {
 		x.file = stdout;
-		rc = dlq_connect(d, &e) || dlq_select(d, &x.s, &e) || dlq_read(d, &r, &e) ? -1 : 0;
+		rc = dlq_connect(d, &e) || dlq_select(d, &x.s, &e) || dlq_read(d, &x.reader, &e)
+			? -1
+			: 0;
 	} else {
-		rc = to_file(&x, &r, path, &e);
+		rc = to_file(&x, path, &e);
 	}
 	dlq_selection_fini(&x.s);
 	buf_fini(&x.line);
@@ -83,9 +91,9 @@ dlq_export(struct dlq *d)
 		return ctl_fail_err(d->ctl, &e);
 	if (x.written == 0)
 		return ctl_fail(d->ctl, CTL_NOTHING,
-			r.seen ? "none of %" PRIu64 " entries matches; no file was made"
-			       : "the DLQ is empty; no file was made",
-			r.seen);
+			x.reader.seen ? "none of %" PRIu64 " entries matches; no file was made"
+				      : "the DLQ is empty; no file was made",
+			x.reader.seen);
 	if (strcmp(path, "-") == 0)
 		return CTL_DONE;
 	if (d->ctl->json)
