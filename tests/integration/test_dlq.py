@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import stat
 import subprocess
 import time
 from decimal import Decimal
@@ -369,12 +370,23 @@ def test_purge_asks_and_keeps():
             bury(channel, event_body(n)[1], dead_headers("mailer" if n else "cache"))
         assert "--yes" in op.run("dlq", "purge", "--consumer", "mailer", code=2) and depth(channel) == 4
         out = op.run("dlq", "purge", "--consumer", "mailer", "--yes", "--why", "spam")
-        name, = [f for f in os.listdir(op.folder) if f.startswith("onboard-dlq-purged-")]
-        assert name in out and "3 entries removed" in out and depth(channel) == 1
-        with open(os.path.join(op.folder, name), encoding="utf-8") as f:
+        state = os.path.join(op.env["XDG_STATE_HOME"], "onboard")
+        copy, = [os.path.join(state, f) for f in os.listdir(state) if f.startswith("onboard-dlq-purged-")]
+        assert copy in out and "3 entries removed" in out and depth(channel) == 1
+        assert stat.S_IMODE(os.stat(copy).st_mode) == 0o600 and stat.S_IMODE(os.stat(state).st_mode) == 0o700
+        assert not [f for f in os.listdir(op.folder) if "purged" in f], "nothing in the working folder"
+        with open(copy, encoding="utf-8") as f:
             assert [json.loads(line)["consumer"] for line in f] == ["mailer"] * 3
         assert [(a["what"], a["phase"]) for a in op.audited()] == [("dlq purge", "begin"), ("dlq purge", "end")]
         assert op.run("dlq", "purge", "--consumer", "nobody", "--yes", code=3)
+        assert f"import {copy}`" in out and "3 entries imported" in op.run("dlq", "import", copy)
+        assert "3 entries removed" in op.run("dlq", "purge", "--consumer", "mailer", "--yes", "--to", "here")
+        assert len(os.listdir(state)) == 1 and os.path.exists(os.path.join(op.folder, "here"))
+        # without the variable it is below the home folder
+        home = os.path.join(op.folder, "home")
+        op.run("dlq", "import", "here")
+        said = op.run("dlq", "purge", "--consumer", "mailer", "--yes", XDG_STATE_HOME="", HOME=home)
+        assert f"{home}/.local/state/onboard/onboard-dlq-purged-" in said
         op.env["ONBOARD_CTL_AUDIT_LOG"] = "/proc/nowhere/audit.log"
         assert "audit log" in op.run("dlq", "purge", "--all", "--yes", code=1) and depth(channel) == 1
 

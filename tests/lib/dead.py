@@ -39,7 +39,8 @@ class Operator:
     def __init__(self, url, folder):
         self.url, self.folder = url, folder
         self.audit = os.path.join(folder, "audit.log")
-        self.env = os.environ | {"ONBOARD_RABBITMQ_URL": url, "ONBOARD_CTL_AUDIT_LOG": self.audit, "TMPDIR": folder}
+        self.env = os.environ | {"ONBOARD_RABBITMQ_URL": url, "ONBOARD_CTL_AUDIT_LOG": self.audit, "TMPDIR": folder,
+                                 "XDG_STATE_HOME": os.path.join(folder, "state")}
 
     def start(self, *words, **env):
         return subprocess.Popen([CTL, *words], env=self.env | env, cwd=self.folder, text=True,

@@ -7,9 +7,10 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ctl/kit/audit.h"
 #include "base/clock.h"
 #include "ctl/dlq/dlq.h"
+#include "ctl/kit/audit.h"
+#include "ctl/kit/state_folder.h"
 
 #define TOGETHER 1000 /* one fsync for so many */
 
@@ -27,32 +28,51 @@ struct purge {
 	struct dlq_reader reader;
 };
 
+/* The n-th name to try: of two purges in one second, each keeps its own copy. */
 static int
-file_make(struct purge *p, struct err *e)
+copy_name(struct purge *p, const char *stamp, unsigned n, struct err *e)
 {
+	char file[96], more[16] = "";
+
+	if (n > 1)
+		snprintf(more, sizeof more, "-%u", n);
+	snprintf(file, sizeof file, "onboard-dlq-purged-%s%s.ndjson", stamp, more);
+	return state_folder_path(file, p->path, sizeof p->path, e) ||
+			folders_make(p->path, STATE_FOLDER_MODE)
+		? -1
+		: 0;
+}
+
+static int
+copy_make(struct purge *p, struct err *e)
+{
+	const int flags = O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC;
 	time_t now = (time_t)(clock_wall_us() / 1000000);
-	char stamp[32], more[16] = "";
+	struct err why = ERR_INIT;
+	char stamp[32];
 	struct tm t;
 
 	gmtime_r(&now, &t);
 	strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &t);
-	/* never over a file that is there: it may be the last copy of something */
-	for (unsigned n = 2; p->fd < 0 && n < 100; n++) {
-		if (p->d->o.to)
-			snprintf(p->path, sizeof p->path, "%s", p->d->o.to);
-		else
-			snprintf(p->path, sizeof p->path, "onboard-dlq-purged-%s%s.ndjson", stamp,
-				more);
-		p->fd = open(p->path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
-		if (p->fd < 0 && (errno != EEXIST || p->d->o.to))
-			break;
-		snprintf(more, sizeof more, "-%u", n);
+	/* never over a file that exists: it may be the last copy of something */
+	if (p->d->o.to) {
+		snprintf(p->path, sizeof p->path, "%s", p->d->o.to);
+		p->fd = open(p->path, flags, 0600);
 	}
-	if (p->fd < 0)
+	for (unsigned n = 1; p->fd < 0 && !p->d->o.to && n < 100; n++) {
+		if (copy_name(p, stamp, n, &why) == 0)
+			p->fd = open(p->path, flags, 0600);
+		if (p->fd < 0 && (why.kind != ERR_NONE || errno != EEXIST))
+			break;
+	}
+	if (p->fd >= 0)
+		return 0;
+	if (why.kind != ERR_NONE)
 		return err_set(e, ERR_CONFLICT,
-			"nothing was removed: cannot make %s: %s; --to FILE names another", p->path,
-			strerror(errno));
-	return 0;
+			"nothing was removed: %s; --to FILE names another place", why.text);
+	return err_set(e, ERR_CONFLICT,
+		"nothing was removed: cannot make %s: %s; --to FILE names another", p->path,
+		strerror(errno));
 }
 
 /* The file ends with its last line that is on the disk: what follows is torn, and still in the DLQ. */
@@ -105,7 +125,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	p->found++;
 	if (!p->d->o.yes)
 		return 0;
-	if ((p->fd < 0 && file_make(p, e)) || dlq_line_write(&p->lines, &d, m, e))
+	if ((p->fd < 0 && copy_make(p, e)) || dlq_line_write(&p->lines, &d, m, e))
 		return -1;
 	dlq_entry_key(&d, m, key);
 	dlq_set_add(&p->done, key, NULL);

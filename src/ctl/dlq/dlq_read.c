@@ -8,10 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ctl/kit/audit.h"
 #include "base/clock.h"
 #include "ctl/dlq/dlq.h"
 #include "ctl/broker/ops.h"
+#include "ctl/kit/operator.h"
 #include "model/topology.h"
 
 #define LOCK "onboardctl.dlq.lock"
@@ -84,14 +84,13 @@ holder_queue(struct dlq *d, struct err *e)
 static void
 holder_tell(struct dlq *d)
 {
-	char host[64] = "", when[CLOCK_RFC3339_SIZE], user[AUDIT_USER_SIZE], text[200];
+	char when[CLOCK_RFC3339_SIZE], who[OPERATOR_SIZE], text[300];
 
 	if (holder_queue(d, NULL))
 		return;
-	gethostname(host, sizeof host - 1);
 	clock_format_rfc3339(clock_wall_us(), when);
-	snprintf(text, sizeof text, "%.40s@%s, process %d, `%s%s`, since %s", audit_user(user),
-		host, (int)getpid(), strchr(d->what, ' ') ? "" : "dlq ", d->what, when);
+	snprintf(text, sizeof text, "%.100s, process %d, `%s%s`, since %s", operator_at_host(who),
+		(int)getpid(), strchr(d->what, ' ') ? "" : "dlq ", d->what, when);
 	if (broker_publish(d->b,
 		    &(struct broker_publish){ .exchange = "",
 			    .routing_key = HOLDER,

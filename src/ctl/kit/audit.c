@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -12,55 +11,30 @@
 
 #include "base/clock.h"
 #include "base/uuid7.h"
-#include "ctl/kit/ctl.h"
 #include "ctl/dlq/dlq.h"
+#include "ctl/kit/ctl.h"
+#include "ctl/kit/operator.h"
+#include "ctl/kit/state_folder.h"
 
 #define MODE 0640
-
-/* The folders above path's last part. */
-static void
-folders_make(char *path)
-{
-	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		mkdir(path, 0750);
-		*p = '/';
-	}
-}
+#define FOLDER_MODE 0750
 
 static int
-try_open(char *path)
+log_open(char *path, mode_t folders)
 {
-	folders_make(path);
+	(void)folders_make(path, folders); /* open() tells what is wrong */
 	return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, MODE);
 }
 
 /* A plain user may not write below /var/log. */
 static int
-own_path(struct audit *a)
+own_log_open(struct audit *a)
 {
-	const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	struct err e;
 
-	if (state && *state == '/')
-		snprintf(a->path, sizeof a->path, "%s/onboard/audit.log", state);
-	else if (home && *home == '/')
-		snprintf(a->path, sizeof a->path, "%s/.local/state/onboard/audit.log", home);
-	else
+	if (state_folder_path("audit.log", a->path, sizeof a->path, &e))
 		return -1;
-	return try_open(a->path);
-}
-
-const char *
-audit_user(char out[static AUDIT_USER_SIZE])
-{
-	char room[4096];
-	struct passwd p, *found = NULL;
-
-	if (getpwuid_r(getuid(), &p, room, sizeof room, &found) || !found)
-		snprintf(out, AUDIT_USER_SIZE, "%u", (unsigned)getuid());
-	else
-		snprintf(out, AUDIT_USER_SIZE, "%s", p.pw_name);
-	return out;
+	return log_open(a->path, STATE_FOLDER_MODE);
 }
 
 /*
@@ -89,8 +63,7 @@ bytes_write(int fd, const char *p, size_t length)
 static int
 line_write(const struct audit *a, const char *phase, uint64_t count, const char *result)
 {
-	const char *sudo = getenv("SUDO_USER");
-	char when[CLOCK_RFC3339_SIZE], user[AUDIT_USER_SIZE];
+	char when[CLOCK_RFC3339_SIZE], user[OPERATOR_USER_SIZE];
 	struct buf out;
 	int rc = -1;
 
@@ -99,9 +72,9 @@ line_write(const struct audit *a, const char *phase, uint64_t count, const char 
 	buf_printf(&out,
 		"{\"at\":\"%s\",\"change\":\"%s\",\"phase\":\"%s\",\"what\":\"%s\",\"user\":", when,
 		a->change, phase, a->what);
-	dlq_json_text(&out, audit_user(user));
+	dlq_json_text(&out, operator_user(user));
 	buf_printf(&out, ",\"uid\":%u,\"sudo_user\":", (unsigned)getuid());
-	dlq_json_text(&out, sudo);
+	dlq_json_text(&out, operator_sudo_user());
 	buf_printf(&out, ",\"pid\":%d,\"filter\":%s,\"why\":", (int)getpid(),
 		a->filter ? a->filter : "null");
 	dlq_json_text(&out, a->why);
@@ -136,10 +109,10 @@ audit_begin(const struct ctl *c, struct audit *a, struct err *e)
 
 	uuid_format(&id, a->change);
 	snprintf(a->path, sizeof a->path, "%s", path);
-	a->fd = try_open(a->path);
+	a->fd = log_open(a->path, FOLDER_MODE);
 	first = errno;
 	if (a->fd < 0 && !chosen)
-		a->fd = own_path(a);
+		a->fd = own_log_open(a);
 	if (a->fd < 0)
 		return refused(path, first, e);
 	if (line_write(a, "begin", 0, NULL) == 0)

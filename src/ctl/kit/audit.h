@@ -23,10 +23,6 @@ struct audit {
 	char change[40];        /* the same in both lines */
 };
 
-#define AUDIT_USER_SIZE 64
-/* Who runs this: a name, or the number where there is none. Answers out. */
-const char *audit_user(char out[static AUDIT_USER_SIZE]);
-
 /* what, filter and why are the caller's, and live until audit_end. */
 int audit_begin(const struct ctl *c, struct audit *a, struct err *e) MUST_CHECK;
 /* With a filter of names and texts, NULL behind the last; a NULL text is left out. */

@@ -14,7 +14,7 @@ const char dlq_help[] =
 	"  onboardctl dlq replay ID --edit         mend its body in $EDITOR; gets a new id\n"
 	"  onboardctl dlq export FILE              bodies, headers, properties, byte for byte\n"
 	"  onboardctl dlq import FILE              into the DLQ again\n"
-	"  onboardctl dlq purge --class permanent --yes    keeps what it removes in a file\n"
+	"  onboardctl dlq purge --class permanent --yes    removes them, and keeps a copy\n"
 	"\n"
 	"An ID is an entry's (`list` shows it; its first 8 characters or more do where no\n"
 	"other begins so) or an event's: that means all its entries.\n"
@@ -32,7 +32,8 @@ const char dlq_help[] =
 	"  --canary-wait S   seconds between the steps, 10\n"
 	"  --force           also entries of analytics that are over 90 days old\n"
 	"Purge:\n"
-	"  --yes             does it                    --to FILE    where the copy goes\n"
+	"  --yes             removes the entries         --to FILE    where the copy goes;\n"
+	"                    without it: ~/.local/state/onboard, or $XDG_STATE_HOME/onboard\n"
 	"One works at a time: a second waits. --no-wait: it fails at once instead.\n";
 
 const char publish_help[] =

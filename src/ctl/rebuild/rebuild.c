@@ -2,12 +2,10 @@
 /* rebuild cache | events | segments: derive again from the source; killed, it goes on. */
 #include "ctl/rebuild/rebuild.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "ctl/kit/audit.h"
@@ -16,6 +14,7 @@
 #include "base/url.h"
 #include "ctl/broker/ops.h"
 #include "ctl/kit/progress.h"
+#include "ctl/kit/state_folder.h"
 #include "model/doc_indexes.h"
 
 #define BATCH 500
@@ -50,18 +49,17 @@ rebuild_indexes(struct rebuild *r, const char *collection, struct err *e)
 	return *why ? err_set(e, ERR_CONFLICT, "%s", why) : 0;
 }
 
-static void
-state_path(const struct words *w, char *out, size_t size)
+static int
+state_path(const struct words *w, char *out, size_t size, struct err *e)
 {
-	const char *base = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+	char file[64];
 
-	if (w->state)
-		snprintf(out, size, "%s", w->state);
-	else if (base && *base)
-		snprintf(out, size, "%s/onboard/rebuild-%s", base, w->kind->name);
-	else
-		snprintf(out, size, "%s/.local/state/onboard/rebuild-%s",
-			home && *home ? home : "/tmp", w->kind->name);
+	snprintf(file, sizeof file, "rebuild-%s", w->kind->name);
+	if (!w->state)
+		return state_folder_path(file, out, size, e);
+	if ((size_t)snprintf(out, size, "%s", w->state) >= size)
+		return err_set(e, ERR_INVALID, "the path of --state is too long");
+	return 0;
 }
 
 /* From where to where it goes: a cursor of other servers means nothing here. */
@@ -97,21 +95,6 @@ state_read(struct rebuild *r, const struct rebuild_kind *k, const char *path,
 	return k->cursor_valid(cursor);
 }
 
-static int
-folders_make(char *path)
-{
-	for (char *p = path + 1; *p; p++)
-		if (*p == '/') {
-			*p = '\0';
-			if (mkdir(path, 0700) != 0 && errno != EEXIST) {
-				*p = '/';
-				return -1;
-			}
-			*p = '/';
-		}
-	return 0;
-}
-
 /* In place of the old one at once: a kill leaves one or the other. */
 static int
 state_write(struct rebuild *r, const struct rebuild_kind *k, const char *path, struct err *e)
@@ -122,7 +105,7 @@ state_write(struct rebuild *r, const struct rebuild_kind *k, const char *path, s
 
 	target_text(r, k, target, sizeof target);
 	snprintf(next, sizeof next, "%.1000s.new", path);
-	f = folders_make(next) ? NULL : fopen(next, "we");
+	f = folders_make(next, STATE_FOLDER_MODE) ? NULL : fopen(next, "we");
 	if (!f)
 		return err_set(e, ERR_INTERNAL, "%s: %m; --state FILE names another place", next);
 	bad = fprintf(f, "%s\n%s\n", target, r->cursor) < 0;
@@ -311,7 +294,10 @@ ctl_rebuild(struct ctl *c, int argc, char **argv)
 	/* a slow start shall not be one long first step */
 	if (w.rate && w.rate < r.limit)
 		r.limit = w.rate;
-	state_path(&w, path, sizeof path);
+	if (state_path(&w, path, sizeof path, &e)) {
+		arena_free(r.mem);
+		return ctl_fail(c, CTL_FAILED, "%s; --state FILE names another place", e.text);
+	}
 	if (w.from)
 		snprintf(r.cursor, sizeof r.cursor, "%s", w.from);
 	else if (!state_read(&r, w.kind, path, r.cursor))
