@@ -1,114 +1,26 @@
 /* SPDX-License-Identifier: MIT */
+/* onboardctl: the command line, the configuration, then one verb of ctl/verbs.c. */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/fault.h"
 #include "base/log.h"
-#include "ctl/kit/ctl.h"
 #include "ctl/kit/output.h"
-#include "model/consumers.h"
+#include "ctl/verbs.h"
 #include "model/topology.h"
-#include "ctl/kit/table.h"
 #include "version.h"
 
-static const struct ctl_verb verbs[] = {
-	{ "counts", "[--day DAY] [--type TYPE]", "events counted by day, type and country",
-		ctl_counts,
-		"  onboardctl counts               the newest 200 rows, the most frequent first\n"
-		"  onboardctl counts --day 2026-11-20 --type purchase --country LV\n"
-		"  --limit N                       rows at most\n"
-		"  --json                          one object a line: day, type, country, count\n" },
-	{ "db", "migrate up | down [N] | status | maintain", "the database's schema and partitions",
-		ctl_db,
-		"  onboardctl db migrate up        apply what is missing, each file in one transaction\n"
-		"  onboardctl db migrate down 2    take the last two back\n"
-		"  onboardctl db migrate status    what is applied, what is not, what differs\n"
-		"  onboardctl db maintain          partitions, retention, events that stayed behind\n"
-		"  --database NAME                 this one of the program's databases, not all\n"
-		"  --dir DIR                       these numbered files instead of the program's own\n"
-		"  --lock-wait SECONDS             give up when a lock is not free by then (60)\n" },
-	{ "dlq", "list|stats|show|replay|export|…", "dead letters: look, bring back, keep, remove",
-		ctl_dlq, dlq_help },
-	{ "doctor", "", "every server, version, queue and table, with the fix for each fault",
-		ctl_doctor,
-		"  onboardctl doctor               one line each; exit 1 when something is wrong\n"
-		"  onboardctl doctor --json        one object a line: state, subject, text, fix\n" },
-	{ "mail", "list [--state S] | resend ID | settle ID sent|failed",
-		"welcome mails that want a look", ctl_mail,
-		"  onboardctl mail list                  all but those that were sent; --state unknown, failed, sent …\n"
-		"  onboardctl mail resend 42:welcome     it did not arrive: to the mailer once more\n"
-		"  onboardctl mail settle 42:welcome sent    it did: nothing more to do; or failed: leave it\n"
-		"  --limit N                             so many at most (100)\n" },
-	{ "pause", "CONSUMER [--why TEXT]", "all instances of a consumer stop taking events",
-		ctl_pause,
-		"  onboardctl pause mailer --why \"the mail host moves\"\n\n"
-		"All instances on all hosts finish what they hold and take no more, within a few\n"
-		"seconds, until `onboardctl resume`. Events wait in the queue; nothing is given back,\n"
-		"so no event's attempts are spent. It outlasts restarts of daemons and broker.\n"
-		"CONSUMER is one of:" CONSUMER_NAMES "\n" },
-	{ "publish", "TYPE [OPTION…]", "test events, confirmed", ctl_publish, publish_help },
-	{ "queues", "[CONSUMER] [--all] [--watch]", "depth, retries and consumers of each queue",
-		ctl_queues,
-		"  onboardctl queues               every queue of the topology\n"
-		"  onboardctl queues mailer --all  with its retry queues one by one\n"
-		"  onboardctl queues --watch       again every two seconds, with the rate of change\n"
-		"  --rounds N                      as often, with --watch\n" },
-	{ "rebuild", "cache | segments | events", "derive again from the source", ctl_rebuild,
-		"  onboardctl rebuild cache        every profile in Redis, from PostgreSQL\n"
-		"  onboardctl rebuild segments     every user in MongoDB, from PostgreSQL; segment and\n"
-		"                                  scores stay, a user who is missing begins anew\n"
-		"  onboardctl rebuild events       users' events in MongoDB, from the outbox\n"
-		"  onboardctl rebuild cache --rate 2000/s --dry-run\n\n"
-		"What is newer, or there already, stays. Killed, run it again: it goes on where it\n"
-		"was; the place is kept in ~/.local/state/onboard.\n"
-		"  --from CURSOR   begin there; 0 (cache) is the beginning\n"
-		"  --state FILE    keep the place in this file\n"
-		"  --rate N/s      at most so many a second\n"
-		"  --dry-run       only say how many\n"
-		"  --why TEXT      for the audit log\n" },
-	{ "resume", "CONSUMER [--why TEXT]", "a paused consumer goes on", ctl_resume,
-		"  onboardctl resume mailer\n\n"
-		"Exit 3 when it is not paused.\n" },
-	{ "trace", "EVENT_ID | --user ID", "each hop of an event, and where it stands now",
-		ctl_trace,
-		"  onboardctl trace 01a1fdd2-93f5-7769-9add-4779ba1235cf\n"
-		"  onboardctl trace --user 42      the user's newest events\n"
-		"  onboardctl trace ID --json      one object a hop\n\n"
-		"Exit 3 when nothing knows of it.\n" },
-	{ "top", "[--once]", "queues, outbox and daemons, each second", ctl_top,
-		"  onboardctl top                  redrawn on a terminal; piped, one block a second\n"
-		"  onboardctl top --once           one look, without rates; 69 when a server is away\n"
-		"  onboardctl top --rounds 10 --json\n\n"
-		"The daemons are those of this host whose admin listener answers.\n" },
-	{ "topology", "declare | check | mend", "the broker's exchanges, queues and bindings",
-		ctl_topology,
-		"  onboardctl topology declare     make what is missing; never changes what is there\n"
-		"  onboardctl topology check       what is missing or has other arguments\n"
-		"  onboardctl topology mend        replaces what differs and keeps its messages\n"
-		"  onboardctl topology mend --dry-run\n"
-		"  onboardctl topology mend QUEUE  only this one; user.dlq only when it is named\n"
-		"  --force                         also while something consumes: what that holds\n"
-		"                                  may be handled twice, or lost if it dies meanwhile\n"
-		"  --why TEXT                      for the audit log\n"
-		"  --no-wait                       fail at once while `onboardctl dlq` is at work\n"
-		"mend moves a queue's messages into QUEUE.mend, deletes it, declares it anew and\n"
-		"moves them back. Killed at any point, run it again: it goes on. Pause the consumer\n"
-		"first. Bindings that neither the table nor topology.file has are not made again.\n\n"
-		"  --set topology.consumers=LIST   only the queues of these consumers\n" },
-};
-
 static void
-print_help(void)
+help_print(void)
 {
 	puts("Usage: onboardctl [OPTION…] VERB [WORD…]\n"
 	     "The operator's tool of the onboard pipeline.\n");
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		printf("  %-10s %-32s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].summary);
+	for (const struct ctl_verb *v = ctl_verbs; v->name; v++)
+		printf("  %-10s %-32s %s\n", v->name, v->arguments, v->summary);
 	puts("\n"
 	     "  --config FILE            the configuration; default /etc/onboard/onboard.conf\n"
 	     "  --set SECTION.KEY=VALUE  one key; wins over environment and file\n"
@@ -119,81 +31,16 @@ print_help(void)
 	     "78 configuration.");
 }
 
-int
-ctl_fail(const struct ctl *c, int code, const char *format, ...)
-{
-	va_list args;
-
-	fflush(stdout);
-	fprintf(stderr, "onboardctl%s%s: ", c->verb ? " " : "", c->verb ? c->verb : "");
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	return code;
-}
-
-int
-ctl_fail_err(const struct ctl *c, const struct err *e)
-{
-	int code = e->kind == ERR_AWAY   ? CTL_AWAY
-		: e->kind == ERR_MISSING ? CTL_NOTHING
-					 : CTL_FAILED;
-
-	return ctl_fail(c, code, "%s", e->text);
-}
-
-const char *
-ctl_mark(const struct ctl *c, enum ctl_mark m)
-{
-	static const char *const plain[] = { "ok  ", "warn", "BAD " };
-	static const char *const coloured[] = { "\033[32mok\033[0m  ", "\033[33mwarn\033[0m",
-		"\033[31mBAD\033[0m " };
-
-	return c->colour ? coloured[m] : plain[m];
-}
-
-void
-ctl_finding(const struct ctl *c, enum ctl_mark m, const char *subject, const char *text,
-	const char *fix)
-{
-	static const char *const states[] = { "ok", "warn", "bad" };
-	struct buf line;
-
-	if (!c->json) {
-		printf("%s %-10s ", ctl_mark(c, m), subject);
-		table_wrap(16, text);
-		if (fix) {
-			printf("%16s-> ", "");
-			table_wrap(19, fix);
-		}
-	} else {
-		buf_init(&line, 1 << 16);
-		buf_printf(&line, "{\"state\":\"%s\",\"subject\":", states[m]);
-		buf_add_json_string(&line, subject, strlen(subject));
-		buf_add_text(&line, ",\"text\":");
-		buf_add_json_string(&line, text, strlen(text));
-		if (fix) {
-			buf_add_text(&line, ",\"fix\":");
-			buf_add_json_string(&line, fix, strlen(fix));
-		}
-		buf_add_text(&line, "}\n");
-		fputs(buf_text(&line), stdout);
-		buf_fini(&line);
-	}
-	fflush(stdout);
-}
-
 static const struct ctl_verb *
 verb_find(const char *name)
 {
-	for (size_t i = 0; i < ARRAY_LEN(verbs); i++)
-		if (strcmp(verbs[i].name, name) == 0)
-			return &verbs[i];
+	for (const struct ctl_verb *v = ctl_verbs; v->name; v++)
+		if (strcmp(v->name, name) == 0)
+			return v;
 	return NULL;
 }
 
-/* --json, --help stand before or behind the verb's own words. */
+/* --json and --help may stand among the verb's own words. */
 static int
 verb_run(struct ctl *c, const struct ctl_verb *v, int argc, char **argv)
 {
@@ -294,13 +141,13 @@ command_run(struct ctl *c, int argc, char **argv)
 	if (code != CTL_DONE)
 		return code;
 	if (w.describe)
-		return ctl_describe(c, verbs, ARRAY_LEN(verbs), w.describe, argv + optind);
+		return ctl_describe(c, w.describe, argv[optind]);
 	if (w.version) {
 		puts("onboardctl " ONBOARD_VERSION);
 		return CTL_DONE;
 	}
 	if (w.help || (optind == argc && !w.print_config)) {
-		print_help();
+		help_print();
 		return w.help ? CTL_DONE : CTL_USAGE;
 	}
 	if (!w.print_config) {

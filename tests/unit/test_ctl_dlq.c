@@ -44,31 +44,6 @@ fingerprints_are_alike_for_what_is_alike(void **state)
 }
 
 static void
-times_are_ago_or_given(void **state)
-{
-	static const struct {
-		const char *text;
-		int64_t us;
-	} rows[] = { { "90s", NOW - 90000000LL }, { "2h", NOW - 7200000000LL },
-		{ "3d", NOW - 3 * 86400000000LL }, { "1w", NOW - 7 * 86400000000LL },
-		{ "2026-11-20T12:00:00.123456Z", NOW }, { "2026-11-20", NOW - 43200123456LL },
-		{ "2026-11-20T14:00:00.123456+02:00", NOW } };
-	static const char *const bad[] = { "", "h", "2", "2y", "-2h", "1.5h", "yesterday",
-		"2026-13-01", "9999999h", "2h ", "2026-11-20T12:00:00Zx" };
-	struct err e = ERR_INIT;
-	int64_t us;
-
-	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-		assert_int_equal(dlq_time_parse(rows[i].text, NOW, &us, &e), 0);
-		assert_true(us == rows[i].us);
-	}
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++)
-		if (dlq_time_parse(bad[i], NOW, &us, &e) == 0)
-			fail_msg("\"%s\" was taken for a time", bad[i]);
-}
-
-static void
 filters_choose(void **state)
 {
 	struct dlq_entry d = { .id = "0190b5a0-7e1c-7c3d-8a11-0123456789ab",
@@ -393,7 +368,6 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fingerprints_are_alike_for_what_is_alike),
-		cmocka_unit_test(times_are_ago_or_given),
 		cmocka_unit_test(filters_choose),
 		cmocka_unit_test(a_set_knows_what_was_added),
 		cmocka_unit_test(sorts_more_than_memory_holds),

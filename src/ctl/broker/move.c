@@ -8,8 +8,9 @@
 #include "base/must.h"
 #include "link/broker.h"
 #include "model/dead_letter.h"
-#include "ctl/broker/ops.h"
+#include "ctl/broker/look.h"
 #include "ctl/kit/progress.h"
+#include "ctl/kit/servers.h"
 
 #define PREFETCH 1000
 #define WINDOW 65536 /* of tags between the oldest unconfirmed and the newest */
@@ -30,7 +31,7 @@ struct mover {
 };
 
 static void
-on_deliver(void *arg, const struct broker_message *m)
+mover_deliver(void *arg, const struct broker_message *m)
 {
 	struct mover *v = arg;
 	struct broker_field key = { HEADER_ORIGINAL_KEY, broker_text(m->routing_key) };
@@ -54,7 +55,7 @@ on_deliver(void *arg, const struct broker_message *m)
 }
 
 static void
-on_confirmed(void *arg, uint64_t tag, bool nacked)
+mover_confirmed(void *arg, uint64_t tag, bool nacked)
 {
 	struct mover *v = arg;
 
@@ -65,7 +66,7 @@ on_confirmed(void *arg, uint64_t tag, bool nacked)
 }
 
 static void
-on_returned(void *arg, const struct broker_message *m, int code, const char *why)
+mover_returned(void *arg, const struct broker_message *m, int code, const char *why)
 {
 	struct mover *v = arg;
 
@@ -79,9 +80,9 @@ on_returned(void *arg, const struct broker_message *m, int code, const char *why
 struct mover *
 mover_open(const struct conf *f, struct err *e)
 {
-	static const struct broker_events events = { .deliver = on_deliver,
-		.confirmed = on_confirmed,
-		.returned = on_returned };
+	static const struct broker_events events = { .deliver = mover_deliver,
+		.confirmed = mover_confirmed,
+		.returned = mover_returned };
 	struct mover *v = must_calloc(1, sizeof *v);
 
 	v->b = broker_new(&(struct broker_options){ .url = conf_string(f, "rabbitmq", "url"),
@@ -113,7 +114,7 @@ mover_close(struct mover *v)
 	free(v);
 }
 
-/* Of all from the oldest on that are confirmed, one ack. */
+/* Acks, with one ack, all messages up to the first that is not confirmed. */
 static int
 ack_front(struct mover *v, uint64_t *moved, struct err *e)
 {
@@ -132,9 +133,9 @@ ack_front(struct mover *v, uint64_t *moved, struct err *e)
 	return broker_flush(v->b, e);
 }
 
-/* Until nothing comes and nothing is on its way. */
+/* Until no message comes and none is unconfirmed. */
 static int
-pass(struct mover *v, uint64_t *moved, struct progress *p, struct err *e)
+messages_move(struct mover *v, uint64_t *moved, struct progress *p, struct err *e)
 {
 	int64_t stuck_ms = clock_mono_ms();
 	uint64_t before;
@@ -173,7 +174,7 @@ mover_run(struct mover *v, const char *from, const char *to, uint64_t *moved, st
 
 	v->to = to;
 	for (;;) {
-		/* whoever is told that it is empty deletes it */
+		/* the caller deletes the queue when this says it is empty */
 		if (look_depth_sure(v->b, from, &depth, NULL, e))
 			return -1;
 		if (depth == 0)
@@ -184,10 +185,10 @@ mover_run(struct mover *v, const char *from, const char *to, uint64_t *moved, st
 		v->front = 1;
 		v->last = 0;
 		if (broker_qos(v->b, PREFETCH, e) || broker_consume(v->b, from, TAG, false, e) ||
-			pass(v, moved, p, e) || broker_cancel(v->b, TAG, e))
+			messages_move(v, moved, p, e) || broker_cancel(v->b, TAG, e))
 			return -1;
-		/* what came while it was cancelled */
-		if (pass(v, moved, p, e))
+		/* messages that came during the cancel */
+		if (messages_move(v, moved, p, e))
 			return -1;
 	}
 }

@@ -3,54 +3,42 @@
 #include "run/pause.h"
 
 #include <inttypes.h>
-#include <pwd.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "ctl/kit/audit.h"
 #include "base/clock.h"
 #include "base/json.h"
-#include "ctl/broker/ops.h"
+#include "ctl/broker/look.h"
+#include "ctl/broker/pause.h"
+#include "ctl/kit/audit.h"
+#include "ctl/kit/json.h"
+#include "ctl/kit/operator.h"
+#include "ctl/kit/options.h"
+#include "ctl/kit/servers.h"
+#include "ctl/verbs.h"
 
 #define FOLLOW_MS 15000 /* a look each second, and what is held has to be finished */
 #define COME_BACK_MS 5000
 #define CONFIRM_MS 5000
 #define WHY_MAX 500
 
-/* Who pauses: for others to ask. */
-static void
-who_am_i(char *out, size_t size)
-{
-	const char *name = getenv("SUDO_USER");
-	char room[4096], host[64] = "";
-	struct passwd p, *found = NULL;
-
-	if (!name || !*name)
-		name = getpwuid_r(geteuid(), &p, room, sizeof room, &found) == 0 && found
-			? p.pw_name
-			: "?";
-	(void)gethostname(host, sizeof host - 1);
-	snprintf(out, size, "%s@%s", name, host);
-}
-
 static int
 flag_raise(struct broker *b, const char *consumer, const char *why, struct err *e)
 {
-	char queue[PAUSE_NAME_SIZE], who[200], at[CLOCK_RFC3339_SIZE];
+	char queue[PAUSE_NAME_SIZE], who[OPERATOR_SIZE], at[CLOCK_RFC3339_SIZE];
+	struct json_out o;
 	struct buf body;
 	int rc = 0;
 
 	pause_queue_name(consumer, queue);
-	who_am_i(who, sizeof who);
 	clock_format_rfc3339(clock_wall_us(), at);
 	buf_init(&body, 8192);
-	ops_json_open(&body);
-	ops_json_text(&body, "who", who);
-	ops_json_text(&body, "at", at);
-	ops_json_text(&body, "why", why);
-	buf_add_char(&body, '}');
+	json_out_init(&o, &body);
+	json_out_object(&o, NULL);
+	json_out_text(&o, "who", operator_at_host(who));
+	json_out_text(&o, "at", at);
+	json_out_text(&o, "why", why);
+	json_out_end(&o);
 	for (int i = 0; i < PAUSE_COPIES && rc == 0; i++)
 		rc = broker_publish(b,
 			&(struct broker_publish){ .exchange = "",
@@ -63,6 +51,20 @@ flag_raise(struct broker *b, const char *consumer, const char *why, struct err *
 			NULL, e);
 	buf_fini(&body);
 	return rc || broker_settle(b, CONFIRM_MS, e) ? -1 : 0;
+}
+
+int
+pause_flag(struct broker *b, const char *consumer, bool *paused, struct err *e)
+{
+	char name[PAUSE_NAME_SIZE];
+	uint32_t depth = 0;
+	bool there;
+	int rc;
+
+	pause_queue_name(consumer, name);
+	rc = look_there(b, name, &there, &depth, NULL, e);
+	*paused = depth > 0;
+	return rc;
 }
 
 int
@@ -97,14 +99,12 @@ follow(struct broker *b, const char *queue, bool attached, int64_t wait_ms, uint
 	int64_t end = clock_mono_ms() + wait_ms;
 
 	for (;;) {
-		struct err why = ERR_INIT;
+		bool there;
 
-		if (look_depth(b, queue, depth, consumers, &why)) {
-			if (why.kind != ERR_MISSING)
-				return err_set(e, why.kind, "%s", why.text);
-			return 0; /* no queue yet: the flag is there before it */
-		}
-		if ((*consumers > 0) == attached || clock_mono_ms() >= end)
+		if (look_there(b, queue, &there, depth, consumers, e))
+			return -1;
+		/* the flag may be there before the queue */
+		if (!there || (*consumers > 0) == attached || clock_mono_ms() >= end)
 			return 0;
 		if (broker_pump(b, 200, e))
 			return -1;
@@ -114,17 +114,16 @@ follow(struct broker *b, const char *queue, bool attached, int64_t wait_ms, uint
 static void
 tell(const struct ctl *c, const char *consumer, bool paused, uint32_t consumers, uint32_t depth)
 {
-	struct buf b;
+	struct ctl_line line;
+	struct json_out *o;
 
 	if (c->json) {
-		buf_init(&b, 4096);
-		ops_json_open(&b);
-		ops_json_text(&b, "consumer", consumer);
-		ops_json_text(&b, "state", paused ? "paused" : "running");
-		ops_json_i64(&b, "consumers", consumers);
-		ops_json_i64(&b, "depth", depth);
-		ops_json_print(&b);
-		buf_fini(&b);
+		o = ctl_line_begin(&line);
+		ctl_json_text(o, "consumer", consumer);
+		ctl_json_text(o, "state", paused ? "paused" : "running");
+		json_out_i64(o, "consumers", consumers);
+		json_out_i64(o, "depth", depth);
+		ctl_line_print(&line);
 	} else if (paused) {
 		printf("%s is paused; %" PRIu32
 		       " events wait. `onboardctl resume %s` lets it go on.\n",
@@ -188,37 +187,27 @@ resume_do(struct ctl *c, struct broker *b, const struct consumer_row *t, struct 
 }
 
 static int
-run(struct ctl *c, int argc, char **argv, bool pausing)
+flag_set(struct ctl *c, int argc, char **argv, bool pausing)
 {
 	const struct consumer_row *t = NULL;
 	struct audit a = { .what = argv[0], .fd = -1 };
-	const char *why = NULL, *name = NULL;
+	const struct ctl_option options[] = { { "--why", .text = &a.why }, { 0 } };
 	struct err e = ERR_INIT;
 	struct broker *b;
 	int rc;
 
-	for (int i = 1; i < argc; i++) {
-		int o = ops_option(c, argc, argv, &i, "--why", &why);
-
-		if (o < 0)
-			return CTL_USAGE;
-		if (o > 0)
-			continue;
-		if (name || argv[i][0] == '-')
-			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
-		name = argv[i];
-	}
-	if (!name)
+	if (options_take(c, options, 1, argc, argv) < 0)
+		return CTL_USAGE;
+	if (!argv[1])
 		return ctl_fail(c, CTL_USAGE, "want: %s CONSUMER [--why TEXT]", argv[0]);
-	t = ops_consumer(c, name);
+	t = option_consumer(c, argv[1]);
 	if (!t)
 		return CTL_USAGE;
-	if (why && strlen(why) > WHY_MAX)
+	if (a.why && strlen(a.why) > WHY_MAX)
 		return ctl_fail(c, CTL_USAGE, "--why has %d bytes at most", WHY_MAX);
 	b = ctl_broker(c, &e);
 	if (!b)
 		return ctl_fail_err(c, &e);
-	a.why = why;
 	rc = pausing ? pause_do(c, b, t, &a, &e) : resume_do(c, b, t, &a, &e);
 	audit_end(&a, rc == 0, rc ? e.text : "done");
 	broker_free(b);
@@ -228,11 +217,11 @@ run(struct ctl *c, int argc, char **argv, bool pausing)
 int
 ctl_pause(struct ctl *c, int argc, char **argv)
 {
-	return run(c, argc, argv, true);
+	return flag_set(c, argc, argv, true);
 }
 
 int
 ctl_resume(struct ctl *c, int argc, char **argv)
 {
-	return run(c, argc, argv, false);
+	return flag_set(c, argc, argv, false);
 }

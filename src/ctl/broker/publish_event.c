@@ -26,18 +26,18 @@ name_add(struct writer *w, const char *name)
 }
 
 static bool
-given(const struct writer *w, const char *name)
+payload_has(const struct writer *w, const char *name)
 {
 	return w->p->payload && json_get(w->p->payload, name);
 }
 
-/* Made up, unless the payload has it. */
+/* Adds a made-up member, unless the payload has it. */
 static void PRINTF_LIKE(3, 4) fill(struct writer *w, const char *name, const char *format, ...)
 {
 	va_list args;
 	char text[512];
 
-	if (given(w, name))
+	if (payload_has(w, name))
 		return;
 	va_start(args, format);
 	vsnprintf(text, sizeof text, format, args);
@@ -62,7 +62,7 @@ user_fill(struct writer *w, int64_t id, const char *kind)
 		{ "ES", "Madrid" } };
 	size_t i = (size_t)rnd_below(ARRAY_LEN(places));
 
-	/* of a user who has only gone no more than the id is known */
+	/* a deleted user's event has the id alone */
 	if (strcmp(kind, "deleted") != 0) {
 		if (!w->p->username)
 			fill(w, "username", "\"test-%" PRId64 "\"", id);
@@ -104,7 +104,7 @@ activity_fill(struct writer *w, const char *kind)
 }
 
 static bool
-overridden(const struct publish_event *p, const char *name)
+option_replaces(const struct publish_event *p, const char *name)
 {
 	return (strcmp(name, "user_id") == 0 && p->user_id) ||
 		(strcmp(name, "username") == 0 && p->username) ||
@@ -122,7 +122,7 @@ publish_event_write(const struct publish_event *p, const char *id, int64_t now_u
 	char when[CLOCK_RFC3339_SIZE];
 
 	*user_id = p->user_id;
-	if (!p->user_id && given(&w, "user_id"))
+	if (!p->user_id && payload_has(&w, "user_id"))
 		(void)json_integer(json_get(p->payload, "user_id"), user_id);
 	else if (!p->user_id)
 		*user_id = EVENT_USER_MADE_UP + (int64_t)rnd_below(PUBLISH_USERS);
@@ -130,7 +130,7 @@ publish_event_write(const struct publish_event *p, const char *id, int64_t now_u
 	buf_printf(out, "{\"id\":\"%s\",\"type\":", id);
 	buf_add_json_string(out, p->type, strlen(p->type));
 	buf_printf(out, ",\"timestamp\":\"%s\",\"payload\":{", when);
-	if (p->user_id || !given(&w, "user_id")) {
+	if (p->user_id || !payload_has(&w, "user_id")) {
 		name_add(&w, "user_id");
 		buf_add_i64(out, *user_id);
 	}
@@ -144,7 +144,7 @@ publish_event_write(const struct publish_event *p, const char *id, int64_t now_u
 		activity_fill(&w, kind);
 	for (const struct json *v = p->payload ? json_first(p->payload) : NULL; v;
 		v = json_next(v)) {
-		if (overridden(p, json_name(v)))
+		if (option_replaces(p, json_name(v)))
 			continue;
 		name_add(&w, json_name(v));
 		json_write(v, out);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A test event: what is given as it is given, and the rest made up. Needs no server. */
+/* A test event: the given members as they are, the others made up. Needs no server. */
 #pragma once
 
 #include <stdint.h>

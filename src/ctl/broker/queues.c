@@ -6,8 +6,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "ctl/broker/ops.h"
+#include "ctl/broker/look.h"
+#include "ctl/broker/pause.h"
+#include "ctl/kit/json.h"
+#include "ctl/kit/options.h"
+#include "ctl/kit/servers.h"
 #include "ctl/kit/table.h"
+#include "ctl/verbs.h"
 
 #define ARENA_MAX (4u << 20)
 #define WATCH_MS 2000
@@ -106,56 +111,42 @@ rows_print(const struct ctl *c, const struct look *l, const struct look *before,
 static void
 json_print(const struct look *l, const struct look *before, int64_t ms)
 {
-	struct buf b;
-
-	buf_init(&b, 1 << 16);
 	for (size_t i = 0; i < l->count; i++) {
 		const struct look_queue *q = &l->list[i];
+		struct ctl_line line;
+		struct json_out *o = ctl_line_begin(&line);
 		int64_t change;
 
-		ops_json_open(&b);
-		ops_json_text(&b, "queue", q->name);
-		ops_json_text(&b, "consumer", q->consumer);
-		ops_json_bool(&b, "exists", q->there);
-		ops_json_i64(&b, "depth", q->depth);
-		ops_json_i64(&b, "consumers", q->consumers);
+		ctl_json_text(o, "queue", q->name);
+		ctl_json_text(o, "consumer", q->consumer);
+		json_out_bool(o, "exists", q->there);
+		json_out_i64(o, "depth", q->depth);
+		json_out_i64(o, "consumers", q->consumers);
 		if (q->consumer) {
-			buf_add_text(&b, ",\"retry\":[");
+			json_out_list(o, "retry");
 			for (unsigned n = 0; n < TOPOLOGY_RETRIES; n++)
-				buf_printf(&b, "%s%" PRIu32, n ? "," : "", q->retry[n]);
-			buf_add_char(&b, ']');
-			ops_json_bool(&b, "paused", q->paused);
+				json_out_i64(o, NULL, q->retry[n]);
+			json_out_end(o);
+			json_out_bool(o, "paused", q->paused);
 		}
 		if (change_find(before, q, ms, &change))
-			ops_json_i64(&b, "change_per_s", change);
-		ops_json_print(&b);
+			json_out_i64(o, "change_per_s", change);
+		ctl_line_print(&line);
 	}
-	buf_fini(&b);
 }
 
 static int
 words_read(struct ctl *c, int argc, char **argv, struct words *w)
 {
-	const char *value;
+	const struct ctl_option options[] = { { "--all", .flag = &w->all },
+		{ "--watch", .flag = &w->watch },
+		{ "--rounds", .number = &w->rounds, .min = 1, .max = 1000000 }, { 0 } };
 
-	for (int i = 1; i < argc; i++) {
-		int o;
-
-		if (strcmp(argv[i], "--all") == 0) {
-			w->all = true;
-		} else if (strcmp(argv[i], "--watch") == 0) {
-			w->watch = true;
-		} else if ((o = ops_option(c, argc, argv, &i, "--rounds", &value)) != 0) {
-			if (o < 0 || !ops_number(c, "--rounds", value, 1, 1000000, &w->rounds))
-				return CTL_USAGE;
-		} else if (argv[i][0] == '-' || w->only) {
-			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
-		} else if (!ops_consumer(c, argv[i])) {
-			return CTL_USAGE;
-		} else {
-			w->only = argv[i];
-		}
-	}
+	if (options_take(c, options, 1, argc, argv) < 0)
+		return CTL_USAGE;
+	w->only = argv[1];
+	if (w->only && !option_consumer(c, w->only))
+		return CTL_USAGE;
 	return CTL_DONE;
 }
 

@@ -12,9 +12,13 @@
 #include "base/clock.h"
 #include "link/sql.h"
 #include "model/outbox_sql.h"
-#include "ctl/broker/ops.h"
+#include "ctl/broker/look.h"
 #include "ctl/broker/scrape.h"
+#include "ctl/kit/json.h"
+#include "ctl/kit/options.h"
+#include "ctl/kit/servers.h"
 #include "ctl/kit/table.h"
+#include "ctl/verbs.h"
 
 #define EVERY_MS 1000
 #define ARENA_MAX (8u << 20)
@@ -176,14 +180,14 @@ daemons_print(const struct top *t, const struct second *s, const struct second *
 static void
 print(const struct top *t, const struct second *s, const struct second *was)
 {
-	char at[CLOCK_RFC3339_SIZE], age[16];
+	char at[CLOCK_RFC3339_SIZE], age[CTL_AGE_SIZE];
 
 	clock_format_rfc3339(s->at_us, at);
 	if (t->live)
 		fputs("\033[H\033[J", stdout);
 	printf("%.19sZ  ", at);
 	if (s->outbox) {
-		ops_age(s->backlog.oldest_s, age);
+		ctl_age(s->backlog.oldest_s, age);
 		printf("outbox: %" PRId64 " unpublished%s%s", s->backlog.events,
 			s->backlog.events ? ", the oldest for " : "", s->backlog.events ? age : "");
 	} else {
@@ -203,57 +207,71 @@ print(const struct top *t, const struct second *s, const struct second *was)
 /* ---- for programs: one object a second ---- */
 
 static void
-json_print(const struct second *s, const struct second *was)
+queues_json(struct json_out *o, const struct second *s, const struct second *was)
 {
-	int64_t ms = s->at_ms - was->at_ms, change;
-	char at[CLOCK_RFC3339_SIZE];
-	struct buf b;
+	int64_t change;
 
-	buf_init(&b, 1 << 20);
-	clock_format_rfc3339(s->at_us, at);
-	ops_json_open(&b);
-	ops_json_text(&b, "at", at);
-	if (s->outbox) {
-		ops_json_i64(&b, "outbox_unpublished", s->backlog.events);
-		ops_json_i64(&b, "outbox_oldest_seconds", s->backlog.oldest_s);
-	} else {
-		ops_json_text(&b, "postgres", s->outbox_why.text);
-	}
-	if (!s->broker)
-		ops_json_text(&b, "rabbitmq", s->broker_why.text);
-	buf_add_text(&b, ",\"queues\":[");
+	json_out_list(o, "queues");
 	for (size_t i = 0; i < s->look.count; i++) {
 		const struct look_queue *q = &s->look.list[i];
 
-		buf_add_text(&b, i ? ",{" : "{");
-		ops_json_text(&b, "queue", q->name);
-		ops_json_i64(&b, "depth", q->depth);
-		ops_json_i64(&b, "retry", q->waiting);
-		ops_json_i64(&b, "consumers", q->consumers);
-		ops_json_bool(&b, "paused", q->paused);
+		json_out_object(o, NULL);
+		ctl_json_text(o, "queue", q->name);
+		json_out_i64(o, "depth", q->depth);
+		json_out_i64(o, "retry", q->waiting);
+		json_out_i64(o, "consumers", q->consumers);
+		json_out_bool(o, "paused", q->paused);
 		if (queue_change(s, was, q, &change))
-			ops_json_i64(&b, "change_per_s", change);
-		buf_add_char(&b, '}');
+			json_out_i64(o, "change_per_s", change);
+		json_out_end(o);
 	}
-	buf_add_text(&b, "],\"daemons\":[");
+	json_out_end(o);
+}
+
+static void
+daemons_json(struct json_out *o, const struct second *s, const struct second *was)
+{
+	int64_t ms = s->at_ms - was->at_ms;
+
+	json_out_list(o, "daemons");
 	for (size_t i = 0; i < s->daemon_count; i++) {
 		const struct scraped *d = &s->daemons[i], *p = daemon_before(was, d);
 
-		buf_add_text(&b, i ? ",{" : "{");
-		ops_json_text(&b, "daemon", d->daemon);
-		ops_json_i64(&b, "port", d->port);
-		ops_json_bool(&b, "paused", d->paused);
-		ops_json_i64(&b, "held", d->held);
-		ops_json_i64(&b, "done", d->done);
-		ops_json_i64(&b, "retries", d->retries);
-		ops_json_i64(&b, "dead", d->dead);
+		json_out_object(o, NULL);
+		ctl_json_text(o, "daemon", d->daemon);
+		json_out_i64(o, "port", d->port);
+		json_out_bool(o, "paused", d->paused);
+		json_out_i64(o, "held", d->held);
+		json_out_i64(o, "done", d->done);
+		json_out_i64(o, "retries", d->retries);
+		json_out_i64(o, "dead", d->dead);
 		if (p)
-			ops_json_i64(&b, "done_per_s", rate(d->done, p->done, ms));
-		buf_add_char(&b, '}');
+			json_out_i64(o, "done_per_s", rate(d->done, p->done, ms));
+		json_out_end(o);
 	}
-	buf_add_char(&b, ']');
-	ops_json_print(&b);
-	buf_fini(&b);
+	json_out_end(o);
+}
+
+static void
+json_print(const struct second *s, const struct second *was)
+{
+	char at[CLOCK_RFC3339_SIZE];
+	struct ctl_line line;
+	struct json_out *o = ctl_line_begin(&line);
+
+	clock_format_rfc3339(s->at_us, at);
+	ctl_json_text(o, "at", at);
+	if (s->outbox) {
+		json_out_i64(o, "outbox_unpublished", s->backlog.events);
+		json_out_i64(o, "outbox_oldest_seconds", s->backlog.oldest_s);
+	} else {
+		ctl_json_text(o, "postgres", s->outbox_why.text);
+	}
+	if (!s->broker)
+		ctl_json_text(o, "rabbitmq", s->broker_why.text);
+	queues_json(o, s, was);
+	daemons_json(o, s, was);
+	ctl_line_print(&line);
 }
 
 static void
@@ -283,25 +301,18 @@ ctl_top(struct ctl *c, int argc, char **argv)
 	struct top t = { .c = c, .live = !c->json && isatty(STDOUT_FILENO) };
 	struct sigaction act = { .sa_handler = on_end };
 	int64_t rounds = 0;
-	const char *value;
+	bool once = false, away;
+	const struct ctl_option options[] = { { "--once", .flag = &once },
+		{ "--rounds", .number = &rounds, .min = 1, .max = 1000000 }, { 0 } };
 	struct err e = ERR_INIT;
-	bool away;
 
-	for (int i = 1; i < argc; i++) {
-		int o = ops_option(c, argc, argv, &i, "--rounds", &value);
-
-		if (o < 0 || (o > 0 && !ops_number(c, "--rounds", value, 1, 1000000, &rounds)))
-			return CTL_USAGE;
-		if (o == 0 && strcmp(argv[i], "--once") == 0) {
-			rounds = 1;
-			t.live = false;
-		} else if (o == 0) {
-			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
-		}
+	if (options_take(c, options, 0, argc, argv) < 0)
+		return CTL_USAGE;
+	if (once) {
+		rounds = 1;
+		t.live = false;
 	}
-	t.sql = sql_open(&(struct sql_options){ .url = conf_string(c->conf, "postgres", "url"),
-				 .application = "onboardctl" },
-		&e);
+	t.sql = ctl_sql(c, &e);
 	if (!t.sql)
 		return ctl_fail_err(c, &e);
 	sigaction(SIGINT, &act, NULL);

@@ -5,25 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "ctl/kit/audit.h"
-#include "ctl/kit/ctl.h"
 #include "ctl/broker/mend.h"
-
-struct broker *
-ctl_broker(const struct ctl *c, struct err *e)
-{
-	struct broker *b =
-		broker_new(&(struct broker_options){ .url = conf_string(c->conf, "rabbitmq", "url"),
-				   .name = "onboardctl",
-				   .call_ms = CTL_BROKER_MS },
-			e);
-
-	if (b && broker_connect(b, e)) {
-		broker_free(b);
-		return NULL;
-	}
-	return b;
-}
+#include "ctl/broker/topology.h"
+#include "ctl/kit/audit.h"
+#include "ctl/kit/servers.h"
+#include "ctl/verbs.h"
 
 static void
 on_fault(void *arg, enum topology_fault fault, const char *object, const char *text)
@@ -102,7 +88,7 @@ ctl_topology(struct ctl *c, int argc, char **argv)
 	if (argc >= 2 && strcmp(argv[1], "mend") == 0) {
 		if (topology_list_check(conf_string(c->conf, "topology", "consumers"), &e))
 			return ctl_fail(c, CTL_CONF, "%s", e.text);
-		return ctl_topology_mend(c, argc - 2, argv + 2);
+		return ctl_topology_mend(c, argc - 1, argv + 1);
 	}
 	if (argc != 2 || (strcmp(argv[1], "declare") != 0 && strcmp(argv[1], "check") != 0))
 		return ctl_fail(c, CTL_USAGE, "want: topology declare | check | mend");

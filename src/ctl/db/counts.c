@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* counts: how many events of a type came from a country on a day. */
-#include <ctype.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
-#include "base/clock.h"
-#include "ctl/kit/ctl.h"
+#include "ctl/kit/json.h"
+#include "ctl/kit/options.h"
+#include "ctl/kit/servers.h"
+#include "ctl/verbs.h"
 #include "link/sql.h"
 #include "model/event.h"
 
@@ -27,69 +27,51 @@ struct wanted {
 	int64_t limit;
 };
 
-static bool
-day_is(const char *text)
-{
-	char whole[CLOCK_RFC3339_SIZE], back[CLOCK_RFC3339_SIZE];
-	int64_t us;
-
-	if (strlen(text) != 10)
-		return false;
-	snprintf(whole, sizeof whole, "%.10sT00:00:00Z", text);
-	if (clock_parse_rfc3339(whole, strlen(whole), &us, NULL))
-		return false;
-	clock_format_rfc3339(us, back);
-	return memcmp(back, text, 10) == 0;
-}
-
 static int
-words_parse(struct ctl *c, int argc, char **argv, struct wanted *w)
+counts_words_read(struct ctl *c, int argc, char **argv, struct wanted *w)
 {
-	*w = (struct wanted){ .limit = LIMIT };
-	for (int i = 1; i < argc; i++) {
-		const char *name = argv[i], *value = i + 1 < argc ? argv[i + 1] : NULL;
-		char *end;
+	const char *type = NULL;
+	const struct ctl_option options[] = { { "--day", .day = &w->day },
+		{ "--type", .text = &type }, { "--country", .text = &w->country },
+		{ "--limit", .number = &w->limit, .min = 1, .max = LIMIT_MAX }, { 0 } };
 
-		if (strcmp(name, "--day") != 0 && strcmp(name, "--type") != 0 &&
-			strcmp(name, "--country") != 0 && strcmp(name, "--limit") != 0)
-			return ctl_fail(c, CTL_USAGE,
-				"what is \"%s\"? `onboardctl counts --help` has examples", name);
-		if (!value)
-			return ctl_fail(c, CTL_USAGE, "%s wants a value", name);
-		i++;
-		if (strcmp(name, "--day") == 0) {
-			if (!day_is(value))
-				return ctl_fail(c, CTL_USAGE,
-					"--day wants a day like 2026-11-20, not \"%s\"", value);
-			w->day = value;
-		} else if (strcmp(name, "--type") == 0) {
-			snprintf(w->type_full, sizeof w->type_full, EVENT_TYPE_BEGIN "%s",
-				event_name(value));
-			w->type = w->type_full;
-		} else if (strcmp(name, "--country") == 0) {
-			w->country = value;
-		} else {
-			w->limit = strtol(value, &end, 10);
-			if (!isdigit((unsigned char)*value) || *end || w->limit < 1 ||
-				w->limit > LIMIT_MAX)
-				return ctl_fail(c, CTL_USAGE,
-					"--limit wants a number from 1 to %d, not \"%s\"",
-					LIMIT_MAX, value);
-		}
+	*w = (struct wanted){ .limit = LIMIT };
+	if (options_take(c, options, 0, argc, argv) < 0)
+		return CTL_USAGE;
+	if (type) {
+		snprintf(w->type_full, sizeof w->type_full, EVENT_TYPE_BEGIN "%s",
+			event_name(type));
+		w->type = w->type_full;
 	}
 	return CTL_DONE;
 }
 
-/* Type and country hold no byte that JSON would escape: the counter took only such. */
 static void
-print(const struct ctl *c, const struct sql_result *r, size_t rows)
+row_json(const struct sql_result *r, size_t row)
 {
+	struct ctl_line line;
+	struct json_out *o = ctl_line_begin(&line);
+
+	ctl_json_text(o, "day", sql_text(r, row, 0));
+	ctl_json_text(o, "type", sql_text(r, row, 1));
+	ctl_json_text(o, "country", sql_text(r, row, 2));
+	json_out_number(o, "count", sql_text(r, row, 3));
+	ctl_line_print(&line);
+}
+
+static void
+counts_print(const struct ctl *c, const struct sql_result *r, size_t rows)
+{
+	static const char format[] = "%-10s  %-40s %-7s %15s\n";
+
 	if (!c->json)
-		printf("%-10s  %-40s %-7s %15s\n", "DAY", "TYPE", "COUNTRY", "COUNT");
+		printf(format, "DAY", "TYPE", "COUNTRY", "COUNT");
 	for (size_t i = 0; i < rows; i++)
-		printf(c->json ? "{\"day\":\"%s\",\"type\":\"%s\",\"country\":\"%s\",\"count\":%s}\n"
-			       : "%-10s  %-40s %-7s %15s\n",
-			sql_text(r, i, 0), sql_text(r, i, 1), sql_text(r, i, 2), sql_text(r, i, 3));
+		if (c->json)
+			row_json(r, i);
+		else
+			printf(format, sql_text(r, i, 0), sql_text(r, i, 1), sql_text(r, i, 2),
+				sql_text(r, i, 3));
 }
 
 int
@@ -102,7 +84,7 @@ ctl_counts(struct ctl *c, int argc, char **argv)
 	struct arena *mem;
 	struct sql *s;
 	size_t rows;
-	int code = words_parse(c, argc, argv, &w);
+	int code = counts_words_read(c, argc, argv, &w);
 
 	if (code != CTL_DONE)
 		return code;
@@ -112,9 +94,7 @@ ctl_counts(struct ctl *c, int argc, char **argv)
 	sql_add_text(&p, w.country);
 	sql_add_i64(&p, w.limit + 1);
 	mem = arena_new(1 << 14, ARENA_MAX);
-	s = sql_open(&(struct sql_options){ .url = conf_string(c->conf, "postgres", "url"),
-			     .application = "onboardctl" },
-		&e);
+	s = ctl_sql(c, &e);
 	if (!s || sql_run(s, mem, &select_counts, &p, &r, &e)) {
 		code = ctl_fail_err(c, &e);
 	} else if (r.rows == 0) {
@@ -122,7 +102,7 @@ ctl_counts(struct ctl *c, int argc, char **argv)
 			w.day || w.type || w.country ? " that matches" : " yet");
 	} else {
 		rows = r.rows < (size_t)w.limit ? r.rows : (size_t)w.limit;
-		print(c, &r, rows);
+		counts_print(c, &r, rows);
 		if (rows < r.rows)
 			fprintf(stderr, "the newest %zu; there are more: --limit, --day\n", rows);
 	}

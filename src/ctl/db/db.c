@@ -2,9 +2,11 @@
 /* db: the words of `db migrate`, and which databases they are about. */
 #include <string.h>
 
+#include "ctl/db/db.h"
 #include "ctl/db/migrate.h"
 #include "ctl/db/migrations.h"
-#include "ctl/kit/ctl.h"
+#include "ctl/kit/options.h"
+#include "ctl/verbs.h"
 #include "model/databases.h"
 
 #define LOCK_WAIT_S 60
@@ -24,57 +26,30 @@ what_parse(const char *word, enum migrate_what *out)
 	return false;
 }
 
-/* An option and its value at argv[i]. */
-static int
-option_parse(struct ctl *c, const char *name, const char *value, struct migrate_wanted *w)
-{
-	int64_t seconds;
-
-	if (value && strcmp(name, "--dir") == 0) {
-		w->dir = value;
-	} else if (value && strcmp(name, "--database") == 0) {
-		if (!database_find(value))
-			return ctl_fail(c, CTL_USAGE, "there is no database \"%s\"", value);
-		w->database = value;
-	} else if (value && strcmp(name, "--lock-wait") == 0) {
-		if (!ctl_number(value, 0, LOCK_WAIT_MAX_S, &seconds))
-			return ctl_fail(c, CTL_USAGE,
-				"--lock-wait wants seconds from 0 to %d, not \"%s\"",
-				LOCK_WAIT_MAX_S, value);
-		w->lock_wait_ms = seconds * 1000;
-	} else {
-		return ctl_fail(c, CTL_USAGE, "what is \"%s\"? `onboardctl db --help` has examples",
-			name);
-	}
-	return CTL_DONE;
-}
-
 /* "migrate up", "migrate down [N]", "migrate status", with options anywhere. */
 static int
 words_parse(struct ctl *c, int argc, char **argv, struct migrate_wanted *w)
 {
-	const char *words[3] = { 0 };
-	int64_t steps = MIGRATIONS_MAX;
-	size_t n = 0;
-	int code;
+	int64_t steps = MIGRATIONS_MAX, lock_wait_s = LOCK_WAIT_S;
+	const struct ctl_option options[] = { { "--dir", .text = &w->dir },
+		{ "--database", .text = &w->database },
+		{ "--lock-wait", .number = &lock_wait_s, .min = 0, .max = LOCK_WAIT_MAX_S },
+		{ 0 } };
+	int n = options_take(c, options, 3, argc, argv);
+	char **words = argv + 1;
 
-	for (int i = 1; i < argc; i++) {
-		if (argv[i][0] == '-' || n == ARRAY_LEN(words)) {
-			code = option_parse(c, argv[i], argv[i][0] == '-' ? argv[i + 1] : NULL, w);
-			if (code != CTL_DONE)
-				return code;
-			i++;
-		} else {
-			words[n++] = argv[i];
-		}
-	}
+	if (n < 0)
+		return CTL_USAGE;
+	w->lock_wait_ms = lock_wait_s * 1000;
+	if (w->database && !database_find(w->database))
+		return ctl_fail(c, CTL_USAGE, "there is no database \"%s\"", w->database);
 	if (n < 2 || strcmp(words[0], "migrate") != 0 || !what_parse(words[1], &w->what) ||
 		(n == 3 && w->what != MIGRATE_DOWN))
 		return ctl_fail(c, CTL_USAGE,
 			"want: db migrate up | down [N] | status, or db maintain");
 	if (w->what == MIGRATE_DOWN)
 		steps = 1;
-	if (n == 3 && !ctl_number(words[2], 1, MIGRATIONS_MAX, &steps))
+	if (n == 3 && !option_number(words[2], 1, MIGRATIONS_MAX, &steps))
 		return ctl_fail(c, CTL_USAGE, "down wants a number of steps from 1 on, not \"%s\"",
 			words[2]);
 	w->steps = (int)steps;
@@ -84,7 +59,7 @@ words_parse(struct ctl *c, int argc, char **argv, struct migrate_wanted *w)
 int
 ctl_db(struct ctl *c, int argc, char **argv)
 {
-	struct migrate_wanted w = { .lock_wait_ms = LOCK_WAIT_S * 1000 };
+	struct migrate_wanted w = { 0 };
 	int code, first = CTL_DONE;
 
 	if (argc > 1 && strcmp(argv[1], "maintain") == 0)

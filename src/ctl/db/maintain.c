@@ -11,7 +11,9 @@
 
 #include "base/arena.h"
 #include "base/clock.h"
+#include "ctl/db/db.h"
 #include "ctl/kit/ctl.h"
+#include "ctl/kit/json.h"
 #include "link/link.h"
 #include "link/sql.h"
 #include "model/days.h"
@@ -133,6 +135,8 @@ maintain(struct maintain *m, struct err *e)
 		[DAYS_LATER] = { "in use", "sessions use the partitions: some are kept later" },
 	};
 	const struct conf *c = m->ctl->conf;
+	struct ctl_line line;
+	struct json_out *o;
 	struct sql_result r;
 	int64_t events = 0;
 	int kept;
@@ -149,11 +153,15 @@ maintain(struct maintain *m, struct err *e)
 	if (kept < 0 || keys_forget(m, e) || behind_count(m, &events, e) ||
 		(events > 0 && sweep(m, &events, e)))
 		return -1;
-	if (m->ctl->json)
-		printf("{\"partitions\":\"%s\",\"swept\":%" PRId64 "}\n", words[kept].json, events);
-	else
+	if (m->ctl->json) {
+		o = ctl_line_begin(&line);
+		ctl_json_text(o, "partitions", words[kept].json);
+		json_out_i64(o, "swept", events);
+		ctl_line_print(&line);
+	} else {
 		printf("%s; %" PRId64 " events that had stayed behind are published\n",
 			words[kept].text, events);
+	}
 	return 0;
 }
 

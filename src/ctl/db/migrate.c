@@ -10,7 +10,9 @@
 #include "base/clock.h"
 #include "ctl/db/migrations.h"
 #include "ctl/kit/audit.h"
+#include "ctl/db/db.h"
 #include "ctl/kit/ctl.h"
+#include "ctl/kit/json.h"
 #include "link/sql.h"
 #include "model/databases.h"
 
@@ -255,24 +257,23 @@ static void
 tell(const struct db *db, const struct known *k, const char *what)
 {
 	const char *folder = db->wanted->named ? db->which->name : "";
-	struct buf line;
+	struct ctl_line line;
+	struct json_out *o;
 
 	if (!db->ctl->json) {
 		printf("%-10s %s%s%s\n", what, folder, *folder ? "/" : "", k->name);
-	} else {
-		buf_init(&line, 4096);
-		buf_add_json_string(&line, k->name, strlen(k->name));
-		printf("{");
-		if (*folder)
-			printf("\"database\":\"%s\",", folder);
-		printf("\"migration\":%s,\"number\":%d,\"state\":\"%s\"", buf_text(&line),
-			k->number, what);
-		if (k->applied_at)
-			printf(",\"applied_at\":\"%s\"", k->applied_at);
-		puts("}");
-		buf_fini(&line);
+		fflush(stdout);
+		return;
 	}
-	fflush(stdout);
+	o = ctl_line_begin(&line);
+	if (*folder)
+		ctl_json_text(o, "database", folder);
+	ctl_json_text(o, "migration", k->name);
+	json_out_i64(o, "number", k->number);
+	ctl_json_text(o, "state", what);
+	if (k->applied_at)
+		ctl_json_text(o, "applied_at", k->applied_at);
+	ctl_line_print(&line);
 }
 
 /* The table of applied migrations remembers it too, so a missing log stops no migration. */

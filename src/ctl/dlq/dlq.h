@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboardctl dlq: what its verbs share. One works at a time, `topology mend`
- * included, lest a replay goes into a queue that is being replaced: the lock is an
- * exclusive queue, so it ends with its holder's connection. Each file is one
- * subject: dlq_entry reads a message, dlq_filter chooses, dlq_read looks,
+ * onboardctl dlq: what its verbs share. One command works at a time, `topology mend`
+ * included, so that no replay goes into a queue that is being replaced. The lock is
+ * an exclusive queue, so it ends with its holder's connection. Each file is one
+ * subject: dlq_entry reads a message, dlq_filter chooses, dlq_lock connects, dlq_read looks,
  * dlq_sort orders more than memory holds, dlq_line is the NDJSON of export.
  */
 #pragma once
@@ -16,6 +16,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/json_out.h"
 #include "base/err.h"
 #include "ctl/kit/ctl.h"
 #include "link/broker.h"
@@ -23,7 +24,7 @@
 
 #define DLQ_ID_SIZE 65
 
-/* ---- dlq_entry.c: a message as what an operator wants to know of it ---- */
+/* ---- dlq_entry.c: what an operator wants to know of a message ---- */
 
 struct dlq_entry {
 	char id[DLQ_ID_SIZE]; /* x-dead-id, or a hash of body and headers */
@@ -35,9 +36,9 @@ struct dlq_entry {
 	bool by_broker;                 /* put there by the broker itself: read from x-death */
 };
 
-/* Never fails: what cannot be read stays unknown. */
+/* Never fails: a field that cannot be read stays unknown. */
 void dlq_entry_read(struct dlq_entry *out, const struct broker_message *m, struct arena *mem);
-void dlq_entry_json(const struct dlq_entry *d, struct buf *out); /* the ten fields, no braces */
+void dlq_entry_json(const struct dlq_entry *d, struct json_out *o); /* ten members */
 #define DLQ_KEY_SIZE (DLQ_ID_SIZE + 33)
 /*
  * The id and a hash of body and headers. An x-dead-id alone names no entry: an
@@ -45,20 +46,11 @@ void dlq_entry_json(const struct dlq_entry *d, struct buf *out); /* the ten fiel
  */
 void dlq_entry_key(const struct dlq_entry *d, const struct broker_message *m,
 	char out[static DLQ_KEY_SIZE]);
-/* JSON strings, safe on a terminal too. NULL: null */
-void dlq_json_text(struct buf *out, const char *text);
-void dlq_json_bytes(struct buf *out, const char *text, size_t length);
-
-struct dlq_hash {
-	uint64_t half[2];
-};
-void dlq_hash_begin(struct dlq_hash *h);
-void dlq_hash_add(struct dlq_hash *h, const void *bytes, size_t length);
 
 /* ---- dlq_fingerprint.c ---- */
 
 #define DLQ_FINGERPRINT_MAX 200
-/* The error without its ids, numbers, addresses and quoted text: alike for what is alike. */
+/* The error without its ids, numbers, addresses and quoted texts: equal for errors of one kind. */
 void dlq_fingerprint(const char *error, char out[static DLQ_FINGERPRINT_MAX + 1]);
 
 /* ---- dlq_filter.c ---- */
@@ -69,16 +61,27 @@ struct dlq_filter {
 	bool has_error;
 	int64_t user;               /* 0: any */
 	int64_t since_us, until_us; /* 0: none */
-	uint64_t limit;             /* 0: none */
+	int64_t limit;              /* 0: none */
 };
 
-/* "2h" ago, or RFC 3339, or a date. */
-int dlq_time_parse(const char *text, int64_t now_us, int64_t *out, struct err *e) MUST_CHECK;
-int dlq_filter_error(struct dlq_filter *f, const char *regex, struct err *e) MUST_CHECK;
+/* The option --error, as kit/options hands it on: filter is a struct dlq_filter. */
+int dlq_filter_error(void *filter, const char *regex, struct err *e) MUST_CHECK;
 void dlq_filter_fini(struct dlq_filter *f);
-bool dlq_filter_any(const struct dlq_filter *f); /* anything is asked for, limit included */
+bool dlq_filter_any(const struct dlq_filter *f); /* any filter is set, limit included */
 bool dlq_filter_match(const struct dlq_filter *f, const struct dlq_entry *d);
-void dlq_filter_json(const struct dlq_filter *f, struct buf *out); /* for the audit log */
+void dlq_filter_json(const struct dlq_filter *f,
+	struct json_out *o); /* the filters that are set, as members */
+/* word: a whole id, an event's id, or the first 8 characters or more of an id. */
+#define DLQ_FRONT_MIN 8
+bool dlq_id_match(const struct dlq_entry *d, const char *word);
+
+/* ---- dlq_set.c ---- */
+
+struct dlq_hash {
+	uint64_t half[2];
+};
+void dlq_hash_begin(struct dlq_hash *h);
+void dlq_hash_add(struct dlq_hash *h, const void *bytes, size_t length);
 
 /* A set of ids, by their hash: about 16 bytes each. */
 struct dlq_set {
@@ -89,34 +92,33 @@ struct dlq_set {
 bool dlq_set_add(struct dlq_set *s, const char *a,
 	const char *b); /* b may be NULL; false: has it */
 bool dlq_set_has(struct dlq_set *s, const char *a, const char *b);
-/* Moves all of from into s; from is empty then. Their salt is one: from was made by this, or s is empty. */
+/*
+ * Moves all of from into s; from is empty then, and has the salt of s. Before, s must
+ * be empty, or from must have its salt.
+ */
 void dlq_set_merge(struct dlq_set *s, struct dlq_set *from);
 void dlq_set_fini(struct dlq_set *s);
 
-/* Full ids, ids of events, unique fronts of an id of 8 characters or more. */
-#define DLQ_FRONT_MIN 8
-bool dlq_id_match(const struct dlq_entry *d, const char *word);
-
-/* ---- dlq_sort.c: by key, equal ones in the order they came; spills to a temporary file ---- */
+/* ---- dlq_sort.c: a stable sort by key; spills to a temporary file ---- */
 
 struct dlq_sort;
 typedef int dlq_sort_fn(void *arg, const char *bytes, size_t length, struct err *e);
-/* limit 0: all, else only those with the least keys. memory: bytes before it spills. */
+/* limit: keeps only this many records with the least keys; 0: all. memory: bytes before a spill. */
 struct dlq_sort *dlq_sort_new(uint64_t limit, size_t memory);
 int dlq_sort_add(struct dlq_sort *s, int64_t key, const void *bytes, size_t length, struct err *e)
 	MUST_CHECK;
 int dlq_sort_each(struct dlq_sort *s, dlq_sort_fn *fn, void *arg, struct err *e) MUST_CHECK;
-size_t dlq_sort_runs(const struct dlq_sort *s); /* that lie in the file */
+size_t dlq_sort_runs(const struct dlq_sort *s); /* in the file */
 void dlq_sort_free(struct dlq_sort *s);         /* NULL is fine */
 
 /* ---- dlq_line.c: a message as a line of NDJSON and back, byte for byte ---- */
 
 /* The largest body as base64, its headers, the ten fields. */
 #define DLQ_LINE_MAX (200u << 20)
-/* Ends with a line end. The broker's own headers of this delivery are left out. */
+/* With a line end; without the headers that the broker added for this delivery. */
 int dlq_line_write(struct buf *out, const struct dlq_entry *d, const struct broker_message *m,
 	struct err *e) MUST_CHECK;
-/* All of out is mem's; ERR_INVALID says what is wrong with it. */
+/* out points into mem; ERR_INVALID says what is wrong with the line. */
 int dlq_line_read(const char *line, size_t length, struct arena *mem, struct broker_message *out,
 	struct err *e) MUST_CHECK;
 
@@ -128,7 +130,7 @@ struct dlq_options {
 	size_t word_count;
 	bool all, dry_run, canary, edit, yes, force, no_wait;
 	const char *plan, *apply, *why, *to;
-	int64_t rate, canary_wait_ms; /* rate 0: as fast as it goes */
+	int64_t rate, canary_wait_s; /* rate 0: as fast as it goes */
 };
 
 struct dlq_reader;
@@ -139,11 +141,11 @@ struct dlq {
 	const char *what; /* "replay"; of another verb "topology mend" */
 	struct broker *b;
 	struct arena *mem;         /* of one message */
-	struct dlq_reader *reader; /* who gets what comes */
+	struct dlq_reader *reader; /* gets the messages */
 	bool locked;
 };
 
-/* 0, or an exit code that has been told. */
+/* Each answers an exit code; a fault has been told. */
 int dlq_list(struct dlq *d);
 int dlq_stats(struct dlq *d);
 int dlq_show(struct dlq *d);
@@ -153,23 +155,22 @@ int dlq_export(struct dlq *d);
 int dlq_import(struct dlq *d);
 int dlq_purge(struct dlq *d);
 
-/* ---- dlq_read.c: the connection, the lock, the look ---- */
+/* ---- dlq_read.c: the look; dlq_lock.c: the connection and the lock ---- */
 
 struct dlq_reader {
 	const char *what; /* of the progress bar */
 	/* Each message in turn; an error ends the look. */
 	int (*message)(void *arg, const struct broker_message *m, struct err *e);
-	/* May be NULL. turn: after each pump; busy: it is not over yet, and wants no more for now */
+	/* May be NULL. turn: called after each pump; busy: true while it works and takes no more */
 	int (*turn)(void *arg, struct err *e);
 	bool (*busy)(void *arg);
 	void (*confirmed)(void *arg, uint64_t tag, bool nacked);
 	void (*returned)(void *arg, const struct broker_message *m, int code, const char *why);
 	void *arg;
-	struct dlq_set
-		*done;     /* keys of acked entries, for those whose ack gets lost; may be NULL */
-	uint16_t prefetch; /* of one consumer; each further one comes when it is used up */
+	struct dlq_set *done; /* keys of acked entries, in case an ack gets lost; may be NULL */
+	uint16_t prefetch;    /* of one consumer; each further one comes when it is used up */
 	uint64_t seen, acked, total;
-	uint64_t held; /* that were delivered, handled or not */
+	uint64_t held; /* delivered, handled or not */
 	struct err error;
 	bool failed, stop;
 };
@@ -177,8 +178,8 @@ struct dlq_reader {
 int dlq_connect(struct dlq *d, struct err *e) MUST_CHECK; /* and takes the lock */
 void dlq_disconnect(struct dlq *d);
 /*
- * Reads what lay there when it began, and lets go of all that was not acked.
- * Nothing is left out silently: what does not come is an error.
+ * Reads the entries that were in the queue when it began, and returns those that
+ * were not acked. An entry that does not arrive is an error.
  */
 int dlq_read(struct dlq *d, struct dlq_reader *r, struct err *e) MUST_CHECK;
 
@@ -190,13 +191,14 @@ struct dlq_selection {
 	bool by_set, by_key;
 	uint64_t found;
 };
-/* May take a look of its own: fronts of ids and --limit need one. */
+/* Beginnings of ids and --limit need a look of their own. */
 int dlq_select(struct dlq *d, struct dlq_selection *s, struct err *e) MUST_CHECK;
 /* m is the entry's message. */
 bool dlq_selected(struct dlq_selection *s, const struct dlq_entry *entry,
 	const struct broker_message *m);
 void dlq_selection_fini(struct dlq_selection *s);
-void dlq_options_json(const struct dlq_options *o, struct buf *out); /* for the audit log */
+/* For the audit log, as one object. */
+void dlq_options_json(const struct dlq_options *options, struct buf *out);
 
 /* ---- dlq_return.c: whether a dead letter may go back to its consumer ---- */
 

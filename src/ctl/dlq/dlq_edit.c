@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * replay --edit: the body in the operator's editor. The connection is closed
- * meanwhile: whoever thinks for an hour holds nobody up. The copy is another
- * event than the one that failed, so it has an id of its own.
+ * replay --edit: opens the body in the operator's editor. The connection is closed
+ * meanwhile, so that a long edit blocks nobody. The edited event is not the event
+ * that failed, so it gets an id of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,11 +13,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "ctl/kit/audit.h"
 #include "model/event.h"
 #include "base/text.h"
 #include "base/uuid7.h"
 #include "ctl/dlq/dlq.h"
+#include "ctl/kit/audit.h"
+#include "ctl/kit/json.h"
 #include "model/dead_letter.h"
 
 #define BODY_MAX (16u << 20)
@@ -60,7 +61,7 @@ find_message(void *arg, const struct broker_message *m, struct err *e)
 }
 
 static int
-find(struct edit *x, struct err *e)
+entry_find(struct edit *x, struct err *e)
 {
 	struct dlq_reader r = { .what = "reading", .message = find_message, .arg = x };
 
@@ -125,7 +126,7 @@ body_edit(struct edit *x, const char **out, struct err *e)
 	return rc;
 }
 
-/* The text with the event's id, where it first stands as a string, made new. */
+/* Replaces the event's id in the text with a new one. */
 static int
 id_renew(struct edit *x, const char *text, struct buf *out, struct err *e)
 {
@@ -179,7 +180,7 @@ send_message(void *arg, const struct broker_message *m, struct err *e)
 }
 
 static bool
-busy(void *arg)
+edit_busy(void *arg)
 {
 	const struct edit *x = arg;
 
@@ -187,7 +188,7 @@ busy(void *arg)
 }
 
 static void
-returned(void *arg, const struct broker_message *m, int code, const char *why)
+edit_returned(void *arg, const struct broker_message *m, int code, const char *why)
 {
 	struct edit *x = arg;
 
@@ -198,7 +199,7 @@ returned(void *arg, const struct broker_message *m, int code, const char *why)
 }
 
 static void
-confirmed(void *arg, uint64_t tag, bool nacked)
+edit_confirmed(void *arg, uint64_t tag, bool nacked)
 {
 	struct edit *x = arg;
 
@@ -212,11 +213,11 @@ confirmed(void *arg, uint64_t tag, bool nacked)
 }
 
 static int
-edit(struct edit *x, struct audit *a, struct buf *body, struct err *e)
+edit_run(struct edit *x, struct audit *a, struct buf *body, struct err *e)
 {
 	const char *text = NULL;
 
-	if (find(x, e) || body_edit(x, &text, e))
+	if (entry_find(x, e) || body_edit(x, &text, e))
 		return -1;
 	if (strlen(text) == x->m->length && memcmp(text, x->m->body, x->m->length) == 0)
 		return err_set(e, ERR_CONFLICT,
@@ -233,6 +234,23 @@ edit(struct edit *x, struct audit *a, struct buf *body, struct err *e)
 	return x->sent ? 0 : err_set(e, ERR_CONFLICT, "it stays in the DLQ: %s", x->why);
 }
 
+static void
+edit_report(const struct edit *x)
+{
+	struct ctl_line line;
+	struct json_out *o;
+
+	if (!x->d->ctl->json) {
+		printf("replayed as event %s\n", x->new_id);
+		return;
+	}
+	o = ctl_line_begin(&line);
+	json_out_i64(o, "replayed", 1);
+	ctl_json_text(o, "event_id", x->new_id);
+	ctl_json_text(o, "replay_of", x->replay_of);
+	ctl_line_print(&line);
+}
+
 int
 dlq_edit(struct dlq *d)
 {
@@ -246,22 +264,19 @@ dlq_edit(struct dlq *d)
 		return ctl_fail(d->ctl, CTL_USAGE, "want: dlq replay ID --edit [--why TEXT]");
 	x.reader = (struct dlq_reader){ .what = "replaying",
 		.message = send_message,
-		.busy = busy,
-		.confirmed = confirmed,
-		.returned = returned,
+		.busy = edit_busy,
+		.confirmed = edit_confirmed,
+		.returned = edit_returned,
 		.arg = &x };
 	x.mem = arena_new(1 << 16, 256u << 20);
 	buf_init(&filter, 1 << 16);
 	buf_init(&body, BODY_MAX + 64);
 	dlq_options_json(&d->o, &filter);
 	a.filter = buf_text(&filter);
-	rc = edit(&x, &a, &body, &e);
+	rc = edit_run(&x, &a, &body, &e);
 	audit_end(&a, x.sent, rc ? e.text : "done");
-	if (rc == 0 && d->ctl->json)
-		printf("{\"replayed\":1,\"event_id\":\"%s\",\"replay_of\":\"%s\"}\n", x.new_id,
-			x.replay_of);
-	else if (rc == 0)
-		printf("replayed as event %s\n", x.new_id);
+	if (rc == 0)
+		edit_report(&x);
 	dlq_selection_fini(&x.s);
 	arena_free(x.mem);
 	buf_fini(&filter);

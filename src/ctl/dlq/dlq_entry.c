@@ -7,89 +7,12 @@
 #include "base/utf8.h"
 #include "base/uuid7.h"
 #include "ctl/dlq/dlq.h"
+#include "ctl/dlq/dlq_line.h"
+#include "ctl/kit/json.h"
 #include "model/dead_letter.h"
 #include "model/retry.h"
 
 #define TEXT_MAX 4096 /* bytes kept of a header */
-#define JSON_PART 65536
-
-/* FNV-1a with 128 bits: told apart, not kept from somebody who wants two alike. */
-void
-dlq_hash_begin(struct dlq_hash *h)
-{
-	*h = (struct dlq_hash){ { 0x6c62272e07bb0142, 0x62b821756295c58d } };
-}
-
-void
-dlq_hash_add(struct dlq_hash *h, const void *bytes, size_t length)
-{
-	const unsigned __int128 prime = (unsigned __int128)1 << 88 | 0x13b;
-	unsigned __int128 v = (unsigned __int128)h->half[0] << 64 | h->half[1];
-	const uint8_t *p = bytes;
-
-	for (size_t i = 0; i < length; i++)
-		v = (v ^ p[i]) * prime;
-	for (size_t i = 0; i < sizeof length; i++) /* "ab" "c" is another than "a" "bc" */
-		v = (v ^ (uint8_t)(length >> (8 * i))) * prime;
-	h->half[0] = (uint64_t)(v >> 64);
-	h->half[1] = (uint64_t)v;
-}
-
-/* A terminal's second set of control characters, or what some take for a line end; 0: neither. */
-static unsigned
-escaped(const char *p, size_t left, size_t *bytes)
-{
-	const uint8_t *u = (const uint8_t *)p;
-
-	if (left >= 2 && u[0] == 0xc2 && u[1] >= 0x80 && u[1] < 0xa0) {
-		*bytes = 2;
-		return u[1];
-	}
-	if (left >= 3 && u[0] == 0xe2 && u[1] == 0x80 && (u[2] == 0xa8 || u[2] == 0xa9)) {
-		*bytes = 3;
-		return 0x2000u | (u[2] & 0x3fu);
-	}
-	return 0;
-}
-
-void
-dlq_json_bytes(struct buf *out, const char *text, size_t length)
-{
-	size_t plain = 0, n = 0;
-	struct buf part;
-	unsigned c;
-
-	buf_init(&part, 6 * length + 16);
-	buf_add_char(out, '"');
-	for (size_t i = 0; i <= length; i++) {
-		bool part_full = i - plain >= JSON_PART && i < length &&
-			((uint8_t)text[i] & 0xc0) != 0x80; /* between two characters */
-
-		c = i < length ? escaped(text + i, length - i, &n) : 0;
-		if (!c && i < length && !part_full)
-			continue;
-		buf_clear(&part);
-		buf_add_json_string(&part, text + plain, i - plain);
-		buf_add(out, part.data + 1, part.length - 2);
-		plain = i;
-		if (c) {
-			buf_printf(out, "\\u%04x", c);
-			plain = i + n;
-			i += n - 1;
-		}
-	}
-	buf_add_char(out, '"');
-	buf_fini(&part);
-}
-
-void
-dlq_json_text(struct buf *out, const char *text)
-{
-	if (text)
-		dlq_json_bytes(out, text, strlen(text));
-	else
-		buf_add_text(out, "null");
-}
 
 static char *
 text_keep(const char *text, size_t length, struct arena *mem)
@@ -260,25 +183,16 @@ dlq_entry_read(struct dlq_entry *out, const struct broker_message *m, struct are
 }
 
 void
-dlq_entry_json(const struct dlq_entry *d, struct buf *out)
+dlq_entry_json(const struct dlq_entry *d, struct json_out *o)
 {
-	const struct {
-		const char *name, *text;
-	} fields[] = { { "id", d->id }, { "event_id", d->event_id }, { "consumer", d->consumer },
-		{ "queue", d->queue }, { "type", d->type }, { "class", d->class },
-		{ "error", d->error } };
-
-	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-		buf_printf(out, "%s\"%s\":", i ? "," : "", fields[i].name);
-		dlq_json_text(out, fields[i].text);
-	}
-	/* JSON numbers beyond 2^53 lose digits, and our own reader refuses them */
-	buf_printf(out,
-		d->retry_count > JSON_INTEGER_MAX ? ",\"retry_count\":\"%" PRId64 "\""
-						  : ",\"retry_count\":%" PRId64,
-		d->retry_count);
-	buf_add_text(out, ",\"first_failed_at\":");
-	dlq_json_text(out, d->first_failed_at);
-	buf_add_text(out, ",\"failed_at\":");
-	dlq_json_text(out, d->failed_at);
+	ctl_json_text(o, "id", d->id);
+	ctl_json_text(o, "event_id", d->event_id);
+	ctl_json_text(o, "consumer", d->consumer);
+	ctl_json_text(o, "queue", d->queue);
+	ctl_json_text(o, "type", d->type);
+	ctl_json_text(o, "class", d->class);
+	ctl_json_text(o, "error", d->error);
+	dlq_json_i64(o, "retry_count", d->retry_count);
+	ctl_json_text(o, "first_failed_at", d->first_failed_at);
+	ctl_json_text(o, "failed_at", d->failed_at);
 }

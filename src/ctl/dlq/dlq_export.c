@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* export: the look, written down. The file appears whole or not at all. */
+/* export: entries into a file, which appears whole or not at all. They stay in the queue. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ctl/dlq/dlq.h"
+#include "ctl/kit/json.h"
 
 struct export
 {
@@ -20,7 +21,7 @@ struct export
 };
 
 static int
-message(void *arg, const struct broker_message *m, struct err *e)
+export_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct export *x = arg;
 	struct dlq_entry d;
@@ -41,7 +42,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 }
 
 static int
-to_file(struct export *x, const char *path, struct err *e)
+export_to_file(struct export *x, const char *path, struct err *e)
 {
 	char part[4096];
 	int fd, rc;
@@ -69,9 +70,10 @@ to_file(struct export *x, const char *path, struct err *e)
 int
 dlq_export(struct dlq *d)
 {
-	struct export x = { .d = d, .reader = { .what = "exporting", .message = message } };
+	struct export x = { .d = d, .reader = { .what = "exporting", .message = export_message } };
 	const char *path = d->o.words[0];
 	struct err e = ERR_INIT;
+	struct ctl_line line;
 	int rc;
 
 	x.reader.arg = &x;
@@ -83,7 +85,7 @@ dlq_export(struct dlq *d)
 			? -1
 			: 0;
 	} else {
-		rc = to_file(&x, path, &e);
+		rc = export_to_file(&x, path, &e);
 	}
 	dlq_selection_fini(&x.s);
 	buf_fini(&x.line);
@@ -96,9 +98,11 @@ dlq_export(struct dlq *d)
 			x.reader.seen);
 	if (strcmp(path, "-") == 0)
 		return CTL_DONE;
-	if (d->ctl->json)
-		printf("{\"exported\":%" PRIu64 "}\n", x.written);
-	else
+	if (d->ctl->json) {
+		json_out_i64(ctl_line_begin(&line), "exported", (int64_t)x.written);
+		ctl_line_print(&line);
+	} else {
 		printf("%" PRIu64 " entries in %s; they are still in the DLQ\n", x.written, path);
+	}
 	return CTL_DONE;
 }

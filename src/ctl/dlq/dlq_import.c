@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* import: what export or purge has written goes into the DLQ again, confirmed. */
+/* import: publishes the entries of a file of export or purge into the DLQ, with confirms. */
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
-#include "ctl/kit/audit.h"
 #include "base/clock.h"
 #include "ctl/dlq/dlq.h"
+#include "ctl/kit/audit.h"
+#include "ctl/kit/json.h"
 #include "model/dead_letter.h"
 #include "model/topology.h"
 
@@ -20,7 +21,7 @@ struct import {
 };
 
 static void
-confirmed(void *arg, uint64_t tag, bool nacked)
+import_confirmed(void *arg, uint64_t tag, bool nacked)
 {
 	struct import *x = arg;
 
@@ -30,7 +31,7 @@ confirmed(void *arg, uint64_t tag, bool nacked)
 }
 
 static void
-returned(void *arg, const struct broker_message *m, int code, const char *why)
+import_returned(void *arg, const struct broker_message *m, int code, const char *why)
 {
 	struct import *x = arg;
 
@@ -75,7 +76,7 @@ line_send(struct import *x, const char *line, size_t length, struct err *e)
 	return broker_unsent(x->d->b) > 1 << 18 ? broker_pump(x->d->b, 0, e) : 0;
 }
 
-/* What a full disk or a kill left of the last line; it has no end, and makes no sense. */
+/* A last line without an end that cannot be read: a full disk or a kill has cut it. */
 static bool
 line_torn(struct import *x, const char *line, size_t length, FILE *f, bool tell)
 {
@@ -124,11 +125,11 @@ file_send(struct import *x, FILE *f, bool check_only, struct err *e)
 }
 
 static int
-import(struct import *x, FILE *f, struct err *e)
+import_run(struct import *x, FILE *f, struct err *e)
 {
 	int64_t until;
 
-	/* a fault in the last line is found before the first is sent */
+	/* check every line before the first is sent */
 	if (f != stdin) {
 		if (file_send(x, f, true, e))
 			return err_wrap(e, "nothing was imported");
@@ -153,23 +154,27 @@ import(struct import *x, FILE *f, struct err *e)
 int
 dlq_import(struct dlq *d)
 {
-	struct import x = { .d = d, .reader = { .confirmed = confirmed, .returned = returned } };
+	struct import x = { .d = d,
+		.reader = { .confirmed = import_confirmed, .returned = import_returned } };
 	struct audit a = { .what = "dlq import", .why = d->o.why, .fd = -1 };
 	const char *path = d->o.words[0];
 	FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
 	struct err e = ERR_INIT;
+	struct ctl_line line;
 	struct buf where;
+	struct json_out o;
 	int rc;
 
 	if (!f)
 		return ctl_fail(d->ctl, CTL_FAILED, "cannot read %s: %s", path, strerror(errno));
 	x.reader.arg = &x;
 	buf_init(&where, 1 << 16);
-	buf_add_text(&where, "{\"file\":");
-	dlq_json_text(&where, path);
-	buf_add_char(&where, '}');
+	json_out_init(&o, &where);
+	json_out_object(&o, NULL);
+	ctl_json_text(&o, "file", path);
+	json_out_end(&o);
 	a.filter = buf_text(&where);
-	rc = dlq_connect(d, &e) || audit_begin(d->ctl, &a, &e) || import(&x, f, &e) ? -1 : 0;
+	rc = dlq_connect(d, &e) || audit_begin(d->ctl, &a, &e) || import_run(&x, f, &e) ? -1 : 0;
 	d->reader = NULL;
 	if (x.expiring)
 		ctl_fail(d->ctl, 0,
@@ -180,9 +185,11 @@ dlq_import(struct dlq *d)
 	if (f != stdin)
 		fclose(f);
 	buf_fini(&where);
-	if (d->ctl->json)
-		printf("{\"imported\":%" PRIu64 "}\n", x.confirmed);
-	else if (x.confirmed || rc == 0)
+	if (d->ctl->json) {
+		json_out_i64(ctl_line_begin(&line), "imported", (int64_t)x.confirmed);
+		ctl_line_print(&line);
+	} else if (x.confirmed || rc == 0) {
 		printf("%" PRIu64 " entries imported\n", x.confirmed);
+	}
 	return rc ? ctl_fail_err(d->ctl, &e) : CTL_DONE;
 }

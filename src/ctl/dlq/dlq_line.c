@@ -31,54 +31,47 @@ text_of(struct broker_properties *p, size_t i)
 }
 
 static void
-properties_write(struct buf *out, const struct broker_properties *p)
+properties_write(struct json_out *o, const struct broker_properties *p)
 {
 	struct broker_properties copy = *p;
-	const char *comma = "";
+	char number[24];
 
-	buf_add_text(out, "\"properties\":{");
+	json_out_object(o, "properties");
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		const char *text = *text_of(&copy, i);
 
-		if (!text)
-			continue;
-		buf_add_text(out, comma);
-		dlq_bytes_write(out, texts[i].name, text, strlen(text));
-		comma = ",";
+		if (text)
+			dlq_bytes_write(o, texts[i].name, text, strlen(text));
 	}
-	if (p->delivery_mode) {
-		buf_printf(out, "%s\"delivery_mode\":%u", comma, p->delivery_mode);
-		comma = ",";
+	if (p->delivery_mode)
+		json_out_i64(o, "delivery_mode", p->delivery_mode);
+	if (p->has_priority)
+		json_out_i64(o, "priority", p->priority);
+	if (p->has_timestamp && p->timestamp > JSON_INTEGER_MAX) {
+		snprintf(number, sizeof number, "%" PRIu64, p->timestamp);
+		json_out_text(o, "timestamp", number);
+	} else if (p->has_timestamp) {
+		json_out_i64(o, "timestamp", (int64_t)p->timestamp);
 	}
-	if (p->has_priority) {
-		buf_printf(out, "%s\"priority\":%u", comma, p->priority);
-		comma = ",";
-	}
-	if (p->has_timestamp)
-		buf_printf(out,
-			p->timestamp > JSON_INTEGER_MAX ? "%s\"timestamp\":\"%" PRIu64 "\""
-							: "%s\"timestamp\":%" PRIu64,
-			comma, p->timestamp);
-	buf_add_char(out, '}');
+	json_out_end(o);
 }
 
 int
 dlq_line_write(struct buf *out, const struct dlq_entry *d, const struct broker_message *m,
 	struct err *e)
 {
-	buf_add_char(out, '{');
-	dlq_entry_json(d, out);
-	buf_add_char(out, ',');
-	dlq_bytes_write(out, "exchange", m->exchange, strlen(m->exchange));
-	buf_add_char(out, ',');
-	dlq_bytes_write(out, "routing_key", m->routing_key, strlen(m->routing_key));
-	buf_add_char(out, ',');
-	properties_write(out, &m->props);
-	buf_add_char(out, ',');
-	dlq_headers_write(out, &m->props.headers);
-	buf_add_char(out, ',');
-	dlq_bytes_write(out, "body", m->body, m->length);
-	buf_add_text(out, "}\n");
+	struct json_out o;
+
+	json_out_init(&o, out);
+	json_out_object(&o, NULL);
+	dlq_entry_json(d, &o);
+	dlq_bytes_write(&o, "exchange", m->exchange, strlen(m->exchange));
+	dlq_bytes_write(&o, "routing_key", m->routing_key, strlen(m->routing_key));
+	properties_write(&o, &m->props);
+	dlq_headers_write(&o, &m->props.headers);
+	dlq_bytes_write(&o, "body", m->body, m->length);
+	json_out_end(&o);
+	buf_add_char(out, '\n');
 	return buf_failed(out) ? err_set(e, ERR_LIMIT, "an entry is too large for a line") : 0;
 }
 

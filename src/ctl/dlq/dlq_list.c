@@ -20,7 +20,7 @@ struct list {
 };
 
 static const char *
-age(const struct dlq_entry *d, char out[static 16])
+entry_age(const struct dlq_entry *d, char out[static 16])
 {
 	static const struct {
 		int64_t seconds;
@@ -41,9 +41,10 @@ age(const struct dlq_entry *d, char out[static 16])
 
 /* In the sort: with --json the line itself, else the cells, each NUL-ended. */
 static int
-message(void *arg, const struct broker_message *m, struct err *e)
+list_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct list *l = arg;
+	struct json_out o;
 	struct dlq_entry d;
 
 	dlq_entry_read(&d, m, l->d->mem);
@@ -52,12 +53,14 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	l->matched++;
 	buf_clear(&l->line);
 	if (l->d->ctl->json) {
-		buf_add_char(&l->line, '{');
-		dlq_entry_json(&d, &l->line);
-		buf_add_text(&l->line, "}\n");
+		json_out_init(&o, &l->line);
+		json_out_object(&o, NULL);
+		dlq_entry_json(&d, &o);
+		json_out_end(&o);
+		buf_add_char(&l->line, '\n');
 	} else {
-		const char *cells[CELLS] = { d.id, age(&d, l->age), d.consumer, d.class, d.error,
-			d.type };
+		const char *cells[CELLS] = { d.id, entry_age(&d, l->age), d.consumer, d.class,
+			d.error, d.type };
 
 		for (size_t i = 0; i < ARRAY_LEN(cells); i++) {
 			buf_add_text(&l->line, cells[i] ? cells[i] : "-");
@@ -69,7 +72,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 }
 
 static int
-print(void *arg, const char *bytes, size_t length, struct err *e)
+list_print(void *arg, const char *bytes, size_t length, struct err *e)
 {
 	struct list *l = arg;
 	const char *cells[CELLS];
@@ -93,18 +96,18 @@ dlq_list(struct dlq *d)
 		{ "CONSUMER", 0, false }, { "CLASS", 0, false }, { "ERROR", 12, false },
 		{ "TYPE", 0, false } };
 	struct list l = { .d = d };
-	struct dlq_reader r = { .what = "reading", .message = message, .arg = &l };
+	struct dlq_reader r = { .what = "reading", .message = list_message, .arg = &l };
 	struct err e = ERR_INIT;
 	int rc;
 
-	l.sort = dlq_sort_new(d->o.filter.limit, SORT_MEMORY);
+	l.sort = dlq_sort_new((uint64_t)d->o.filter.limit, SORT_MEMORY);
 	buf_init(&l.line, 1 << 16);
 	rc = dlq_connect(d, &e) || dlq_read(d, &r, &e) ? -1 : 0;
 	dlq_disconnect(d);
 	table_begin(&l.table, columns, table_line_width() < WIDE ? CELLS - 1 : CELLS,
 		d->ctl->colour);
 	if (rc == 0)
-		rc = dlq_sort_each(l.sort, print, &l, &e);
+		rc = dlq_sort_each(l.sort, list_print, &l, &e);
 	table_end(&l.table);
 	dlq_sort_free(l.sort);
 	buf_fini(&l.line);
@@ -114,9 +117,9 @@ dlq_list(struct dlq *d)
 		return ctl_fail(d->ctl, CTL_NOTHING,
 			r.seen ? "none of %" PRIu64 " entries matches" : "the DLQ is empty",
 			r.seen);
-	if (!d->ctl->json && d->o.filter.limit && l.matched > d->o.filter.limit)
+	if (!d->ctl->json && d->o.filter.limit && l.matched > (uint64_t)d->o.filter.limit)
 		fprintf(stderr,
-			"the oldest %" PRIu64 " of %" PRIu64 "; --since, --limit show others\n",
+			"the oldest %" PRId64 " of %" PRIu64 "; --since, --limit show others\n",
 			d->o.filter.limit, l.matched);
 	return CTL_DONE;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* One pass of a replay: published, confirmed, then acked; in this order for each. */
+/* One pass of a replay: each entry is published, then confirmed, then acked. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,9 +15,9 @@
 #define ALONE_BYTES (1u << 20)
 #define STALL_MS 30000
 #define US_A_DAY 86400000000LL
-#define CLOCKS_US 2000000 /* that two hosts' clocks may differ */
+#define CLOCKS_US 2000000 /* how far two hosts' clocks may differ */
 
-/* Consumer and event; of what is no event, its bytes. */
+/* Consumer and event id; without an id, a hash of the body. */
 static void
 event_of(const struct dlq_entry *entry, const struct broker_message *m, char out[static 256])
 {
@@ -38,7 +38,7 @@ replay_came_back(struct replay *r, const struct dlq_entry *entry, const struct b
 {
 	char event[256];
 
-	/* the same event may lie there twice from before: the clocks of two hosts tell it */
+	/* the same event may have an older entry, too; two hosts' clocks tell them apart */
 	if (entry->failed_us >= 0 && entry->failed_us < r->start_us - CLOCKS_US)
 		return false;
 	event_of(entry, m, event);
@@ -130,9 +130,9 @@ has_room(const struct replay *r, const struct broker_message *m)
 		!((m->length >= ALONE_BYTES || r->alone) && r->in_flight) && rate_allows(r);
 }
 
-/* 1: not now. */
+/* 0: sent, or it stays; 1: not now. */
 static int
-publish(struct replay *r, const struct dlq_entry *entry, const char *key,
+entry_publish(struct replay *r, const struct dlq_entry *entry, const char *key,
 	const struct broker_message *m, struct err *e)
 {
 	struct replay_slot *slot;
@@ -169,7 +169,7 @@ publish(struct replay *r, const struct dlq_entry *entry, const char *key,
 }
 
 static void
-confirmed(void *arg, uint64_t tag, bool nacked)
+pass_confirmed(void *arg, uint64_t tag, bool nacked)
 {
 	struct replay *r = arg;
 	struct replay_slot *slot = slot_find(r, tag);
@@ -192,7 +192,7 @@ confirmed(void *arg, uint64_t tag, bool nacked)
 		dlq_set_add(&r->ids, slot->id, NULL);
 		dlq_set_add(&r->events, slot->event, NULL);
 		r->replayed++;
-		/* where this does not get through it comes again, and is known by its key */
+		/* if the ack gets lost, the entry comes again and is known by its key */
 		if (broker_ack(r->d->b, slot->deliver_tag, false, NULL) == 0)
 			r->reader.acked++;
 	}
@@ -200,7 +200,7 @@ confirmed(void *arg, uint64_t tag, bool nacked)
 
 /* Comes before its confirm. */
 static void
-returned(void *arg, const struct broker_message *m, int code, const char *why)
+pass_returned(void *arg, const struct broker_message *m, int code, const char *why)
 {
 	struct replay *r = arg;
 	struct dlq_hash body;
@@ -221,7 +221,7 @@ returned(void *arg, const struct broker_message *m, int code, const char *why)
 }
 
 static int
-keep(struct replay *r, const struct broker_message *m, struct err *e)
+pending_keep(struct replay *r, const struct broker_message *m, struct err *e)
 {
 	struct replay_pending *p = must_calloc(1, sizeof *p);
 
@@ -256,7 +256,7 @@ pending_drop(struct replay *r)
 }
 
 static int
-message(void *arg, const struct broker_message *m, struct err *e)
+pass_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct replay *r = arg;
 	struct dlq_entry entry;
@@ -278,16 +278,16 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	if (!dlq_selected(&r->s, &entry, m) || dlq_set_has(&r->refused, key, NULL) ||
 		replay_came_back(r, &entry, m) || !replay_may_go(r, &entry, key))
 		return 0;
-	rc = r->pending ? 1 : publish(r, &entry, key, m, e);
+	rc = r->pending ? 1 : entry_publish(r, &entry, key, m, e);
 	if (rc == 1)
-		rc = keep(r, m, e);
+		rc = pending_keep(r, m, e);
 	if (r->pass_max && r->pass_started + r->pending >= r->pass_max)
 		r->reader.stop = true;
 	return rc;
 }
 
 static int
-turn(void *arg, struct err *e)
+pass_turn(void *arg, struct err *e)
 {
 	struct replay *r = arg;
 	struct dlq_entry entry;
@@ -301,7 +301,7 @@ turn(void *arg, struct err *e)
 		arena_reset(r->d->mem);
 		dlq_entry_read(&entry, r->first->m, r->d->mem);
 		dlq_entry_key(&entry, r->first->m, key);
-		rc = publish(r, &entry, key, r->first->m, e);
+		rc = entry_publish(r, &entry, key, r->first->m, e);
 		if (rc < 0)
 			return -1;
 		if (rc == 1)
@@ -319,7 +319,7 @@ turn(void *arg, struct err *e)
 }
 
 static bool
-busy(void *arg)
+pass_busy(void *arg)
 {
 	const struct replay *r = arg;
 
@@ -332,11 +332,11 @@ replay_pass(struct replay *r, uint64_t max, struct err *e)
 	int rc;
 
 	r->reader = (struct dlq_reader){ .what = "replaying",
-		.message = message,
-		.turn = turn,
-		.busy = busy,
-		.confirmed = confirmed,
-		.returned = returned,
+		.message = pass_message,
+		.turn = pass_turn,
+		.busy = pass_busy,
+		.confirmed = pass_confirmed,
+		.returned = pass_returned,
 		.arg = r,
 		.done = &r->fresh,
 		.prefetch = PREFETCH };

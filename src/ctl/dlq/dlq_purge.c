@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* purge: what goes is in a file, on the disk, before it leaves the queue. */
+/* purge: an entry is in a file, on the disk, before it leaves the queue. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "ctl/dlq/dlq.h"
 #include "ctl/kit/audit.h"
+#include "ctl/kit/json.h"
 #include "ctl/kit/state_folder.h"
 
 #define TOGETHER 1000 /* one fsync for so many */
@@ -75,18 +76,18 @@ copy_make(struct purge *p, struct err *e)
 		strerror(errno));
 }
 
-/* The file ends with its last line that is on the disk: what follows is torn, and still in the DLQ. */
+/* Cuts the file behind the last line that is on the disk. Entries behind it are still in the DLQ. */
 static int
-write_failed(struct purge *p, struct err *e)
+copy_write_failed(struct purge *p, struct err *e)
 {
 	err_set(e, ERR_INTERNAL, "cannot write %s: %s", p->path, strerror(errno));
 	(void)!ftruncate(p->fd, p->size);
 	return -1;
 }
 
-/* To the disk, then out of the queue. */
+/* Writes the lines that wait to the disk, then removes their entries from the queue. */
 static int
-flush(struct purge *p, struct err *e)
+copy_flush(struct purge *p, struct err *e)
 {
 	const char *at = buf_text(&p->lines);
 
@@ -96,11 +97,11 @@ flush(struct purge *p, struct err *e)
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n <= 0)
-			return write_failed(p, e);
+			return copy_write_failed(p, e);
 		at += n, left -= (size_t)n;
 	}
 	if (p->waiting && fdatasync(p->fd))
-		return write_failed(p, e);
+		return copy_write_failed(p, e);
 	p->size += (off_t)p->lines.length;
 	for (size_t i = 0; i < p->waiting; i++)
 		if (broker_ack(p->d->b, p->tags[i], false, e))
@@ -113,7 +114,7 @@ flush(struct purge *p, struct err *e)
 }
 
 static int
-message(void *arg, const struct broker_message *m, struct err *e)
+purge_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct purge *p = arg;
 	struct dlq_entry d;
@@ -130,11 +131,11 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	dlq_entry_key(&d, m, key);
 	dlq_set_add(&p->done, key, NULL);
 	p->tags[p->waiting++] = m->tag;
-	return p->waiting == TOGETHER || p->lines.length > 8 << 20 ? flush(p, e) : 0;
+	return p->waiting == TOGETHER || p->lines.length > 8 << 20 ? copy_flush(p, e) : 0;
 }
 
 static int
-purge(struct purge *p, struct audit *a, struct err *e)
+purge_begin(struct purge *p, struct audit *a, struct err *e)
 {
 	if (dlq_connect(p->d, e) || dlq_select(p->d, &p->s, e))
 		return -1;
@@ -143,17 +144,17 @@ purge(struct purge *p, struct audit *a, struct err *e)
 	return 0;
 }
 
-/* What has been read is taken out also at the end of the look, before the rest goes back. */
+/* At the end of the look, removes the last entries before the others go back to the queue. */
 static int
-turn(void *arg, struct err *e)
+purge_turn(void *arg, struct err *e)
 {
 	struct purge *p = arg;
 
-	return p->waiting && p->reader.seen == p->reader.total ? flush(p, e) : 0;
+	return p->waiting && p->reader.seen == p->reader.total ? copy_flush(p, e) : 0;
 }
 
 static bool
-busy(void *arg)
+purge_busy(void *arg)
 {
 	const struct purge *p = arg;
 
@@ -161,18 +162,17 @@ busy(void *arg)
 }
 
 static int
-report(struct purge *p, int rc, const struct err *e)
+purge_report(struct purge *p, int rc, const struct err *e)
 {
 	struct ctl *c = p->d->ctl;
-	struct buf out;
+	struct ctl_line line;
+	struct json_out *o;
 
 	if (p->removed && c->json) {
-		buf_init(&out, 1 << 16);
-		buf_printf(&out, "{\"purged\":%" PRIu64 ",\"file\":", p->removed);
-		dlq_json_text(&out, p->path);
-		buf_add_char(&out, '}');
-		puts(buf_text(&out));
-		buf_fini(&out);
+		o = ctl_line_begin(&line);
+		json_out_i64(o, "purged", (int64_t)p->removed);
+		ctl_json_text(o, "file", p->path);
+		ctl_line_print(&line);
 	} else if (p->removed) {
 		printf("%" PRIu64 " entries removed; they are in %s\n"
 		       "`onboardctl dlq import %s` brings them back\n",
@@ -202,23 +202,23 @@ dlq_purge(struct dlq *d)
 	int rc, code;
 
 	p.reader = (struct dlq_reader){ .what = "purging",
-		.message = message,
-		.turn = turn,
-		.busy = busy,
+		.message = purge_message,
+		.turn = purge_turn,
+		.busy = purge_busy,
 		.arg = &p,
 		.done = &p.done };
 	buf_init(&filter, 1 << 20);
 	dlq_options_json(&d->o, &filter);
 	a.filter = buf_text(&filter);
 	buf_init(&p.lines, DLQ_LINE_MAX);
-	rc = purge(&p, &a, &e) || dlq_read(d, &p.reader, &e) ? -1 : 0;
+	rc = purge_begin(&p, &a, &e) || dlq_read(d, &p.reader, &e) ? -1 : 0;
 	audit_end(&a, p.removed, rc ? e.text : "done");
 	if (p.fd >= 0) {
 		close(p.fd);
 		if (p.size == 0)
 			unlink(p.path);
 	}
-	code = report(&p, rc, &e);
+	code = purge_report(&p, rc, &e);
 	dlq_selection_fini(&p.s);
 	dlq_set_fini(&p.done);
 	buf_fini(&p.lines);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* replay: the plan, the passes, the canary's steps, and what is told in the end. */
+/* replay: the plan, the passes, the canary's steps, and the report. */
 #include "ctl/dlq/dlq_replay.h"
 
 #include <errno.h>
@@ -9,8 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ctl/kit/audit.h"
 #include "base/clock.h"
+#include "ctl/kit/audit.h"
+#include "ctl/kit/json.h"
 #include "ctl/kit/table.h"
 
 #define RECONNECT_MS 60000
@@ -29,7 +30,6 @@ struct plan {
 	} to[QUEUES_MAX];
 	size_t to_count;
 	uint64_t count;
-	struct buf line;
 };
 
 static void
@@ -55,6 +55,7 @@ static int
 plan_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct plan *p = arg;
+	struct ctl_line line;
 	struct dlq_entry entry;
 	char key[DLQ_KEY_SIZE];
 
@@ -67,11 +68,8 @@ plan_message(void *arg, const struct broker_message *m, struct err *e)
 		return err_set(e, ERR_INTERNAL, "cannot write the plan: %s", strerror(errno));
 	if (!p->r->d->ctl->json)
 		return 0;
-	buf_clear(&p->line);
-	buf_add_char(&p->line, '{');
-	dlq_entry_json(&entry, &p->line);
-	buf_add_text(&p->line, "}");
-	puts(buf_text(&p->line));
+	dlq_entry_json(&entry, ctl_line_begin(&line));
+	ctl_line_print(&line);
 	return 0;
 }
 
@@ -92,7 +90,7 @@ plan_print(const struct plan *p)
 }
 
 static int
-plan(struct replay *r, struct err *e)
+plan_run(struct replay *r, struct err *e)
 {
 	const char *path = r->d->o.plan;
 	struct plan p = { .r = r };
@@ -102,12 +100,10 @@ plan(struct replay *r, struct err *e)
 	if (path && !(p.file = fopen(path, "we")))
 		return err_set(e, ERR_INVALID, "cannot write the plan %s: %s", path,
 			strerror(errno));
-	buf_init(&p.line, 1 << 16);
 	rc = dlq_read(r->d, &reader, e);
 	if (p.file && fclose(p.file) && rc == 0)
 		rc = err_set(e, ERR_INTERNAL, "cannot write the plan %s: %s", path,
 			strerror(errno));
-	buf_fini(&p.line);
 	r->chosen = p.count;
 	if (rc || r->d->ctl->json)
 		return rc;
@@ -123,7 +119,7 @@ plan(struct replay *r, struct err *e)
 /* ---- the passes ---- */
 
 static int
-reconnect(struct replay *r, struct err *e)
+replay_reconnect(struct replay *r, struct err *e)
 {
 	int64_t until = clock_mono_ms() + RECONNECT_MS;
 
@@ -143,9 +139,9 @@ reconnect(struct replay *r, struct err *e)
 	return -1;
 }
 
-/* A pass, and others as long as the connection is lost and something moves. max 0: all. */
+/* Passes until one ends well; a lost connection is made again while entries get through. max 0: all. */
 static int
-passes(struct replay *r, uint64_t max, struct err *e)
+passes_run(struct replay *r, uint64_t max, struct err *e)
 {
 	uint64_t end = r->replayed + max;
 	unsigned idle = 0;
@@ -160,13 +156,13 @@ passes(struct replay *r, uint64_t max, struct err *e)
 		if (rc == 0)
 			continue;
 		idle = r->replayed + r->stayed == before ? idle + 1 : 0;
-		/* over and over for the same reason, without a step: it is not the connection */
+		/* the same fault again and again without one confirm: the connection is not the cause */
 		if (broker_fd(r->d->b) >= 0 || i == PASSES_MAX ||
 			(idle && (why.kind != ERR_AWAY || idle == PASSES_IDLE)))
 			return err_set(e, why.kind, "%s", why.text);
-		/* what was sent and not confirmed goes again: begin with one, grow as they succeed */
+		/* unconfirmed entries are sent again: begin with one, and with more as they succeed */
 		r->window = 1;
-		if (reconnect(r, &why))
+		if (replay_reconnect(r, &why))
 			return err_set(e, why.kind, "%s; run the same command again", why.text);
 		if (max && r->replayed >= end)
 			return 0;
@@ -197,7 +193,7 @@ comeback_message(void *arg, const struct broker_message *m, struct err *e)
 static int
 canary_wait(struct replay *r, struct err *e)
 {
-	int64_t until = clock_mono_ms() + r->d->o.canary_wait_ms, left;
+	int64_t until = clock_mono_ms() + r->d->o.canary_wait_s * 1000, left;
 
 	while ((left = until - clock_mono_ms()) > 0)
 		if (broker_pump(r->d->b, left < 1000 ? left : 1000, e))
@@ -206,7 +202,7 @@ canary_wait(struct replay *r, struct err *e)
 }
 
 static int
-canary(struct replay *r, struct err *e)
+canary_run(struct replay *r, struct err *e)
 {
 	for (uint64_t step = 1;; step *= 10) {
 		struct comeback back = { .r = r };
@@ -217,7 +213,7 @@ canary(struct replay *r, struct err *e)
 
 		bool more;
 
-		if (passes(r, step, e))
+		if (passes_run(r, step, e))
 			return -1;
 		more = r->reader.stop;
 		if (r->replayed == before && more)
@@ -227,7 +223,7 @@ canary(struct replay *r, struct err *e)
 		fprintf(stderr,
 			"onboardctl dlq: %" PRIu64 " replayed, waiting %" PRId64
 			" s whether they come back\n",
-			r->replayed, r->d->o.canary_wait_ms / 1000);
+			r->replayed, r->d->o.canary_wait_s);
 		if (canary_wait(r, e) || dlq_read(r->d, &reader, e))
 			return -1;
 		if (back.count)
@@ -243,15 +239,20 @@ canary(struct replay *r, struct err *e)
 /* ---- the verb ---- */
 
 static int
-report(struct replay *r, int rc, const struct err *e)
+replay_report(struct replay *r, int rc, const struct err *e)
 {
 	struct ctl *c = r->d->ctl;
+	struct ctl_line line;
+	struct json_out *o;
 
-	if (c->json && !r->d->o.dry_run && !r->d->o.plan)
-		printf("{\"replayed\":%" PRIu64 ",\"stayed\":%" PRIu64 "}\n", r->replayed,
-			r->stayed);
-	else if (r->replayed)
+	if (c->json && !r->d->o.dry_run && !r->d->o.plan) {
+		o = ctl_line_begin(&line);
+		json_out_i64(o, "replayed", (int64_t)r->replayed);
+		json_out_i64(o, "stayed", (int64_t)r->stayed);
+		ctl_line_print(&line);
+	} else if (r->replayed) {
 		printf("%" PRIu64 " entries replayed\n", r->replayed);
+	}
 	for (size_t i = 0; i < r->reason_count; i++)
 		ctl_fail(c, 0, "%" PRIu64 " stay in the DLQ: %s", r->reasons[i].count,
 			r->reasons[i].text);
@@ -269,17 +270,17 @@ report(struct replay *r, int rc, const struct err *e)
 }
 
 static int
-run(struct replay *r, struct audit *a, struct err *e)
+replay_run(struct replay *r, struct audit *a, struct err *e)
 {
 	const struct dlq_options *o = &r->d->o;
 
 	if (dlq_connect(r->d, e) || dlq_select(r->d, &r->s, e))
 		return -1;
 	if (o->dry_run || o->plan)
-		return plan(r, e);
+		return plan_run(r, e);
 	if (audit_begin(r->d->ctl, a, e))
 		return -1;
-	return o->canary ? canary(r, e) : passes(r, 0, e);
+	return o->canary ? canary_run(r, e) : passes_run(r, 0, e);
 }
 
 int
@@ -304,9 +305,9 @@ dlq_replay(struct dlq *d)
 	buf_init(&filter, 1 << 20);
 	dlq_options_json(&d->o, &filter);
 	a.filter = buf_text(&filter);
-	rc = run(r, &a, &e);
+	rc = replay_run(r, &a, &e);
 	audit_end(&a, r->replayed, rc ? e.text : r->stayed ? "some stayed" : "done");
-	code = report(r, rc, &e);
+	code = replay_report(r, rc, &e);
 	dlq_selection_fini(&r->s);
 	dlq_set_fini(&r->done);
 	dlq_set_fini(&r->fresh);

@@ -6,7 +6,7 @@
 
 /* Anybody's text, as far as a terminal may show it. */
 static const char *
-shown(const char *text, char out[static 81])
+terminal_safe(const char *text, char out[static 81])
 {
 	size_t n = 0;
 
@@ -29,14 +29,14 @@ dlq_return_check(const struct dlq_entry *entry, struct err *e)
 		return 0;
 	if (c)
 		return err_set(e, ERR_CONFLICT, "their header names queue %s, but %s reads %s",
-			shown(entry->queue, queue), c->name, c->queue);
+			terminal_safe(entry->queue, queue), c->name, c->queue);
 	if (topology_file_queue(entry->queue))
 		return 0;
 	if (!entry->consumer)
 		return err_set(e, ERR_CONFLICT,
 			"they are for queue %s, and no consumer of the topology reads it",
-			shown(entry->queue, queue));
+			terminal_safe(entry->queue, queue));
 	return err_set(e, ERR_CONFLICT,
 		"they are for consumer %s and queue %s, which the topology does not have",
-		shown(entry->consumer, consumer), shown(entry->queue, queue));
+		terminal_safe(entry->consumer, consumer), terminal_safe(entry->queue, queue));
 }

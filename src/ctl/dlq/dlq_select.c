@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which entries a verb is about. Whole ids and filters are told from an entry
- * alone; the front of an id and --limit need a look at all of them first, and
- * become a set of ids or keys. An id selects every entry that has it.
+ * Which entries a verb works on. Whole ids and filters need the entry alone. The
+ * beginning of an id and --limit need a look at all entries first, which makes a set
+ * of ids or keys. An id selects every entry that has it.
  */
 #include <errno.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "base/uuid7.h"
 #include "ctl/dlq/dlq.h"
+#include "ctl/kit/json.h"
 
 #define PLAN_BYTES_MAX (256u << 20)
 #define SORT_MEMORY (4u << 20)
@@ -37,7 +38,7 @@ front_one(struct fronts *f, size_t i, const struct dlq_entry *entry, struct err 
 
 	if (!dlq_id_match(entry, word))
 		return 0;
-	/* an event's id means all its entries, an entry's own just that one */
+	/* an event's id stands for all its entries, an entry's own id for that entry */
 	if (strcmp(entry->id, word) != 0 &&
 		!(entry->event_id && strcasecmp(entry->event_id, word) == 0)) {
 		if (*f->first[i] && strcmp(f->first[i], entry->id) != 0)
@@ -101,7 +102,7 @@ by_look(struct dlq *d, struct dlq_selection *s, struct err *e)
 	s->by_set = true;
 	s->by_key = d->o.word_count == 0;
 	f.first = must_calloc(d->o.word_count + 1, sizeof *f.first);
-	f.sort = dlq_sort_new(d->o.filter.limit, SORT_MEMORY);
+	f.sort = dlq_sort_new((uint64_t)d->o.filter.limit, SORT_MEMORY);
 	rc = dlq_read(d, &r, e);
 	if (rc == 0)
 		rc = dlq_sort_each(f.sort, limit_keep, s, e);
@@ -110,7 +111,7 @@ by_look(struct dlq *d, struct dlq_selection *s, struct err *e)
 	return rc;
 }
 
-/* One id a line; empty ones and those behind # are for people. */
+/* One id a line; empty lines and comments behind # are skipped. */
 static int
 plan_read(const char *path, struct dlq_selection *s, struct err *e)
 {
@@ -180,20 +181,21 @@ dlq_selection_fini(struct dlq_selection *s)
 }
 
 void
-dlq_options_json(const struct dlq_options *o, struct buf *out)
+dlq_options_json(const struct dlq_options *options, struct buf *out)
 {
-	if (o->apply) {
-		buf_add_text(out, "{\"plan\":");
-		dlq_json_text(out, o->apply);
-		buf_add_char(out, '}');
-	} else if (o->word_count) {
-		buf_add_text(out, "{\"ids\":[");
-		for (size_t i = 0; i < o->word_count && i < 1000; i++) {
-			buf_add_text(out, i ? "," : "");
-			dlq_json_text(out, o->words[i]);
-		}
-		buf_add_text(out, "]}");
+	struct json_out o;
+
+	json_out_init(&o, out);
+	json_out_object(&o, NULL);
+	if (options->apply) {
+		ctl_json_text(&o, "plan", options->apply);
+	} else if (options->word_count) {
+		json_out_list(&o, "ids");
+		for (size_t i = 0; i < options->word_count && i < 1000; i++)
+			ctl_json_text(&o, NULL, options->words[i]);
+		json_out_end(&o);
 	} else {
-		dlq_filter_json(&o->filter, out);
+		dlq_filter_json(&options->filter, &o);
 	}
+	json_out_end(&o);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* show: all that one entry tells, and what to do with it. */
+/* show: everything about an entry, and what to do with it. */
 #include <inttypes.h>
 #include <stdarg.h>
 #include <string.h>
@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 #include "ctl/dlq/dlq.h"
 #include "ctl/dlq/dlq_line.h"
+#include "ctl/kit/json.h"
 #include "ctl/kit/table.h"
 #include "model/dead_letter.h"
 
@@ -37,35 +38,35 @@ static void PRINTF_LIKE(3, 4) row(struct buf *out, const char *name, const char 
 }
 
 static void
-indent(struct buf *out, unsigned depth)
+line_indent(struct buf *out, unsigned depth)
 {
 	buf_printf(out, "\n%*s", (int)(2 * depth), "");
 }
 
 static void
-pretty(struct buf *out, const struct json *v, unsigned depth)
+json_show(struct buf *out, const struct json *v, unsigned depth)
 {
 	bool object = json_type(v) == JSON_OBJECT;
 
 	if ((!object && json_type(v) != JSON_ARRAY) || !json_first(v)) {
 		if (json_string(v))
-			dlq_json_text(out, json_string(v));
+			ctl_json_quote(out, json_string(v), strlen(json_string(v)));
 		else
 			json_write(v, out);
 		return;
 	}
 	buf_add_char(out, object ? '{' : '[');
 	for (const struct json *p = json_first(v); p; p = json_next(p)) {
-		indent(out, depth + 1);
+		line_indent(out, depth + 1);
 		if (object) {
-			dlq_json_text(out, json_name(p));
+			ctl_json_quote(out, json_name(p), strlen(json_name(p)));
 			buf_add_text(out, ": ");
 		}
-		pretty(out, p, depth + 1);
+		json_show(out, p, depth + 1);
 		if (json_next(p))
 			buf_add_char(out, ',');
 	}
-	indent(out, depth);
+	line_indent(out, depth);
 	buf_add_char(out, object ? '}' : ']');
 }
 
@@ -77,13 +78,25 @@ body_show(struct buf *out, const struct broker_message *m, struct arena *mem)
 	struct err why = ERR_INIT;
 
 	if (m->length <= BODY_SHOWN && json_parse(mem, m->body, m->length, &v, &why) == 0) {
-		pretty(out, v, 0);
+		json_show(out, v, 0);
 		buf_add_char(out, '\n');
 		return;
 	}
 	buf_printf(out, "%zu bytes%s%s\n", m->length, *why.text ? ", no JSON: " : "", why.text);
 	table_clean(out, m->body, utf8_cut(m->body, m->length, n));
 	buf_add_text(out, n < m->length ? "\n… (`dlq export` has all of it)\n" : "\n");
+}
+
+static void
+value_json(struct buf *out, const struct broker_value *v)
+{
+	struct json_out o;
+
+	buf_clear(out);
+	json_out_init(&o, out);
+	json_out_object(&o, NULL);
+	dlq_value_write(&o, v, 0);
+	json_out_end(&o);
 }
 
 static void
@@ -106,9 +119,9 @@ headers_show(struct buf *out, const struct broker_table *t)
 		} else if (v.kind && strchr("bBsuIilL", v.kind)) {
 			buf_add_i64(out, v.number);
 		} else {
-			buf_clear(&one);
-			dlq_value_write(&one, &v, 0);
-			table_clean(out, buf_text(&one), one.length);
+			value_json(&one, &v);
+			/* without the braces */
+			table_clean(out, buf_text(&one) + 1, one.length - 2);
 		}
 		buf_add_char(out, '\n');
 	}
@@ -137,7 +150,7 @@ deaths_show(struct buf *out, const struct broker_message *m, struct arena *mem)
 }
 
 static void
-timeline(struct buf *out, const struct dlq_entry *d, const struct broker_message *m,
+timeline_show(struct buf *out, const struct dlq_entry *d, const struct broker_message *m,
 	struct arena *mem)
 {
 	static const int64_t waits[] = { 1, 2, 4 };
@@ -163,7 +176,7 @@ timeline(struct buf *out, const struct dlq_entry *d, const struct broker_message
 }
 
 static void
-hint(struct buf *out, const struct dlq_entry *d)
+next_steps_show(struct buf *out, const struct dlq_entry *d)
 {
 	const char *class = d->class ? d->class : "";
 	struct err why = ERR_INIT;
@@ -192,7 +205,7 @@ hint(struct buf *out, const struct dlq_entry *d)
 }
 
 static void
-render(struct show *s, const struct dlq_entry *d, const struct broker_message *m)
+entry_show(struct show *s, const struct dlq_entry *d, const struct broker_message *m)
 {
 	struct buf *out = &s->text;
 	const char *none = "-";
@@ -204,16 +217,16 @@ render(struct show *s, const struct dlq_entry *d, const struct broker_message *m
 	row(out, "queue", "%s", d->queue ? d->queue : none);
 	row(out, "class", "%s", d->class ? d->class : none);
 	row(out, "error", "%s", d->error ? d->error : none);
-	timeline(out, d, m, s->d->mem);
+	timeline_show(out, d, m, s->d->mem);
 	buf_add_text(out, "\nBody\n");
 	body_show(out, m, s->d->mem);
 	buf_add_text(out, "\nHeaders\n");
 	headers_show(out, &m->props.headers);
-	hint(out, d);
+	next_steps_show(out, d);
 }
 
 static int
-message(void *arg, const struct broker_message *m, struct err *e)
+show_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct show *s = arg;
 	struct dlq_entry d;
@@ -224,7 +237,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	s->shown++;
 	buf_clear(&s->text);
 	if (!s->d->ctl->json)
-		render(s, &d, m);
+		entry_show(s, &d, m);
 	else if (dlq_line_write(&s->text, &d, m, e))
 		return -1;
 	return dlq_sort_add(s->sort, d.failed_us < 0 ? INT64_MAX : d.failed_us, buf_text(&s->text),
@@ -232,7 +245,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 }
 
 static int
-print(void *arg, const char *bytes, size_t length, struct err *e)
+show_print(void *arg, const char *bytes, size_t length, struct err *e)
 {
 	struct show *s = arg;
 
@@ -250,7 +263,7 @@ int
 dlq_show(struct dlq *d)
 {
 	struct show s = { .d = d };
-	struct dlq_reader r = { .what = "reading", .message = message, .arg = &s };
+	struct dlq_reader r = { .what = "reading", .message = show_message, .arg = &s };
 	struct err e = ERR_INIT;
 	uint64_t found;
 	int rc;
@@ -262,7 +275,7 @@ dlq_show(struct dlq *d)
 	found = s.shown;
 	s.shown = 0;
 	if (rc == 0)
-		rc = dlq_sort_each(s.sort, print, &s, &e);
+		rc = dlq_sort_each(s.sort, show_print, &s, &e);
 	dlq_sort_free(s.sort);
 	dlq_selection_fini(&s.s);
 	buf_fini(&s.text);

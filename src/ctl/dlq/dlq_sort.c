@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Records by key. With a small limit a heap keeps the best; otherwise what does
- * not fit in memory goes, sorted, as a run into one temporary file without a
- * name, and in the end the runs are merged.
+ * Sorts records by key. With a small limit, a heap keeps the least ones. Otherwise
+ * records that do not fit in memory are written, sorted, as a run into one temporary
+ * file without a name; the runs are merged in the end.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +13,7 @@
 
 #include "ctl/dlq/dlq.h"
 
-#define HEAP_MAX 4096 /* a larger limit is sorted like all */
+#define HEAP_MAX 4096 /* with a larger limit all records are sorted */
 #define RUNS_MAX 4096
 #define RUN_BUFFER 16384 /* of each run while they are merged; a record must not fit */
 #define WRITE_BYTES (1u << 18)
@@ -82,17 +82,17 @@ dlq_sort_runs(const struct dlq_sort *s)
 }
 
 static bool
-before(const struct record *a, const struct record *b)
+comes_before(const struct record *a, const struct record *b)
 {
 	return a->key != b->key ? a->key < b->key : a->seq < b->seq;
 }
 
 static int
-order(const void *a, const void *b)
+records_compare(const void *a, const void *b)
 {
 	const struct record *const *x = a, *const *y = b;
 
-	return before(*x, *y) ? -1 : 1;
+	return comes_before(*x, *y) ? -1 : 1;
 }
 
 static void
@@ -101,9 +101,9 @@ sift_down(struct dlq_sort *s, size_t i)
 	for (size_t child; (child = 2 * i + 1) < s->count; i = child) {
 		struct record *r = s->list[i];
 
-		if (child + 1 < s->count && before(s->list[child], s->list[child + 1]))
+		if (child + 1 < s->count && comes_before(s->list[child], s->list[child + 1]))
 			child++;
-		if (!before(r, s->list[child]))
+		if (!comes_before(r, s->list[child]))
 			break;
 		s->list[i] = s->list[child];
 		s->list[child] = r;
@@ -113,7 +113,7 @@ sift_down(struct dlq_sort *s, size_t i)
 static void
 sift_up(struct dlq_sort *s, size_t i)
 {
-	for (size_t up; i > 0 && before(s->list[up = (i - 1) / 2], s->list[i]); i = up) {
+	for (size_t up; i > 0 && comes_before(s->list[up = (i - 1) / 2], s->list[i]); i = up) {
 		struct record *r = s->list[i];
 
 		s->list[i] = s->list[up];
@@ -167,9 +167,9 @@ out_write(struct dlq_sort *s, struct buf *out, struct err *e)
 	return rc;
 }
 
-/* What is in memory becomes a run in the file. */
+/* Writes the records in memory to the file, as a run. */
 static int
-spill(struct dlq_sort *s, struct err *e)
+run_spill(struct dlq_sort *s, struct err *e)
 {
 	off_t start = s->size;
 	struct buf out; /* small records go together, a large one by itself */
@@ -179,7 +179,7 @@ spill(struct dlq_sort *s, struct err *e)
 		return err_set(e, ERR_LIMIT, "too many entries to sort; use filters or --limit");
 	if (file_open(s, e))
 		return -1;
-	qsort(s->list, s->count, sizeof *s->list, order);
+	qsort(s->list, s->count, sizeof *s->list, records_compare);
 	buf_init(&out, 2 * WRITE_BYTES);
 	for (size_t i = 0; i < s->count && rc == 0; i++) {
 		size_t n = HEAD + s->list[i]->length;
@@ -238,10 +238,10 @@ dlq_sort_add(struct dlq_sort *s, int64_t key, const void *bytes, size_t length, 
 	}
 	/* 24: what malloc and the list take for each */
 	s->bytes += sizeof *r + length + 24;
-	return s->bytes > s->memory ? spill(s, e) : 0;
+	return s->bytes > s->memory ? run_spill(s, e) : 0;
 }
 
-/* n more bytes of the run, into p. */
+/* Reads the run's next n bytes into p. */
 static int
 run_bytes(struct dlq_sort *s, struct run *r, void *p, size_t n, struct err *e)
 {
@@ -265,7 +265,7 @@ run_bytes(struct dlq_sort *s, struct run *r, void *p, size_t n, struct err *e)
 	return 0;
 }
 
-/* Key and length alone: of many large records only the one in turn is in memory. */
+/* Key and length alone: only the current record is in memory, however large they are. */
 static int
 run_next(struct dlq_sort *s, struct run *r, struct err *e)
 {
@@ -288,7 +288,7 @@ run_tell(struct dlq_sort *s, struct run *r, struct buf *room, dlq_sort_fn *fn, v
 }
 
 static int
-merge(struct dlq_sort *s, dlq_sort_fn *fn, void *arg, struct err *e)
+runs_merge(struct dlq_sort *s, dlq_sort_fn *fn, void *arg, struct err *e)
 {
 	struct run *runs = must_calloc(s->run_count, sizeof *runs);
 	uint64_t left = s->limit ? s->limit : UINT64_MAX;
@@ -306,7 +306,7 @@ merge(struct dlq_sort *s, dlq_sort_fn *fn, void *arg, struct err *e)
 		struct run *least = NULL;
 
 		for (size_t i = 0; i < s->run_count; i++)
-			if (!runs[i].over && (!least || before(&runs[i].now, &least->now)))
+			if (!runs[i].over && (!least || comes_before(&runs[i].now, &least->now)))
 				least = &runs[i];
 		if (!least)
 			break;
@@ -323,12 +323,12 @@ int
 dlq_sort_each(struct dlq_sort *s, dlq_sort_fn *fn, void *arg, struct err *e)
 {
 	if (s->run_count) {
-		if (s->count && spill(s, e))
+		if (s->count && run_spill(s, e))
 			return -1;
-		return merge(s, fn, arg, e);
+		return runs_merge(s, fn, arg, e);
 	}
 	if (s->count)
-		qsort(s->list, s->count, sizeof *s->list, order);
+		qsort(s->list, s->count, sizeof *s->list, records_compare);
 	for (size_t i = 0; i < s->count && (!s->limit || i < s->limit); i++)
 		if (fn(arg, s->list[i]->bytes, s->list[i]->length, e))
 			return -1;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "ctl/dlq/dlq.h"
+#include "ctl/kit/json.h"
 #include "ctl/kit/table.h"
 
 #define GROUPS_MAX 4096
@@ -46,7 +47,7 @@ group_find(struct stats *s, const struct group *like)
 }
 
 static int
-message(void *arg, const struct broker_message *m, struct err *e)
+stats_message(void *arg, const struct broker_message *m, struct err *e)
 {
 	struct stats *s = arg;
 	struct group g = { .first_us = INT64_MAX, .last_us = -1 }, *of;
@@ -62,7 +63,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 	if (d.error)
 		dlq_fingerprint(d.error, g.error);
 	snprintf(g.example, sizeof g.example, "%s", d.id);
-	/* who sends a thousand kinds of garbage gets no memory for each */
+	/* a sender of a thousand kinds of garbage must not use up memory */
 	if (s->count >= GROUPS_MAX)
 		snprintf(g.error, sizeof g.error, "(others)");
 	if (s->count >= GROUPS_MAX + 64)
@@ -82,7 +83,7 @@ message(void *arg, const struct broker_message *m, struct err *e)
 }
 
 static int
-order(const void *a, const void *b)
+group_compare(const void *a, const void *b)
 {
 	const struct group *x = *(struct group *const *)a, *y = *(struct group *const *)b;
 
@@ -94,34 +95,29 @@ order(const void *a, const void *b)
 }
 
 static const char *
-known(const char *text)
+text_or_null(const char *text)
 {
 	return *text ? text : NULL;
 }
 
 static void
-print_json(const struct group *g)
+group_json(const struct group *g)
 {
-	const struct {
-		const char *name, *text;
-	} fields[] = { { "consumer", g->consumer }, { "class", g->class }, { "error", g->error },
-		{ "first_failed_at", g->first }, { "failed_at", g->last },
-		{ "example", g->example } };
-	struct buf out;
+	struct ctl_line line;
+	struct json_out *o = ctl_line_begin(&line);
 
-	buf_init(&out, 1 << 16);
-	buf_printf(&out, "{\"count\":%" PRIu64, g->count);
-	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-		buf_printf(&out, ",\"%s\":", fields[i].name);
-		dlq_json_text(&out, known(fields[i].text));
-	}
-	buf_add_char(&out, '}');
-	puts(buf_text(&out));
-	buf_fini(&out);
+	json_out_i64(o, "count", (int64_t)g->count);
+	ctl_json_text(o, "consumer", text_or_null(g->consumer));
+	ctl_json_text(o, "class", text_or_null(g->class));
+	ctl_json_text(o, "error", text_or_null(g->error));
+	ctl_json_text(o, "first_failed_at", text_or_null(g->first));
+	ctl_json_text(o, "failed_at", text_or_null(g->last));
+	ctl_json_text(o, "example", text_or_null(g->example));
+	ctl_line_print(&line);
 }
 
 static void
-print(struct stats *s)
+groups_print(struct stats *s)
 {
 	static const struct table_column columns[] = { { "COUNT", 0, true },
 		{ "CONSUMER", 0, false }, { "CLASS", 0, false }, { "LAST", 0, false },
@@ -129,20 +125,21 @@ print(struct stats *s)
 	struct table t;
 	char count[24], when[20];
 
-	qsort(s->groups, SLOTS, sizeof *s->groups, order);
+	qsort(s->groups, SLOTS, sizeof *s->groups, group_compare);
 	table_begin(&t, columns, ARRAY_LEN(columns), s->d->ctl->colour);
 	for (size_t i = 0; i < s->count; i++) {
 		const struct group *g = s->groups[i];
 
 		if (s->d->ctl->json) {
-			print_json(g);
+			group_json(g);
 			continue;
 		}
 		snprintf(count, sizeof count, "%" PRIu64, g->count);
 		snprintf(when, sizeof when, "%.19s", g->last);
 		table_row(&t,
-			(const char *const[]){ count, known(g->consumer), known(g->class),
-				known(when), known(g->error) });
+			(const char *const[]){ count, text_or_null(g->consumer),
+				text_or_null(g->class), text_or_null(when),
+				text_or_null(g->error) });
 	}
 	table_end(&t);
 	if (!s->d->ctl->json)
@@ -155,7 +152,7 @@ int
 dlq_stats(struct dlq *d)
 {
 	struct stats *s = must_calloc(1, sizeof *s);
-	struct dlq_reader r = { .what = "reading", .message = message, .arg = s };
+	struct dlq_reader r = { .what = "reading", .message = stats_message, .arg = s };
 	struct err e = ERR_INIT;
 	int code;
 
@@ -171,7 +168,7 @@ dlq_stats(struct dlq *d)
 	else
 		code = CTL_DONE;
 	if (code == CTL_DONE)
-		print(s);
+		groups_print(s);
 	for (size_t i = 0; i < SLOTS; i++)
 		free(s->groups[i]);
 	free(s);

@@ -7,12 +7,13 @@
 #include "ctl/dlq/base64.h"
 #include "ctl/dlq/dlq.h"
 #include "ctl/dlq/dlq_line.h"
+#include "ctl/kit/json.h"
 #include "model/dead_letter.h"
 
 #define LARGE 65536
 #define WEIGHT_MAX (JSON_NODES_MAX - 100) /* the line has other values too */
 
-/* Of a large text that escapes would make larger than base64 does. */
+/* A large text that would be longer with JSON escapes than as base64. */
 static bool
 escapes_many(const char *text, size_t length)
 {
@@ -27,17 +28,39 @@ escapes_many(const char *text, size_t length)
 	return more > length / 3;
 }
 
-void
-dlq_bytes_write(struct buf *out, const char *name, const char *bytes, size_t length)
+static void
+base64_write(struct json_out *o, const char *name, const void *bytes, size_t length)
 {
+	json_out_name(o, name);
+	buf_add_char(o->to, '"');
+	base64_add(o->to, bytes, length);
+	buf_add_char(o->to, '"');
+}
+
+void
+dlq_bytes_write(struct json_out *o, const char *name, const char *bytes, size_t length)
+{
+	char other[64];
+
 	if (length == 0 || (json_utf8_valid(bytes, length) && !escapes_many(bytes, length))) {
-		buf_printf(out, "\"%s\":", name);
-		dlq_json_bytes(out, length ? bytes : "", length);
+		ctl_json_bytes(o, name, length ? bytes : "", length);
 		return;
 	}
-	buf_printf(out, strcmp(name, "value") == 0 ? "\"base64\":\"" : "\"%s_base64\":\"", name);
-	base64_add(out, bytes, length);
-	buf_add_char(out, '"');
+	snprintf(other, sizeof other, "%s_base64", name);
+	base64_write(o, strcmp(name, "value") == 0 ? "base64" : other, bytes, length);
+}
+
+void
+dlq_json_i64(struct json_out *o, const char *name, int64_t n)
+{
+	char text[24];
+
+	if (n <= JSON_INTEGER_MAX && n >= -JSON_INTEGER_MAX) {
+		json_out_i64(o, name, n);
+		return;
+	}
+	snprintf(text, sizeof text, "%" PRId64, n);
+	json_out_text(o, name, text);
 }
 
 /* To its end; what is in its members is their own affair. */
@@ -52,61 +75,76 @@ array_whole(const struct broker_value *v)
 	return at == v->length;
 }
 
+static void table_write(struct json_out *o, const char *member, const struct broker_table *t,
+	unsigned depth);
+
 static void
-array_write(struct buf *out, const struct broker_value *v, unsigned depth)
+array_write(struct json_out *o, const struct broker_value *v, unsigned depth)
 {
 	struct broker_value item;
 	size_t at = 0;
 
-	buf_add_char(out, '[');
+	json_out_list(o, "value");
 	while (broker_array_next(v, &at, &item)) {
-		buf_add_text(out, out->data[out->length - 1] == '[' ? "{" : ",{");
-		dlq_value_write(out, &item, depth);
-		buf_add_char(out, '}');
+		json_out_object(o, NULL);
+		dlq_value_write(o, &item, depth);
+		json_out_end(o);
 	}
-	buf_add_char(out, ']');
+	json_out_end(o);
 }
 
 void
-dlq_value_write(struct buf *out, const struct broker_value *v, unsigned depth)
+dlq_value_write(struct json_out *o, const struct broker_value *v, unsigned depth)
 {
 	struct broker_table inner;
-	bool nested = v->kind == 'F' || v->kind == 'A';
+	char about[40];
 	int64_t n;
 
-	buf_printf(out, "\"type\":\"%c\",", v->kind);
+	json_out_bytes(o, "type", &v->kind, 1);
 	if (v->kind == 'V') {
-		buf_add_text(out, "\"value\":null");
+		json_out_null(o, "value");
 	} else if (v->kind == 'S' || v->kind == 'x') {
-		dlq_bytes_write(out, "value", (const char *)v->bytes, v->length);
+		dlq_bytes_write(o, "value", (const char *)v->bytes, v->length);
 	} else if (v->kind == 't' && v->bytes[0] <= 1) {
-		buf_add_text(out, v->bytes[0] ? "\"value\":true" : "\"value\":false");
+		json_out_bool(o, "value", v->bytes[0]);
 	} else if (v->kind == 'T' || broker_value_int(v, &n)) {
-		n = v->number;
-		buf_printf(out,
-			n > JSON_INTEGER_MAX || n < -JSON_INTEGER_MAX ? "\"value\":\"%" PRId64 "\""
-								      : "\"value\":%" PRId64,
-			n);
-	} else if (nested && depth < DLQ_TABLE_DEPTH &&
-		(v->kind == 'A' ? array_whole(v)
-				: broker_value_table(v, &inner) && broker_table_whole(&inner))) {
-		buf_add_text(out, "\"value\":");
-		if (v->kind == 'A')
-			array_write(out, v, depth + 1);
-		else
-			dlq_table_write(out, &inner, depth + 1);
+		dlq_json_i64(o, "value", v->number);
+	} else if (v->kind == 'A' && depth < DLQ_TABLE_DEPTH && array_whole(v)) {
+		array_write(o, v, depth + 1);
+	} else if (v->kind == 'F' && depth < DLQ_TABLE_DEPTH && broker_value_table(v, &inner) &&
+		broker_table_whole(&inner)) {
+		table_write(o, "value", &inner, depth + 1);
 	} else {
-		if ((v->kind == 'f' || v->kind == 'd') && isfinite(v->real))
-			buf_printf(out, "\"about\":%.9g,", v->real);
-		buf_add_text(out, "\"base64\":\"");
-		base64_add(out, v->bytes, v->length);
-		buf_add_char(out, '"');
+		if ((v->kind == 'f' || v->kind == 'd') && isfinite(v->real)) {
+			snprintf(about, sizeof about, "%.9g", v->real);
+			json_out_number(o, "about", about);
+		}
+		base64_write(o, "base64", v->bytes, v->length);
 	}
 }
 
-/* JSON values that it becomes, at most. */
+static void
+table_write(struct json_out *o, const char *member, const struct broker_table *t, unsigned depth)
+{
+	struct broker_value v;
+	const char *name;
+	size_t at = 0, n;
+
+	json_out_list(o, member);
+	while (broker_table_next(t, &at, &name, &n, &v)) {
+		if (depth == 0 && dead_letter_of_delivery(name, n))
+			continue;
+		json_out_object(o, NULL);
+		dlq_bytes_write(o, "name", name, n);
+		dlq_value_write(o, &v, depth);
+		json_out_end(o);
+	}
+	json_out_end(o);
+}
+
+/* How many JSON values the header becomes, at most. */
 static size_t
-weight(const struct broker_value *v, unsigned depth)
+json_weight(const struct broker_value *v, unsigned depth)
 {
 	struct broker_value item;
 	struct broker_table inner;
@@ -116,16 +154,16 @@ weight(const struct broker_value *v, unsigned depth)
 	if (depth == DLQ_TABLE_DEPTH)
 		return sum;
 	while (v->kind == 'A' && broker_array_next(v, &at, &item))
-		sum += weight(&item, depth + 1);
+		sum += json_weight(&item, depth + 1);
 	if (broker_value_table(v, &inner))
 		while (broker_table_next(&inner, &at, &name, &n, &item))
-			sum += weight(&item, depth + 1);
+			sum += json_weight(&item, depth + 1);
 	return sum;
 }
 
 /* Too many entries for a JSON reader: the wire's bytes as they are. */
 static bool
-headers_write_raw(struct buf *out, const struct broker_table *t)
+headers_write_raw(struct json_out *o, const struct broker_table *t)
 {
 	struct broker_value v;
 	struct buf raw;
@@ -133,48 +171,24 @@ headers_write_raw(struct buf *out, const struct broker_table *t)
 	size_t at = 0, n, sum = 0;
 
 	while (broker_table_next(t, &at, &name, &n, &v))
-		sum += weight(&v, 0);
+		sum += json_weight(&v, 0);
 	if (sum <= WEIGHT_MAX)
 		return false;
 	buf_init(&raw, BROKER_HEAD_MAX);
 	for (at = 0; broker_table_next(t, &at, &name, &n, &v);)
 		if (!dead_letter_of_delivery(name, n))
 			broker_field_add(&raw, name, n, &v);
-	buf_add_text(out, "\"headers_base64\":\"");
-	base64_add(out, raw.data, raw.length);
-	buf_add_char(out, '"');
-	out->failed |= buf_failed(&raw);
+	base64_write(o, "headers_base64", raw.data, raw.length);
+	o->to->failed |= buf_failed(&raw);
 	buf_fini(&raw);
 	return true;
 }
 
 void
-dlq_headers_write(struct buf *out, const struct broker_table *t)
+dlq_headers_write(struct json_out *o, const struct broker_table *t)
 {
-	if (headers_write_raw(out, t))
-		return;
-	buf_add_text(out, "\"headers\":");
-	dlq_table_write(out, t, 0);
-}
-
-void
-dlq_table_write(struct buf *out, const struct broker_table *t, unsigned depth)
-{
-	struct broker_value v;
-	const char *name;
-	size_t at = 0, n;
-
-	buf_add_char(out, '[');
-	while (broker_table_next(t, &at, &name, &n, &v)) {
-		if (depth == 0 && dead_letter_of_delivery(name, n))
-			continue;
-		buf_add_text(out, out->data[out->length - 1] == '[' ? "{" : ",{");
-		dlq_bytes_write(out, "name", name, n);
-		buf_add_char(out, ',');
-		dlq_value_write(out, &v, depth);
-		buf_add_char(out, '}');
-	}
-	buf_add_char(out, ']');
+	if (!headers_write_raw(o, t))
+		table_write(o, "headers", t, 0);
 }
 
 /* ---- back ---- */
@@ -193,7 +207,7 @@ number_size(char kind)
 }
 
 static int
-number_parse(const struct json *v, char kind, struct buf *out, struct err *e)
+value_number_parse(const struct json *v, char kind, struct buf *out, struct err *e)
 {
 	size_t size = number_size(kind);
 	int64_t n = 0;
@@ -280,7 +294,7 @@ value_parse(const struct json *v, char *kind, struct buf *out, struct arena *mem
 		return 0;
 	}
 	if (size && !strchr("fdD", *kind))
-		return number_parse(value, *kind, out, e);
+		return value_number_parse(value, *kind, out, e);
 	return err_set(e, ERR_INVALID, "a header's value does not fit its type %c", *kind);
 }
 

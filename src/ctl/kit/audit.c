@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,8 +10,8 @@
 
 #include "base/clock.h"
 #include "base/uuid7.h"
-#include "ctl/dlq/dlq.h"
 #include "ctl/kit/ctl.h"
+#include "ctl/kit/json.h"
 #include "ctl/kit/operator.h"
 #include "ctl/kit/state_folder.h"
 
@@ -38,8 +37,8 @@ own_log_open(struct audit *a)
 }
 
 /*
- * One write, so that lines of two operators do not mix, and onto the disk. What
- * a full disk took of a line is taken back: the next line begins at its place.
+ * One write, so that the lines of two operators do not mix, and onto the disk. If a
+ * full disk takes only a part of a line, the part is removed again.
  */
 static int
 bytes_write(int fd, const char *p, size_t length)
@@ -60,29 +59,36 @@ bytes_write(int fd, const char *p, size_t length)
 	return -1;
 }
 
+/* phase: "begin" or "end"; count and result only of the end. */
 static int
 line_write(const struct audit *a, const char *phase, uint64_t count, const char *result)
 {
 	char when[CLOCK_RFC3339_SIZE], user[OPERATOR_USER_SIZE];
+	const char *filter = a->filter ? a->filter : "null";
+	struct json_out o;
 	struct buf out;
 	int rc = -1;
 
 	clock_format_rfc3339(clock_wall_us(), when);
 	buf_init(&out, 1 << 16);
-	buf_printf(&out,
-		"{\"at\":\"%s\",\"change\":\"%s\",\"phase\":\"%s\",\"what\":\"%s\",\"user\":", when,
-		a->change, phase, a->what);
-	dlq_json_text(&out, operator_user(user));
-	buf_printf(&out, ",\"uid\":%u,\"sudo_user\":", (unsigned)getuid());
-	dlq_json_text(&out, operator_sudo_user());
-	buf_printf(&out, ",\"pid\":%d,\"filter\":%s,\"why\":", (int)getpid(),
-		a->filter ? a->filter : "null");
-	dlq_json_text(&out, a->why);
+	json_out_init(&o, &out);
+	json_out_object(&o, NULL);
+	ctl_json_text(&o, "at", when);
+	ctl_json_text(&o, "change", a->change);
+	ctl_json_text(&o, "phase", phase);
+	ctl_json_text(&o, "what", a->what);
+	ctl_json_text(&o, "user", operator_user(user));
+	json_out_i64(&o, "uid", getuid());
+	ctl_json_text(&o, "sudo_user", operator_sudo_user());
+	json_out_i64(&o, "pid", getpid());
+	json_out_raw(&o, "filter", filter, strlen(filter));
+	ctl_json_text(&o, "why", a->why);
 	if (result) {
-		buf_printf(&out, ",\"count\":%" PRIu64 ",\"result\":", count);
-		dlq_json_text(&out, result);
+		json_out_i64(&o, "count", (int64_t)count);
+		ctl_json_text(&o, "result", result);
 	}
-	buf_add_text(&out, "}\n");
+	json_out_end(&o);
+	buf_add_char(&out, '\n');
 	errno = E2BIG;
 	if (!buf_failed(&out))
 		rc = bytes_write(a->fd, out.data, out.length);
@@ -91,7 +97,7 @@ line_write(const struct audit *a, const char *phase, uint64_t count, const char 
 }
 
 static int
-refused(const char *path, int why, struct err *e)
+audit_refused(const char *path, int why, struct err *e)
 {
 	return err_set(e, ERR_CONFLICT,
 		"nothing was changed: the audit log %s cannot be written: %s; "
@@ -114,10 +120,10 @@ audit_begin(const struct ctl *c, struct audit *a, struct err *e)
 	if (a->fd < 0 && !chosen)
 		a->fd = own_log_open(a);
 	if (a->fd < 0)
-		return refused(path, first, e);
+		return audit_refused(path, first, e);
 	if (line_write(a, "begin", 0, NULL) == 0)
 		return 0;
-	refused(a->path, errno, e);
+	audit_refused(a->path, errno, e);
 	close(a->fd);
 	a->fd = -1;
 	return -1;
@@ -126,18 +132,17 @@ audit_begin(const struct ctl *c, struct audit *a, struct err *e)
 int
 audit_begin_on(const struct ctl *c, struct audit *a, const char *const *pairs, struct err *e)
 {
+	struct json_out o;
 	struct buf filter;
 	int rc;
 
 	buf_init(&filter, 1 << 15);
-	buf_add_char(&filter, '{');
-	for (; *pairs; pairs += 2) {
-		if (!pairs[1])
-			continue;
-		buf_printf(&filter, "%s\"%s\":", filter.length > 1 ? "," : "", pairs[0]);
-		dlq_json_text(&filter, pairs[1]);
-	}
-	buf_add_char(&filter, '}');
+	json_out_init(&o, &filter);
+	json_out_object(&o, NULL);
+	for (; *pairs; pairs += 2)
+		if (pairs[1])
+			ctl_json_text(&o, pairs[0], pairs[1]);
+	json_out_end(&o);
 	snprintf(a->filter_text, sizeof a->filter_text, "%s",
 		filter.length < sizeof a->filter_text ? buf_text(&filter) : "{}");
 	a->filter = a->filter_text;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Who changed what: one JSON object a line, appended (ctl.audit_log), before a
- * change begins and when it has ended. A change that cannot be written down is
- * not begun: audit_begin fails, with fd -1. What was changed already is not
- * undone where the end cannot be written; that is told on stderr.
+ * Who changed what: one JSON object a line, appended to ctl.audit_log before a
+ * change begins and after it has ended. A change that cannot be written down does
+ * not begin: audit_begin fails, with fd -1. If the end cannot be written, the change
+ * stays, and stderr says so.
  */
 #pragma once
 

@@ -21,7 +21,7 @@ progress_begin(struct progress *p, const char *what, uint64_t total)
 }
 
 static void
-draw(const struct progress *p, int64_t now)
+bar_draw(const struct progress *p, int64_t now)
 {
 	uint64_t rate = p->done * 1000 / (uint64_t)(now - p->began_ms);
 	uint64_t done = p->done < p->total ? p->done : p->total;
@@ -49,7 +49,7 @@ progress_set(struct progress *p, uint64_t done)
 	now = clock_mono_ms();
 	if (now - p->began_ms < QUIET_MS || now - p->shown_ms < EVERY_MS)
 		return;
-	draw(p, now);
+	bar_draw(p, now);
 	p->shown = true;
 	p->shown_ms = now;
 }

@@ -27,7 +27,7 @@ code_point(const char *p, size_t n)
 }
 
 static bool
-steers(uint32_t c)
+steers_terminal(uint32_t c)
 {
 	return c < 0x20 || (c >= 0x7f && c < 0xa0) || (c >= 0x200b && c <= 0x200f) ||
 		(c >= 0x2028 && c <= 0x202e) || (c >= 0x2060 && c <= 0x206f) || c == 0xfeff ||
@@ -54,7 +54,7 @@ table_clean(struct buf *out, const char *text, size_t length)
 
 		if (n && (c == '\n' || c == '\t'))
 			buf_add_char(out, ' ');
-		else if (!n || steers(c))
+		else if (!n || steers_terminal(c))
 			buf_add_char(out, '?');
 		else
 			buf_add(out, text + i, n);
@@ -107,7 +107,7 @@ table_begin(struct table *t, const struct table_column *columns, size_t count, b
 }
 
 static unsigned
-narrowest(const struct table_column *c)
+column_width_min(const struct table_column *c)
 {
 	size_t bytes;
 
@@ -125,7 +125,7 @@ widths_settle(struct table *t)
 		size_t widest = t->count;
 
 		for (size_t i = 0; i < t->count; i++)
-			if (t->width[i] > narrowest(&t->columns[i]) &&
+			if (t->width[i] > column_width_min(&t->columns[i]) &&
 				(widest == t->count || t->width[i] >= t->width[widest]))
 				widest = i;
 		if (widest == t->count)
@@ -202,7 +202,7 @@ row_hold(struct table *t, const char *const *cells)
 		cell_clean(&t->held, cells[i]);
 		w = text_width(buf_text(&t->held) + start, UINT_MAX, &bytes);
 		if (t->held_rows == 0)
-			t->width[i] = narrowest(&t->columns[i]);
+			t->width[i] = column_width_min(&t->columns[i]);
 		if (w > t->width[i])
 			t->width[i] = w;
 		buf_add_char(&t->held, '\0');

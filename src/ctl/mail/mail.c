@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * mail list | resend | settle: welcome mails of which nobody knows whether they
- * arrived, and those that failed. What is sent again is decided here, by a
- * person, and done by the mailer.
+ * mail list | resend | settle: welcome mails that failed, or that may or may not
+ * have arrived. A person decides here whether a mail is sent again; the mailer
+ * sends it.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
 #include "ctl/kit/audit.h"
-#include "ctl/broker/ops.h"
+#include "ctl/kit/json.h"
+#include "ctl/kit/options.h"
+#include "ctl/kit/servers.h"
+#include "ctl/mail/mail.h"
+#include "ctl/verbs.h"
 #include "link/broker.h"
 #include "link/sql.h"
 #include "model/event.h"
@@ -61,7 +66,7 @@ struct mail_id {
 	const char *template;
 };
 
-/* $1 and $2 of what is asked of one mail. */
+/* $1 and $2 of the statements about one mail. */
 static void
 id_params(struct sql_params *p, const struct mail_id *id)
 {
@@ -70,19 +75,11 @@ id_params(struct sql_params *p, const struct mail_id *id)
 	sql_add_text(p, id->template);
 }
 
-static struct sql *
-db_open(const struct ctl *c, struct err *e)
-{
-	return sql_open(&(struct sql_options){ .url = conf_string(c->conf, "postgres", "url"),
-				.application = "onboardctl" },
-		e);
-}
-
 int
 ctl_mail_unknown(struct ctl *c, int64_t *count, struct err *e)
 {
 	struct arena *mem = arena_new(4096, 1 << 20);
-	struct sql *s = db_open(c, e);
+	struct sql *s = ctl_sql(c, e);
 	struct sql_result r;
 	int rc = !s || sql_run(s, mem, &unknown_count, NULL, &r, e) || sql_i64(&r, 0, 0, count, e);
 
@@ -109,7 +106,8 @@ row_show(const struct ctl *c, const struct sql_result *r, size_t row)
 {
 	static const char *const names[] = { "id", "user_id", "template", "state", "attempts",
 		"smtp_code", "error", "event_id", "message_id", "updated_at", "sent_at" };
-	struct buf line;
+	struct ctl_line line;
+	struct json_out *o;
 
 	if (!c->json) {
 		printf("%-26s %-8s %8s %5s  %s  %s\n", sql_text(r, row, 0), sql_text(r, row, 3),
@@ -117,25 +115,20 @@ row_show(const struct ctl *c, const struct sql_result *r, size_t row)
 			sql_text(r, row, 9), sql_null(r, row, 6) ? "" : sql_text(r, row, 6));
 		return;
 	}
-	buf_init(&line, 1 << 16);
+	o = ctl_line_begin(&line);
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		bool number = i == 1 || i == 4 || i == 5;
+		const char *text = sql_null(r, row, i) ? NULL : sql_text(r, row, i);
 
-		buf_printf(&line, "%s\"%s\":", i ? "," : "{", names[i]);
-		if (sql_null(r, row, i))
-			buf_add_text(&line, "null");
-		else if (number)
-			buf_add_text(&line, sql_text(r, row, i));
+		if (i == 1 || i == 4 || i == 5)
+			json_out_number(o, names[i], text);
 		else
-			buf_add_json_string(&line, sql_text(r, row, i), sql_length(r, row, i));
+			ctl_json_text(o, names[i], text);
 	}
-	buf_add_char(&line, '}');
-	puts(buf_text(&line));
-	buf_fini(&line);
+	ctl_line_print(&line);
 }
 
 static int
-list(struct ctl *c, struct sql *s, struct arena *mem, const char *state, int64_t limit)
+mails_list(struct ctl *c, struct sql *s, struct arena *mem, const char *state, int64_t limit)
 {
 	struct err e = ERR_INIT;
 	struct sql_params p;
@@ -158,9 +151,9 @@ list(struct ctl *c, struct sql *s, struct arena *mem, const char *state, int64_t
 
 /* ---- resend, settle ---- */
 
-/* Why nothing was changed. */
+/* Tells why nothing was changed. */
 static int
-unchanged(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id)
+unchanged_tell(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id)
 {
 	struct err e = ERR_INIT;
 	struct sql_params p;
@@ -180,7 +173,7 @@ unchanged(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id 
 }
 
 static void
-on_returned(void *arg, const struct broker_message *m, int code, const char *why)
+mail_returned(void *arg, const struct broker_message *m, int code, const char *why)
 {
 	(void)m;
 	(void)code;
@@ -188,11 +181,11 @@ on_returned(void *arg, const struct broker_message *m, int code, const char *why
 	*(bool *)arg = true;
 }
 
-/* To the mailer's own queue, so that nobody else sees the user a second time. */
+/* To the mailer's own queue, so that no other consumer gets the event again. */
 static int
-publish(struct ctl *c, const char *event_id, const char *body, struct err *e)
+mailer_publish(struct ctl *c, const char *event_id, const char *body, struct err *e)
 {
-	static const struct broker_events events = { .returned = on_returned };
+	static const struct broker_events events = { .returned = mail_returned };
 	bool returned = false;
 	struct broker *b =
 		broker_new(&(struct broker_options){ .url = conf_string(c->conf, "rabbitmq", "url"),
@@ -221,7 +214,7 @@ publish(struct ctl *c, const char *event_id, const char *body, struct err *e)
 }
 
 static int
-resend(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id)
+mail_resend(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id)
 {
 	struct err e = ERR_INIT;
 	struct sql_params p;
@@ -231,13 +224,13 @@ resend(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id
 	if (sql_run(s, mem, &reopen, &p, &r, &e))
 		return ctl_fail_err(c, &e);
 	if (r.rows == 0)
-		return unchanged(c, s, mem, id);
+		return unchanged_tell(c, s, mem, id);
 	if (sql_null(&r, 0, 1))
 		return ctl_fail(c, CTL_FAILED,
 			"it is pending now, but user %" PRId64
 			" is not in the table users: publish its user.created again",
 			id->user_id);
-	if (publish(c, sql_text(&r, 0, 0), sql_text(&r, 0, 1), &e)) {
+	if (mailer_publish(c, sql_text(&r, 0, 0), sql_text(&r, 0, 1), &e)) {
 		err_wrap(&e, "it is pending now, but not handed in: resend it again");
 		return ctl_fail_err(c, &e);
 	}
@@ -246,7 +239,8 @@ resend(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id
 }
 
 static int
-settle(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id, const char *state)
+mail_settle(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id,
+	const char *state)
 {
 	struct err e = ERR_INIT;
 	struct sql_params p;
@@ -257,17 +251,17 @@ settle(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id
 	if (sql_run(s, mem, &settle_row, &p, &r, &e))
 		return ctl_fail_err(c, &e);
 	if (r.affected == 0)
-		return unchanged(c, s, mem, id);
+		return unchanged_tell(c, s, mem, id);
 	ctl_finding(c, CTL_MARK_OK, "mail", state, NULL);
 	return CTL_DONE;
 }
 
 /* ---- words ---- */
 
-/* Written down before it begins; one that changes nothing, too. */
+/* The audit log has the change before it begins, even one that then changes nothing. */
 static int
-change(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id, const char *state,
-	const char *why)
+mail_change(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id,
+	const char *state, const char *why)
 {
 	struct audit a = { .what = state ? "mail settle" : "mail resend", .why = why, .fd = -1 };
 	struct err e = ERR_INIT;
@@ -280,20 +274,20 @@ change(struct ctl *c, struct sql *s, struct arena *mem, const struct mail_id *id
 			    NULL },
 		    &e))
 		return ctl_fail_err(c, &e);
-	code = state ? settle(c, s, mem, id, state) : resend(c, s, mem, id);
+	code = state ? mail_settle(c, s, mem, id, state) : mail_resend(c, s, mem, id);
 	audit_end(&a, code == CTL_DONE, code == CTL_DONE ? "done" : "nothing was changed, or half");
 	return code;
 }
 
 static int
-run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, const char *state,
+words_run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, const char *state,
 	int64_t limit, const char *why)
 {
 	const char *verb = argc > 0 ? argv[0] : "";
 	struct mail_id id;
 
 	if (strcmp(verb, "list") == 0 && argc == 1)
-		return list(c, s, mem, state, limit);
+		return mails_list(c, s, mem, state, limit);
 	if (argc < 2 || (strcmp(verb, "resend") != 0 && strcmp(verb, "settle") != 0))
 		return ctl_fail(c, CTL_USAGE,
 			"want: mail list [--state S] | resend ID | settle ID sent|failed");
@@ -301,46 +295,37 @@ run(struct ctl *c, struct sql *s, struct arena *mem, int argc, char **argv, cons
 		return ctl_fail(c, CTL_USAGE, "\"%s\" is no ID: as mail list shows it, 42:welcome",
 			argv[1]);
 	if (strcmp(verb, "resend") == 0 && argc == 2)
-		return change(c, s, mem, &id, NULL, why);
+		return mail_change(c, s, mem, &id, NULL, why);
 	if (strcmp(verb, "settle") != 0 || argc != 3 ||
 		(!mail_state_is(MAIL_SENT, argv[2]) && !mail_state_is(MAIL_FAILED, argv[2])))
 		return ctl_fail(c, CTL_USAGE,
 			"want: mail resend ID, or mail settle ID sent|failed");
-	return change(c, s, mem, &id, argv[2], why);
+	return mail_change(c, s, mem, &id, argv[2], why);
 }
 
 int
 ctl_mail(struct ctl *c, int argc, char **argv)
 {
-	const char *state = NULL, *why = NULL, *text;
-	struct err e = ERR_INIT;
+	const char *state = NULL, *why = NULL;
 	int64_t limit = 100;
+	const struct ctl_option options[] = { { "--state", .text = &state },
+		{ "--why", .text = &why },
+		{ "--limit", .number = &limit, .min = 1, .max = LIMIT_MAX }, { 0 } };
+	struct err e = ERR_INIT;
 	struct arena *mem;
 	struct sql *s;
-	int words = 0, rc, code;
+	int words = options_take(c, options, INT_MAX, argc, argv), code;
 
-	for (int i = 1; i < argc; i++) {
-		if ((rc = ops_option(c, argc, argv, &i, "--state", &state)) != 0 ||
-			(rc = ops_option(c, argc, argv, &i, "--why", &why)) != 0) {
-			if (rc < 0)
-				return CTL_USAGE;
-		} else if ((rc = ops_option(c, argc, argv, &i, "--limit", &text)) != 0) {
-			if (rc < 0 || !ops_number(c, "--limit", text, 1, LIMIT_MAX, &limit))
-				return CTL_USAGE;
-		} else if (argv[i][0] == '-') {
-			return ctl_fail(c, CTL_USAGE, "no option \"%s\"", argv[i]);
-		} else {
-			argv[words++] = argv[i];
-		}
-	}
+	if (words < 0)
+		return CTL_USAGE;
 	if (state && !mail_state_known(state))
 		return ctl_fail(c, CTL_USAGE, "no state \"%s\"; there are " MAIL_STATE_NAMES,
 			state);
-	s = db_open(c, &e);
+	s = ctl_sql(c, &e);
 	if (!s)
 		return ctl_fail_err(c, &e);
 	mem = arena_new(1 << 16, ARENA_MAX);
-	code = run(c, s, mem, words, argv, state, limit, why);
+	code = words_run(c, s, mem, words, argv + 1, state, limit, why);
 	sql_close(s);
 	arena_free(mem);
 	return code;

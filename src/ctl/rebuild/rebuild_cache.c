@@ -15,7 +15,7 @@
 #define PROFILE_MAX (64u << 10)
 
 static int
-count(struct rebuild *r, int64_t *out, struct err *e)
+cache_count(struct rebuild *r, int64_t *out, struct err *e)
 {
 	static const struct sql_statement st = { "rebuild_users_count",
 		"SELECT count(*) FROM users WHERE id > $1::bigint" };
@@ -43,7 +43,7 @@ row_write(struct rebuild *r, const struct sql_result *rows, size_t row, struct b
 }
 
 static int
-batch(struct rebuild *r, size_t *n, struct err *e)
+cache_batch(struct rebuild *r, size_t *n, struct err *e)
 {
 	static const struct sql_statement st = { "rebuild_users",
 		USER_SELECT " WHERE u.id > $1::bigint ORDER BY u.id LIMIT $2::bigint" };
@@ -76,7 +76,7 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 
 /* The lists by country are made again by whoever asks for them next. */
 static int
-finish(struct rebuild *r, struct err *e)
+cache_finish(struct rebuild *r, struct err *e)
 {
 	static const struct sql_statement st = { "rebuild_countries",
 		"SELECT code FROM countries ORDER BY code" };
@@ -106,6 +106,6 @@ const struct rebuild_kind rebuild_cache = { .name = "cache",
 	.to = "Redis",
 	.needs_kv = true,
 	.cursor_valid = rebuild_user_valid,
-	.count = count,
-	.batch = batch,
-	.finish = finish };
+	.count = cache_count,
+	.batch = cache_batch,
+	.finish = cache_finish };

@@ -13,7 +13,7 @@
 #include "model/event_forget.h"
 
 static int
-count(struct rebuild *r, int64_t *out, struct err *e)
+events_count(struct rebuild *r, int64_t *out, struct err *e)
 {
 	static const struct sql_statement st = { "rebuild_events_count",
 		"SELECT count(*) FROM outbox WHERE (day, event_id) > ($1::date, $2::uuid)" };
@@ -47,7 +47,7 @@ gone_read(struct rebuild *r, const struct event *ev, size_t n, struct sql_result
 }
 
 static bool
-gone(const struct sql_result *rows, int64_t user_id)
+is_gone(const struct sql_result *rows, int64_t user_id)
 {
 	int64_t id;
 
@@ -59,7 +59,7 @@ gone(const struct sql_result *rows, int64_t user_id)
 
 /* Whom PostgreSQL has no more, now that the documents are written: fresh is not in before. */
 static int
-forget(struct rebuild *r, const struct event *ev, size_t n, const struct sql_result *before,
+gone_forget(struct rebuild *r, const struct event *ev, size_t n, const struct sql_result *before,
 	struct err *e)
 {
 	struct event_users all, fresh;
@@ -75,7 +75,7 @@ forget(struct rebuild *r, const struct event *ev, size_t n, const struct sql_res
 		if (sql_i64(&after, i, 0, &id, e))
 			return -1;
 		all.at[all.n++] = id;
-		if (!gone(before, id))
+		if (!is_gone(before, id))
 			fresh.at[fresh.n++] = id;
 	}
 	return event_forget_remember(r->doc, r->mem, &all, e) ||
@@ -85,7 +85,7 @@ forget(struct rebuild *r, const struct event *ev, size_t n, const struct sql_res
 }
 
 static int
-insert(struct rebuild *r, const struct event *ev, size_t n, struct err *e)
+events_insert(struct rebuild *r, const struct event *ev, size_t n, struct err *e)
 {
 	struct doc_bulk *bulk = doc_bulk_new(r->mem, EVENT_COLLECTION);
 	struct doc_body *body = doc_new(r->mem);
@@ -96,7 +96,7 @@ insert(struct rebuild *r, const struct event *ev, size_t n, struct err *e)
 	if (gone_read(r, ev, n, &before, e))
 		return -1;
 	for (size_t i = 0; i < n; i++) {
-		event_document(body, &ev[i], now, gone(&before, ev[i].user_id));
+		event_document(body, &ev[i], now, is_gone(&before, ev[i].user_id));
 		if (doc_bulk_insert(bulk, body, e))
 			return err_wrap(e, "event %s", ev[i].id);
 	}
@@ -107,11 +107,11 @@ insert(struct rebuild *r, const struct event *ev, size_t n, struct err *e)
 			return err_set(e, items[i].kind, "event %s: %s", ev[i].id, items[i].why);
 		*(items[i].fate == DOC_DONE ? &r->written : &r->skipped) += 1;
 	}
-	return forget(r, ev, n, &before, e);
+	return gone_forget(r, ev, n, &before, e);
 }
 
 static int
-batch(struct rebuild *r, size_t *n, struct err *e)
+events_batch(struct rebuild *r, size_t *n, struct err *e)
 {
 	static const struct sql_statement st = { "rebuild_events",
 		"SELECT day, event_id, body FROM outbox WHERE (day, event_id) > ($1::date, $2::uuid)"
@@ -133,14 +133,14 @@ batch(struct rebuild *r, size_t *n, struct err *e)
 	must(ev);
 	for (size_t i = 0; i < rows.rows; i++)
 		sound += rebuild_archive_parse(r, &rows, i, &ev[sound]);
-	if (sound > 0 && insert(r, ev, sound, e))
+	if (sound > 0 && events_insert(r, ev, sound, e))
 		return -1;
 	rebuild_archive_move(r, &rows);
 	return 0;
 }
 
 static int
-finish(struct rebuild *r, struct err *e)
+events_finish(struct rebuild *r, struct err *e)
 {
 	return rebuild_indexes(r, EVENT_COLLECTION, e);
 }
@@ -151,6 +151,6 @@ const struct rebuild_kind rebuild_events = { .name = "events",
 	.to = "MongoDB",
 	.needs_doc = true,
 	.cursor_valid = rebuild_archive_valid,
-	.count = count,
-	.batch = batch,
-	.finish = finish };
+	.count = events_count,
+	.batch = events_batch,
+	.finish = events_finish };

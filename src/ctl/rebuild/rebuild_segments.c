@@ -48,7 +48,7 @@ cursor_add(struct rebuild *r, struct sql_params *p)
 }
 
 static int
-count(struct rebuild *r, int64_t *out, struct err *e)
+segments_count(struct rebuild *r, int64_t *out, struct err *e)
 {
 	static const struct sql_statement st = { "rebuild_segments_count",
 		"SELECT (SELECT count(*) FROM outbox WHERE (day, event_id) > ($1::date, $2::uuid))"
@@ -313,7 +313,7 @@ users_batch(struct rebuild *r, size_t *n, struct err *e)
 }
 
 static int
-batch(struct rebuild *r, size_t *n, struct err *e)
+segments_batch(struct rebuild *r, size_t *n, struct err *e)
 {
 	if (in_archive(r->cursor)) {
 		if (archive_batch(r, n, e))
@@ -330,7 +330,7 @@ batch(struct rebuild *r, size_t *n, struct err *e)
  * already, the writes mend that, and the index is made behind them.
  */
 static int
-begin(struct rebuild *r, struct err *e)
+segments_begin(struct rebuild *r, struct err *e)
 {
 	const char *why;
 
@@ -342,7 +342,7 @@ begin(struct rebuild *r, struct err *e)
 }
 
 static int
-finish(struct rebuild *r, struct err *e)
+segments_finish(struct rebuild *r, struct err *e)
 {
 	return rebuild_indexes(r, USER_COLLECTION, e);
 }
@@ -353,7 +353,7 @@ const struct rebuild_kind rebuild_segments = { .name = "segments",
 	.to = "MongoDB",
 	.needs_doc = true,
 	.cursor_valid = cursor_valid,
-	.begin = begin,
-	.finish = finish,
-	.count = count,
-	.batch = batch };
+	.begin = segments_begin,
+	.finish = segments_finish,
+	.count = segments_count,
+	.batch = segments_batch };

@@ -7,8 +7,13 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "ctl/broker/topology.h"
+#include "ctl/db/db.h"
 #include "ctl/kit/ctl.h"
+#include "ctl/kit/servers.h"
+#include "ctl/mail/mail.h"
 #include "ctl/trace/doctor_flow.h"
+#include "ctl/verbs.h"
 #include "link/broker.h"
 #include "link/doc.h"
 #include "link/kv.h"

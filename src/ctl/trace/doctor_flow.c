@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "ctl/broker/ops.h"
+#include "ctl/broker/look.h"
 #include "model/inbox.h"
 #include "model/outbox_sql.h"
 
@@ -67,7 +67,7 @@ backlog(struct ctl *c, struct sql *s, struct arena *mem, bool *bad, struct err *
 	if (outbox_backlog_read(s, mem, false, &left, e))
 		return -1;
 	late_s = left.oldest_s;
-	ops_age(late_s < 0 ? -late_s : late_s, age);
+	ctl_age(late_s < 0 ? -late_s : late_s, age);
 	snprintf(text, sizeof text,
 		left.events == 0     ? "all published"
 			: late_s < 0 ? "%" PRId64 " unpublished, the oldest from %s ahead"

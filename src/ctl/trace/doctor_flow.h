@@ -3,6 +3,7 @@
 #pragma once
 
 #include "ctl/kit/ctl.h"
+#include "link/broker.h"
 #include "link/sql.h"
 
 /* Each tells its findings; -1: the server could not be asked. *bad: something is wrong. */

@@ -8,7 +8,11 @@
 
 #include "base/clock.h"
 #include "base/uuid7.h"
+#include "ctl/kit/json.h"
+#include "ctl/kit/options.h"
+#include "ctl/kit/servers.h"
 #include "ctl/kit/table.h"
+#include "ctl/verbs.h"
 #include "model/doc_indexes.h"
 
 #define ARENA_MAX (32u << 20)
@@ -22,6 +26,8 @@ trace_tell(struct trace *t, const struct traced *v, const char *hop, enum hop_st
 	static const enum ctl_mark marks[] = { CTL_MARK_OK, CTL_MARK_WARN, CTL_MARK_OK,
 		CTL_MARK_BAD, CTL_MARK_OK };
 	bool blank = s == HOP_NONE || s == HOP_UNASKED;
+	struct ctl_line line;
+	struct json_out *o;
 	struct buf b;
 
 	t->found |= s == HOP_ARRIVED;
@@ -41,16 +47,14 @@ trace_tell(struct trace *t, const struct traced *v, const char *hop, enum hop_st
 		fflush(stdout);
 		return;
 	}
-	buf_init(&b, 1 << 16);
-	ops_json_open(&b);
-	ops_json_text(&b, "hop", hop);
-	ops_json_text(&b, "event_id", v->id);
-	ops_json_text(&b, "state", names[s]);
-	ops_json_text(&b, "at", at);
-	ops_json_text(&b, "text", text);
-	ops_json_text(&b, "next", next);
-	ops_json_print(&b);
-	buf_fini(&b);
+	o = ctl_line_begin(&line);
+	ctl_json_text(o, "hop", hop);
+	ctl_json_text(o, "event_id", v->id);
+	ctl_json_text(o, "state", names[s]);
+	ctl_json_text(o, "at", at);
+	ctl_json_text(o, "text", text);
+	ctl_json_text(o, "next", next);
+	ctl_line_print(&line);
 }
 
 void
@@ -174,7 +178,7 @@ published_tell(struct trace *t, struct traced *v)
 			NULL);
 		return;
 	}
-	ops_age(age_s, age);
+	ctl_age(age_s, age);
 	snprintf(text, sizeof text, "not yet, for %s", age);
 	trace_tell(t, v, "published", HOP_NOT, NULL, text,
 		"onboard-api publishes what stayed behind: is it running, is RabbitMQ there?");
@@ -362,24 +366,19 @@ int
 ctl_trace(struct ctl *c, int argc, char **argv)
 {
 	struct trace t = { .c = c };
-	const char *id = NULL, *value = NULL;
 	struct err e = ERR_INIT;
 	struct uuid parsed;
 	char text[UUID_TEXT_SIZE];
 	int64_t user = 0;
+	const struct ctl_option options[] = {
+		{ "--user", .number = &user, .min = 1, .max = INT64_MAX }, { 0 }
+	};
+	const char *id;
 	int rc;
 
-	for (int i = 1; i < argc; i++) {
-		int o = ops_option(c, argc, argv, &i, "--user", &value);
-
-		if (o < 0 || (o > 0 && !ops_number(c, "--user", value, 1, INT64_MAX, &user)))
-			return CTL_USAGE;
-		if (o > 0)
-			continue;
-		if (id || argv[i][0] == '-')
-			return ctl_fail(c, CTL_USAGE, "what is \"%s\"?", argv[i]);
-		id = argv[i];
-	}
+	if (options_take(c, options, 1, argc, argv) < 0)
+		return CTL_USAGE;
+	id = argv[1];
 	if (!id == !user)
 		return ctl_fail(c, CTL_USAGE, "want: trace EVENT_ID, or trace --user ID");
 	if (id && !uuid_parse(id, strlen(id), &parsed))

@@ -6,7 +6,8 @@
 #include "link/doc.h"
 #include "link/kv.h"
 #include "link/sql.h"
-#include "ctl/broker/ops.h"
+#include "ctl/broker/look.h"
+#include "ctl/kit/ctl.h"
 
 struct dlq;
 
