@@ -20,6 +20,7 @@ BUILD = os.environ.setdefault("ONBOARD_BUILD", "build/debug")
 # own: a stack for each worker; given: the environment (.run/env) names the servers; none: no test may ask for any
 MODE = os.environ.setdefault("ONBOARD_TEST_SERVERS", "own")
 VALGRIND = bool(os.environ.get("ONBOARD_TEST_VALGRIND"))
+REDIS_NUMBER = 9  # the Redis database of the file that a worker runs
 STACK = pytest.StashKey()
 OURS = ("ONBOARD_BUILD", "ONBOARD_TEST_SERVERS", "ONBOARD_TEST_VALGRIND")
 
@@ -127,6 +128,48 @@ def stacks_end(run):
 def servers(request):
     """The servers of this worker: their addresses stand in os.environ from now on."""
     return request.config.stash[programs.SERVERS]()
+
+
+def of_module(request):
+    """A name for a test file's own database, virtual host and so on."""
+    return f"{request.path.stem.removeprefix('test_')}_{os.getpid()}"
+
+
+@pytest.fixture(scope="module")
+def pipe(request, servers):
+    """Empty stores and queues of this test file's own, for consumers (tests/lib/pipeline.py)."""
+    from pipeline import Pipeline
+    with Pipeline(of_module(request), REDIS_NUMBER) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def world(request, servers):
+    """Empty stores and queues of this test file's own, for onboard-api (tests/lib/api.py)."""
+    from api import World
+    with World(of_module(request), REDIS_NUMBER) as it:
+        yield it
+
+
+@pytest.fixture(scope="module")
+def api(world):
+    """A running onboard-api that is ready, for tests that do it no harm."""
+    return world.shared()
+
+
+@pytest.fixture(scope="module")
+def management(servers):
+    """RabbitMQ's management API."""
+    from rabbit import Management
+    return Management()
+
+
+@pytest.fixture
+def vhost(servers):
+    """An empty virtual host of this test's own."""
+    from rabbit import Vhost
+    with Vhost() as it:
+        yield it
 
 
 @pytest.hookimpl(trylast=True)

@@ -10,7 +10,6 @@ import time
 import pytest
 import redis
 from harm import stack
-from management import Management
 from pipeline import Load, Pipeline, event, metric, user_event
 from proxy import behind
 from servers import Sql
@@ -408,13 +407,12 @@ def test_sigterm_while_the_broker_hangs():
 
 
 def test_a_queue_that_is_deleted_is_declared_again():
-    management = Management()
     for kind in KINDS:
         with start(kind) as daemon:
             daemon.wait_ready()
             with Load(kind.pipe, kind.make, RATE):
                 time.sleep(0.5)
-                management.delete(f"/api/queues/{kind.pipe.place.name}/{kind.queue}")
+                kind.pipe.place.management.delete("queues", kind.pipe.place.name, kind.queue)
                 time.sleep(1)
             # of what was in it nobody is left to ask; what comes now must arrive
             daemon.wait_status("/ready", 200, BACK_S)

@@ -10,7 +10,6 @@ import urllib.parse
 import pytest
 from daemon import Daemon, ROOT
 from harm import alarm, stack
-from management import Management
 from proxy import Proxy, through
 from wait import wait_until
 
@@ -29,9 +28,9 @@ QUEUE = f"probe.{os.getpid()}"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(management):
     yield
-    Management().delete(f"/api/queues/%2F/{QUEUE}")
+    management.delete("queues", "/", QUEUE)
 
 
 class Proxies:
@@ -165,10 +164,9 @@ def test_slow_is_not_away():
         no_call_was_long(daemon)
 
 
-def test_wrong_password_and_back():
+def test_wrong_password_and_back(management):
     """The role's own password is changed on the server, and set back."""
     password = {n: urllib.parse.urlsplit(os.environ[v]).password for n, v, _, _ in SERVERS[:3]}
-    management = Management()
 
     def set_postgres(word):
         stack("exec", "postgres", "psql", "-h", "/run/data", "-p",
@@ -209,13 +207,12 @@ def test_rabbitmq_alarm():
         no_call_was_long(daemon)
 
 
-def test_rabbitmq_deleted_queue():
-    management = Management()
+def test_rabbitmq_deleted_queue(management):
     with probe() as daemon:
         daemon.wait_ready()
         trips = metric(daemon, "probe_round_trips_total", "rabbitmq")
         wait_until(lambda: metric(daemon, "probe_round_trips_total", "rabbitmq") > trips, BACK_S, "used")
-        management.delete(f"/api/queues/%2F/{QUEUE}")
+        management.delete("queues", "/", QUEUE)
         wait_until(lambda: "probe_cancelled_total 1" in daemon.ask("/metrics")[1], TRUTH_S, "told of the deleted queue")
         trips = metric(daemon, "probe_round_trips_total", "rabbitmq")
         wait_until(lambda: metric(daemon, "probe_round_trips_total", "rabbitmq") > trips + 3, BACK_S, "consumes again")

@@ -19,8 +19,8 @@ AWAY_S, KILLS, TERMS, RESETS = (60, 20, 20, 100) if os.environ.get("LONG") else 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
-    with mailing.place():
+def here(pipe):
+    with mailing.place(pipe):
         yield
 
 

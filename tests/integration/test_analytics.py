@@ -10,9 +10,8 @@ import subprocess
 import uuid
 
 import pytest
-import redis
 from daemon import BUILD
-from pipeline import Pipeline, event, metric, user_event
+from pipeline import event, metric, user_event
 from proxy import behind
 from servers import Sql
 from wait import wait_until
@@ -23,14 +22,12 @@ TODAY = datetime.datetime.now(datetime.timezone.utc).date()
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE, KV, SQL
-    with Pipeline(f"analytics_{os.getpid()}", 10) as PIPE:
-        PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "analytics"
-        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
-        SQL = Sql(PIPE.place.postgres)
+    PIPE, KV = pipe, pipe.kv
+    PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "analytics"
+    with Sql(PIPE.place.postgres) as SQL:
         yield
-        SQL.close()
 
 
 def analytics(**env):

@@ -3,7 +3,6 @@
 nothing is acknowledged that is not there."""
 import contextlib
 import json
-import os
 import secrets
 import signal
 import threading
@@ -12,7 +11,7 @@ import uuid
 from datetime import date, datetime, timedelta, timezone
 
 import pytest
-from api import BACK_S, Load, World, at_once
+from api import BACK_S, Load, at_once
 from harm import read_only, stack, stopped
 from wait import wait_until
 
@@ -21,10 +20,9 @@ RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga",
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(request):
     global world
-    with World("outbox", 13) as world:
-        yield
+    world = request.getfixturevalue("world")
 
 
 def said(api, status, word):

@@ -6,7 +6,7 @@ import os
 import urllib.parse
 
 import pytest
-from api import BACK_S, World, at_once
+from api import BACK_S, at_once
 from proxy import behind, through
 from wait import wait_until
 
@@ -16,10 +16,9 @@ NAMES = [f"onboard-test-{which}-{os.getpid()}" for which in ("one", "other")]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(request):
     global world
-    with World("redis", 12) as world:
-        yield
+    world = request.getfixturevalue("world")
 
 
 def rights(which, *rules):

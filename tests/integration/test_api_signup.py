@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: MIT
 """POST /api/users/signup on the real servers: its answers, what it writes, the event it publishes."""
 import json
-import os
 import re
 import threading
 import time
 
 import pytest
-from api import World, at_once
+from api import at_once
 from wait import wait_until
 
 UUID7 = r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
@@ -15,10 +14,9 @@ RIGA = {"street": "Brīvības iela 1", "postal_code": "LV-1010", "city": "Riga",
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(request):
     global world
-    with World("signup", 11) as world:
-        yield
+    world = request.getfixturevalue("world")
 
 
 def test_D1_the_answer_and_what_is_stored():
@@ -297,10 +295,10 @@ def test_R1_what_no_queue_takes_stays_unpublished():
     """Mandatory: what was returned is not published, and is tried again once something is bound."""
     api = world.shared()
     world.wait_published()
-    bindings = [b for b in world.management.get(f"/api/exchanges/{world.name}/user_events/bindings/source")]
+    bindings = world.management.get("exchanges", world.name, "user_events", "bindings", "source")
     try:
         for b in bindings:
-            world.management.delete(f"/api/bindings/{world.name}/e/user_events/q/{b['destination']}/{b['properties_key']}")
+            world.management.delete("bindings", world.name, "e", "user_events", "q", b["destination"], b["properties_key"])
         returned = api.metric("onboard_publish_returned_total")
         api.signup(world.user()).is_(201)
         # declared anew by the publisher itself: its own bindings are back, so the event arrives
@@ -308,8 +306,8 @@ def test_R1_what_no_queue_takes_stays_unpublished():
         assert api.metric("onboard_publish_returned_total") > returned
     finally:
         for b in bindings:
-            world.management.ask("POST", f"/api/bindings/{world.name}/e/user_events/q/{b['destination']}",
-                                 {"routing_key": b["routing_key"]})
+            world.management.ask("POST", "bindings", world.name, "e", "user_events", "q", b["destination"],
+                                 body={"routing_key": b["routing_key"]})
 
 
 def test_a_key_that_is_taken_over_while_its_request_waits_has_one_answer():

@@ -7,14 +7,13 @@ import re
 import resource
 import signal
 import socket
-import socket
 import subprocess
 import threading
 import time
 import urllib.parse
 
 import pytest
-from api import BACK_S, World, at_once
+from api import BACK_S, at_once
 from harm import stopped
 from proxy import Proxy
 from wait import wait_until
@@ -25,10 +24,9 @@ PROFILE = "user:{}:profile"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(request):
     global world
-    with World("users", 12) as world:
-        yield
+    world = request.getfixturevalue("world")
 
 
 def made(**more):

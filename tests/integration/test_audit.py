@@ -6,14 +6,14 @@ import tempfile
 import pytest
 from daemon import ROOT
 from dead import QUEUES, Operator, bury, dead_headers, depth, depth_is, event_body
-from pipeline import Pipeline
 from servers import Sql
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE, FOLDER, OP
-    with Pipeline(f"audit_{os.getpid()}", 9) as PIPE, tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
+    PIPE = pipe
+    with tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
         OP = Operator(PIPE.place.rabbitmq, FOLDER)
         OP.env |= PIPE.env | {"XDG_STATE_HOME": FOLDER}
         yield

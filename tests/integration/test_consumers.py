@@ -16,11 +16,9 @@ import uuid
 
 import pika
 import pytest
-import redis
 from daemon import BUILD, ROOT
 from dead import filled
-from management import Management
-from pipeline import DEAD_HEADERS, Pipeline, event, metric, user_event
+from pipeline import DEAD_HEADERS, event, metric, user_event
 from servers import Sql
 from wait import wait_until
 
@@ -30,10 +28,10 @@ numbers = iter(range(8000000000000000, 8000000001000000))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE, KV, FOLDER
-    with Pipeline(f"consumers_{os.getpid()}", 11) as PIPE, tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
-        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
+    PIPE, KV = pipe, pipe.kv
+    with tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
         yield
 
 
@@ -373,9 +371,9 @@ def test_headers_that_fill_a_frame_are_dead_without_the_largest():
 
 def test_another_senders_properties():
     """A user_id that is not ours: the broker would close the channel over a copy with it."""
-    management, name, word = Management(), f"other-{os.getpid()}", uuid.uuid4().hex
-    management.ask("PUT", f"/api/users/{name}", {"password": word, "tags": ""})
-    management.ask("PUT", f"/api/permissions/{PIPE.place.name}/{name}", {"configure": "", "write": ".*", "read": ""})
+    management, name, word = PIPE.place.management, f"other-{os.getpid()}", uuid.uuid4().hex
+    management.ask("PUT", "users", name, body={"password": word, "tags": ""})
+    management.ask("PUT", "permissions", PIPE.place.name, name, body={"configure": "", "write": ".*", "read": ""})
     parts = urllib.parse.urlsplit(PIPE.place.rabbitmq)
     url = parts._replace(netloc=f"{name}:{word}@{parts.hostname}:{parts.port}").geturl()
     with eventlog() as log:
@@ -388,7 +386,7 @@ def test_another_senders_properties():
         is_dead(entries[0], b"bad", "eventlog", "user_data_queue", "user.updated", "permanent", 0)
         assert metric(log, "onboard_link_reconnects_total", server="rabbitmq") == 0
         assert log.terminate() == 0
-    management.delete(f"/api/users/{name}")
+    management.delete("users", name)
 
 
 def test_retries_after_1_2_4_seconds_then_exhausted():
@@ -575,7 +573,7 @@ def test_the_topology_is_still_known_after_a_reload():
         daemon.wait_ready()
         daemon.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "configuration reloaded" in daemon.log(), SECONDS, "reloaded")
-        Management().delete(f"/api/queues/{PIPE.place.name}/user_data_queue")
+        PIPE.place.management.delete("queues", PIPE.place.name, "user_data_queue")
         wait_until(lambda: "declaring it anew" in daemon.log(), SECONDS, "it sees that the queue has gone")
         wait_until(lambda: "user_data_queue" in PIPE.place.queues() or "topology.consumers" in daemon.log(), SECONDS,
                    "declared again")

@@ -8,7 +8,6 @@ import uuid
 
 import pytest
 from daemon import BUILD, free_port
-from pipeline import Pipeline
 
 NOBODY = str(uuid.uuid4())
 FOLDER = tempfile.mkdtemp(prefix="onboard-test-")
@@ -61,11 +60,10 @@ USAGE = ["", "explode", "counts --day yesterday", "counts --limit 0", "counts mo
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global HERE
-    with Pipeline(f"exits_{os.getpid()}", 9) as pipe:
-        HERE = pipe.env | {"XDG_STATE_HOME": FOLDER, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER}/audit.log"}
-        yield
+    HERE = pipe.env | {"XDG_STATE_HOME": FOLDER, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER}/audit.log"}
+    yield
     shutil.rmtree(FOLDER)
 
 

@@ -15,7 +15,6 @@ import urllib.request
 
 import pytest
 from daemon import BUILD, Daemon, free_port
-from management import Management
 from wait import wait_until
 
 PROBE = "tests/prog/probe"
@@ -23,9 +22,9 @@ QUEUE = f"probe.daemon.{os.getpid()}"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(management):
     yield
-    Management().delete(f"/api/queues/%2F/{QUEUE}")
+    management.delete("queues", "/", QUEUE)
 
 
 def probe(*args, **env):

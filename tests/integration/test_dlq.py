@@ -15,16 +15,12 @@ from dead import (CTL, EPOCH, FIELDS, QUEUES, at, bodies_in, bury, bury_many, de
                   event_body, place, take)
 from harm import busy, stack
 from pipeline import now
-from rabbit import Management
 
 pytestmark = pytest.mark.seconds(110)
 
 
 
-@pytest.fixture(scope="module", autouse=True)
-def here(servers):
-    global MANAGEMENT
-    MANAGEMENT = Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
+pytestmark = pytest.mark.usefixtures("servers")
 
 
 def test_lists_by_time_of_failure_and_filters():
@@ -391,7 +387,7 @@ def test_purge_asks_and_keeps():
         assert "audit log" in op.run("dlq", "purge", "--all", "--yes", code=1) and depth(channel) == 1
 
 
-def test_two_operators_one_waits():
+def test_two_operators_one_waits(management):
     with place() as (op, channel):
         bury_many(op.url, 300)
         depth_is(channel, 300)
@@ -404,7 +400,7 @@ def test_two_operators_one_waits():
         _, err = second.communicate(timeout=60)
         assert second.returncode == 3 and "waiting" in err, err
         assert depth(channel, "user_mail_queue") == 300 and depth(channel) == 0
-        assert not [q for q in MANAGEMENT.ask("GET", "queues") if q["name"].startswith("onboardctl")]
+        assert not [q for q in management.get("queues") if q["name"].startswith("onboardctl")]
 
 
 def test_killed_in_the_middle_loses_nothing():

@@ -8,10 +8,8 @@ import urllib.parse
 
 import pytest
 from daemon import BUILD, Daemon, free_port
-from management import Management
 from proxy import Proxy
 
-VHOST = f"doctor-{os.getpid()}"
 pytestmark = pytest.mark.usefixtures("servers")
 
 
@@ -24,20 +22,6 @@ def ctl(*words, **env):
 def findings(*words, **env):
     code, out, _ = ctl(*words, "--json", **env)
     return code, [json.loads(line) for line in out.splitlines()]
-
-
-class Vhost:
-    """A virtual host of one's own; .env leads to it."""
-
-    def __enter__(self):
-        self.management = Management()
-        self.management.ask("PUT", f"/api/vhosts/{VHOST}", {})
-        url = urllib.parse.urlsplit(os.environ["ONBOARD_RABBITMQ_URL"])
-        self.env = {"ONBOARD_RABBITMQ_URL": url._replace(path=f"/{VHOST}").geturl()}
-        return self
-
-    def __exit__(self, *_):
-        self.management.delete(f"/api/vhosts/{VHOST}")
 
 
 def test_doctor_finds_all_well():
@@ -77,60 +61,57 @@ def test_doctor_does_not_hang_on_a_silent_server():
     proxy.close()
 
 
-def test_topology_missing_is_told_and_declared():
-    with Vhost() as v:
-        code, found = findings("topology", "check", **v.env)
-        assert code == 1 and any("'user_events' is missing" in f["text"] for f in found), found
-        assert not v.management.get(f"/api/queues/{VHOST}"), "a check declared something"
-        assert findings("doctor", **v.env)[0] == 1
-        assert ctl("topology", "declare", **v.env)[0] == 0
-        assert findings("topology", "check", **v.env)[0] == 0
-        v.management.delete(f"/api/queues/{VHOST}/user_mail_queue.retry.2")
-        code, found = findings("topology", "check", **v.env)
-        assert code == 1 and [f["text"] for f in found] == \
-            ["queue 'user_mail_queue.retry.2' is missing; `onboardctl topology declare` makes it"], found
+def test_topology_missing_is_told_and_declared(vhost):
+    code, found = findings("topology", "check", **vhost.env)
+    assert code == 1 and any("'user_events' is missing" in f["text"] for f in found), found
+    assert not vhost.queues(), "a check declared something"
+    assert findings("doctor", **vhost.env)[0] == 1
+    assert ctl("topology", "declare", **vhost.env)[0] == 0
+    assert findings("topology", "check", **vhost.env)[0] == 0
+    vhost.management.delete("queues", vhost.name, "user_mail_queue.retry.2")
+    code, found = findings("topology", "check", **vhost.env)
+    assert code == 1 and [f["text"] for f in found] == \
+        ["queue 'user_mail_queue.retry.2' is missing; `onboardctl topology declare` makes it"], found
 
 
-def test_topology_with_other_arguments_names_the_difference():
-    with Vhost() as v:
-        v.management.ask("PUT", f"/api/queues/{VHOST}/user_mail_queue.retry.1",
-                         {"durable": True, "arguments": {"x-queue-type": "quorum", "x-message-ttl": 5000}})
-        v.management.ask("PUT", f"/api/queues/{VHOST}/user.dlq", {"durable": True, "arguments": {"x-queue-type": "classic"}})
-        code, out, err = ctl("topology", "declare", **v.env)
-        assert code == 1 and "user_mail_queue.retry.1" in err and "x-" in err, (out, err)
-        code, found = findings("topology", "check", **v.env)
-        bad = [f["text"] for f in found if f["state"] == "bad"]
-        assert code == 1 and len(bad) == 1 and "user_mail_queue.retry.1" in bad[0], found
-        warned = [f["text"] for f in found if f["state"] == "warn"]
-        assert len(warned) == 1 and "user.dlq" in warned[0] and "used as it is" in warned[0], found
+def test_topology_with_other_arguments_names_the_difference(vhost):
+    vhost.management.ask("PUT", "queues", vhost.name, "user_mail_queue.retry.1",
+                         body={"durable": True, "arguments": {"x-queue-type": "quorum", "x-message-ttl": 5000}})
+    vhost.management.ask("PUT", "queues", vhost.name, "user.dlq",
+                         body={"durable": True, "arguments": {"x-queue-type": "classic"}})
+    code, out, err = ctl("topology", "declare", **vhost.env)
+    assert code == 1 and "user_mail_queue.retry.1" in err and "x-" in err, (out, err)
+    code, found = findings("topology", "check", **vhost.env)
+    bad = [f["text"] for f in found if f["state"] == "bad"]
+    assert code == 1 and len(bad) == 1 and "user_mail_queue.retry.1" in bad[0], found
+    warned = [f["text"] for f in found if f["state"] == "warn"]
+    assert len(warned) == 1 and "user.dlq" in warned[0] and "used as it is" in warned[0], found
 
 
-def test_topology_words():
+def test_topology_words(vhost):
     assert ctl("topology")[0] == 2 and ctl("topology", "mend-it")[0] == 2
     code, _, err = ctl("--set", "topology.consumers=nobody", "topology", "check")
     assert code == 78 and "nobody" in err
-    with Vhost() as v:
-        assert ctl("--set", "topology.consumers=mailer", "topology", "declare", **v.env)[0] == 0
-        names = {q["name"] for q in v.management.get(f"/api/queues/{VHOST}")}
-        assert names == {"user.dlq", "user_mail_queue", *(f"user_mail_queue.retry.{n}" for n in (1, 2, 3))}, names
+    assert ctl("--set", "topology.consumers=mailer", "topology", "declare", **vhost.env)[0] == 0
+    names = set(vhost.queues())
+    assert names == {"user.dlq", "user_mail_queue", *(f"user_mail_queue.retry.{n}" for n in (1, 2, 3))}, names
 
 
-def test_R5_exchanges_and_queues_of_ones_own():
-    with Vhost() as v, tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
+def test_R5_exchanges_and_queues_of_ones_own(vhost):
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as f:
         f.write("# ours\nbind jobs.urgent jobs urgent\nexchange jobs direct\nexchange alerts fanout\n"
                 "queue jobs.urgent x-max-priority=10\nqueue alerts.mail x-message-ttl=60000\nbind alerts.mail alerts\n")
         f.flush()
-        env = v.env | {"ONBOARD_TOPOLOGY_FILE": f.name}
+        env = vhost.env | {"ONBOARD_TOPOLOGY_FILE": f.name}
         assert findings("topology", "check", **env)[0] == 1
         assert ctl("topology", "declare", **env)[0] == 0 and findings("topology", "check", **env)[0] == 0
-        kinds = {e["name"]: e["type"] for e in v.management.get(f"/api/exchanges/{VHOST}")}
+        kinds = {name: row["type"] for name, row in vhost.exchanges().items()}
         assert (kinds["jobs"], kinds["alerts"]) == ("direct", "fanout")
-        queues = {q["name"]: q for q in v.management.get(f"/api/queues/{VHOST}")}
+        queues = vhost.queues()
         assert queues["jobs.urgent"]["arguments"]["x-max-priority"] == 10 and queues["jobs.urgent"]["durable"]
         assert queues["alerts.mail"]["arguments"] == {"x-message-ttl": 60000, "x-queue-type": "quorum"}
-        bound = {(b["source"], b["destination"], b["routing_key"]) for b in v.management.get(f"/api/bindings/{VHOST}")}
-        assert {("jobs", "jobs.urgent", "urgent"), ("alerts", "alerts.mail", "")} <= bound
-        v.management.delete(f"/api/queues/{VHOST}/alerts.mail")
+        assert {("jobs", "urgent", "jobs.urgent"), ("alerts", "", "alerts.mail")} <= vhost.bindings()
+        vhost.management.delete("queues", vhost.name, "alerts.mail")
         assert [x["text"] for x in findings("topology", "check", **env)[1]] == \
             ["queue 'alerts.mail' is missing; `onboardctl topology declare` makes it"]
 

@@ -2,7 +2,6 @@
 """amqps://: the broker link's programs through a TLS end in front of the server; whose certificate is
 believed; a server that speaks no TLS."""
 import os
-import shutil
 import socket
 import subprocess
 import tempfile

@@ -3,7 +3,6 @@
 believed, and what is said of one that is not. The broker's is in test_link_broker_tls.py."""
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 import time

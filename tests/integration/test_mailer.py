@@ -25,8 +25,8 @@ from wait import wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
-    with mailing.place():
+def here(pipe):
+    with mailing.place(pipe):
         yield
 
 

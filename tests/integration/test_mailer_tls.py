@@ -3,7 +3,6 @@
 what is said of one that is not, and that neither login nor mail goes out where TLS is asked for and not had."""
 import json
 import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -22,9 +21,9 @@ BOTH = (False, True)  # STARTTLS, from the start
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global FOLDER, GOOD, OTHER, OLD, SECRET
-    with mailing.place(), tempfile.TemporaryDirectory(prefix="onboard-tls-") as FOLDER:
+    with mailing.place(pipe), tempfile.TemporaryDirectory(prefix="onboard-tls-") as FOLDER:
         GOOD = tls.certificate(FOLDER, "good", "localhost")
         OTHER = tls.certificate(FOLDER, "other", "elsewhere.example")
         OLD = tls.certificate(FOLDER, "old", "localhost", expired=True)

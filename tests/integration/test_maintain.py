@@ -7,9 +7,8 @@ import subprocess
 import time
 
 import pytest
-from api import BUILD, World
+from daemon import BUILD, Daemon
 from harm import stopped
-from daemon import Daemon
 from wait import wait_until
 
 
@@ -17,10 +16,9 @@ SOON = {"ONBOARD_OUTBOX_SWEEP_AFTER": "100ms"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(request):
     global world
-    with World("maintain", 10) as world:
-        yield
+    world = request.getfixturevalue("world")
 
 
 def maintain(*words, **env):

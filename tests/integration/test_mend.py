@@ -12,7 +12,7 @@ import pika
 import pytest
 from daemon import BUILD
 from harm import busy, stack
-from pipeline import Load, Pipeline, event
+from pipeline import Load, event
 from wait import wait_until
 
 pytestmark = pytest.mark.seconds(95)
@@ -25,10 +25,9 @@ OTHER = {"x-queue-type": "quorum", "x-delivery-limit": 7}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE
-    with Pipeline(f"mend_{os.getpid()}", 9) as PIPE:
-        yield
+    PIPE = pipe
 
 
 def command(*words):
@@ -61,11 +60,11 @@ def depth(queue):
 
 
 def arguments(queue):
-    return {q["name"]: q["arguments"] for q in PIPE.place._manage("GET", f"/api/queues/{PIPE.place.name}")}.get(queue)
+    return {name: row["arguments"] for name, row in PIPE.place.vhost.queues().items()}.get(queue)
 
 
 def bindings(queue):
-    rows = PIPE.place._manage("GET", f"/api/queues/{PIPE.place.name}/{queue}/bindings")
+    rows = PIPE.place.management.get("queues", PIPE.place.name, queue, "bindings")
     return {(b["source"], b["routing_key"]) for b in rows if b["source"]}
 
 
@@ -234,7 +233,7 @@ def test_mend_waits_for_who_works_on_dead_letters():
         assert code == 1 and "in use" in err and arguments(QUEUE) == OTHER, err
         assert ctl("topology", "mend", "--dry-run")[0] == 0, "a look wants no lock"
         process = start("topology", "mend")
-        wait_until(lambda: PIPE.place._manage("GET", f"/api/vhosts/{PIPE.place.name}/connections"), 10, "it is there")
+        wait_until(lambda: PIPE.place.management.get("vhosts", PIPE.place.name, "connections"), 10, "it is there")
         assert process.poll() is None and arguments(QUEUE) == OTHER
     code, said = ended(process)
     assert code == 0, said

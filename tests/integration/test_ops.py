@@ -9,7 +9,7 @@ import pika
 import pytest
 from daemon import BUILD, free_port
 from harm import stack
-from pipeline import Load, Pipeline, event, metric
+from pipeline import Load, event, metric
 from servers import Sql
 from wait import wait_until
 
@@ -19,10 +19,9 @@ FOLLOW_S = 6  # a look each second, the window, what is held
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE
-    with Pipeline(f"ops_{os.getpid()}", 9) as PIPE:
-        yield
+    PIPE = pipe
 
 
 def ctl(*words, **env):
@@ -178,14 +177,13 @@ def findings(**env):
 
 def test_queues_missing_waiting_and_dead():
     PIPE.purge()
-    management = PIPE.place._manage
     assert ctl("topology", "declare")[0] == 0
-    management("DELETE", f"/api/queues/{PIPE.place.name}/user_mail_queue.retry.1")
-    management("DELETE", f"/api/queues/{PIPE.place.name}/user_mail_queue")
+    for queue in ("user_mail_queue.retry.1", "user_mail_queue"):
+        PIPE.place.management.delete("queues", PIPE.place.name, queue)
     rows = queue_rows()
     assert set(rows) == {"user.dlq", QUEUE, "user_cache_queue", "user_segment_queue", "user_mail_queue", "user_analytics_queue"}
     assert rows["user_mail_queue"]["exists"] is False and rows[QUEUE]["exists"] is True
-    names = {q["name"] for q in management("GET", f"/api/queues/{PIPE.place.name}")}
+    names = PIPE.place.queues()
     assert "user_mail_queue" not in names and "onboard.paused.mailer" not in names, "a look made something"
     assert ctl("topology", "declare")[0] == 0
     with PIPE.channel(confirm=False) as channel:

@@ -8,7 +8,8 @@ import subprocess
 import time
 
 import pytest
-from api import BACK_S, BUILD, World
+from api import BACK_S, World
+from daemon import BUILD
 from harm import alarm
 from postgres15 import Postgres15
 from proxy import behind
@@ -20,10 +21,9 @@ ID = "(lpad(to_hex((%s)::bigint), 12, '0') || '70008000' || lpad(to_hex((%s)::bi
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(request):
     global world
-    with World("sweep", 14) as world:
-        yield
+    world = request.getfixturevalue("world")
 
 
 def left(place, age_s=60, count=1, kind="user.created"):
@@ -174,7 +174,7 @@ def test_a_large_day_on_postgresql_15():
     with Postgres15() as server:
         os.environ["ONBOARD_POSTGRES_URL"] = server.url
         try:
-            with World("sweep15", 15) as old:
+            with World(f"sweep15_{os.getpid()}", 15) as old:
                 large_day(old)
         finally:
             os.environ["ONBOARD_POSTGRES_URL"] = own

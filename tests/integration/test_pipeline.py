@@ -12,16 +12,16 @@ import time
 import pytest
 from api import Api
 from daemon import BUILD, consumers, producers
-from pipeline import Pipeline
 from wait import wait_until
 
 started = {}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE
-    with Pipeline(f"pipeline_{os.getpid()}", 9) as PIPE, contextlib.ExitStack() as stack:
+    PIPE = pipe
+    with contextlib.ExitStack() as stack:
         for name in producers() + consumers():
             daemon = Api(PIPE) if name == "api" else PIPE.daemon(f"onboard-{name}")
             started[name] = stack.enter_context(daemon)

@@ -8,18 +8,15 @@ import time
 import pika
 import pytest
 from dead import Operator, depth_is
-from rabbit import Management, Vhost
+from rabbit import Vhost
 
 
-@pytest.fixture(scope="module", autouse=True)
-def here(servers):
-    global URL, MANAGEMENT
-    URL, MANAGEMENT = os.environ["ONBOARD_RABBITMQ_URL"], Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
+pytestmark = pytest.mark.usefixtures("servers")
 
 
 class Place:
     def __enter__(self):
-        self.vhost = Vhost(MANAGEMENT, URL).__enter__()
+        self.vhost = Vhost().__enter__()
         self.folder = tempfile.TemporaryDirectory()
         self.op = Operator(self.vhost.url, self.folder.name)
         self.op.run("topology", "declare")

@@ -88,7 +88,7 @@ exec {CTL} -q set_vm_memory_high_watermark $mark
 
     def ready(self):
         try:
-            return Management(self.management_url).ask("GET", "overview")
+            return Management(self.management_url).get("overview")
         except OSError:
             return None
 
@@ -146,7 +146,7 @@ def node():
 
 
 def test_it_is_the_oldest_one():
-    version = Management(node().management_url).ask("GET", "overview")["rabbitmq_version"]
+    version = Management(node().management_url).get("overview")["rabbitmq_version"]
     assert version.startswith("3.10."), version
 
 

@@ -8,9 +8,8 @@ import subprocess
 import tempfile
 
 import pytest
-import redis
 from daemon import BUILD
-from pipeline import Pipeline, event, user_event
+from pipeline import event, user_event
 from servers import Sql
 from wait import wait_until
 
@@ -18,10 +17,10 @@ USERS = 1500
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE, KV, FOLDER, ENV, MONGO_USERS, IDS
-    with Pipeline(f"rebuild_{os.getpid()}", 9) as PIPE, tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
-        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
+    PIPE, KV = pipe, pipe.kv
+    with tempfile.TemporaryDirectory(prefix="onboard-test-") as FOLDER:
         ENV = os.environ | PIPE.env | {"XDG_STATE_HOME": FOLDER, "ONBOARD_CTL_AUDIT_LOG": f"{FOLDER}/audit.log"}
         MONGO_USERS = PIPE.mongo[PIPE.place.name]["users"]
         IDS = users_make()

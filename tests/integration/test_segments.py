@@ -8,9 +8,8 @@ import os
 import subprocess
 
 import pytest
-import redis
 from daemon import BUILD
-from pipeline import Pipeline, event, metric, user_event
+from pipeline import event, metric, user_event
 from wait import wait_until
 
 QUEUE, SECONDS = "user_segment_queue", 10
@@ -19,16 +18,12 @@ numbers = iter(range(8000000000000000, 8000000001000000))
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE, USERS, KV
-    with Pipeline(f"segments_{os.getpid()}", 10) as PIPE:
-        PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "segments"
-        USERS = PIPE.mongo[PIPE.place.name]["users"]
-        KV = redis.Redis.from_url(PIPE.place.redis, decode_responses=True)
-        subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "topology", "declare"], check=True,
-                       env=os.environ | PIPE.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        yield
-        KV.close()
+    PIPE, USERS, KV = pipe, pipe.mongo[pipe.place.name]["users"], pipe.kv
+    PIPE.env["ONBOARD_TOPOLOGY_CONSUMERS"] = "segments"
+    subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "topology", "declare"], check=True,
+                   env=os.environ | PIPE.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import pytest
+from wait import wait_until
 
 pytestmark = pytest.mark.seconds(105)
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,17 +32,6 @@ SERVERS = {"postgres", "docstore", "mongo", "rabbitmq", "redis", "mail"}
 def check(truth, *why):
     if not truth:
         raise AssertionError(" ".join(str(word) for word in why) or "not so")
-
-
-def poll(what, seconds, why):
-    """Asks until it is true; never sleeps blindly for long."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = what()
-        if value:
-            return value
-        check(time.monotonic() < deadline, why, f"(not within {seconds} s)")
-        time.sleep(0.05)
 
 
 class Stack:
@@ -97,7 +87,7 @@ class Stack:
         return found
 
     def check_nothing_left(self, seconds=15):
-        poll(lambda: not self.processes(), seconds, f"processes left: {self.processes()[:4]}")
+        wait_until(lambda: not self.processes(), seconds, f"processes left: {self.processes()[:4]}")
         check(str(self.dir) not in Path("/proc/self/mountinfo").read_text(), "mounts left")
 
 
@@ -278,7 +268,7 @@ def test_ctl_kill_is_sudden_and_start_recovers():
     A.do("ctl", "kill", "rabbitmq")
     check(A.rows()["rabbitmq"]["state"] == "stopped")
     A.do("ctl", "start", "rabbitmq")
-    poll(kept_message, 10, "the message is not back")
+    wait_until(kept_message, 10, "the message is not back")
     pid = A.rows()["redis"]["pid"]
     A.do("ctl", "restart", "redis")
     check(A.rows()["redis"]["pid"] != pid and redis_cli(A, "GET", "kept") == "1")
@@ -306,8 +296,8 @@ def test_a_server_that_dies_unasked_is_restarted_and_counted():
     for name in ("redis", "docstore"):
         row = A.rows()[name]
         os.kill(row["pid"], signal.SIGKILL)
-        poll(lambda: A.rows()[name]["restarts"] == 1 and A.rows()[name]["state"] == "ready", 15,
-             f"{name} is not up again")
+        wait_until(lambda: A.rows()[name]["restarts"] == 1 and A.rows()[name]["state"] == "ready", 15,
+                   f"{name} is not up again")
         check(A.rows()[name]["pid"] != row["pid"])
     check("redis died unasked" in A.do("logs", "supervisor"))
     check(redis_cli(A, "GET", "kept") == "1")
@@ -315,7 +305,7 @@ def test_a_server_that_dies_unasked_is_restarted_and_counted():
     def found():
         with contextlib.suppress(Exception), mongo(A) as database:
             return database.kept.find_one()
-    poll(found, 15, "MongoDB did not come back after its store")
+    wait_until(found, 15, "MongoDB did not come back after its store")
 
 
 def test_killed_supervisor_leaves_no_process_and_up_works_again():
@@ -328,7 +318,7 @@ def test_killed_supervisor_leaves_no_process_and_up_works_again():
     A.do("up")
     check((A.dir / "ports").read_text() == ports, "the ports are not the same")
     check(psql(A, "SELECT n FROM kept") == "1" and redis_cli(A, "GET", "kept") == "1")
-    poll(kept_message, 10, "the message is not back")
+    wait_until(kept_message, 10, "the message is not back")
     with mongo(A) as database:
         check(database.kept.find_one({"_id": 1}))
 
@@ -422,13 +412,13 @@ def test_killed_starter_leaves_nothing():
     child.kill()
     child.communicate()
     B.check_nothing_left(20)
-    poll(lambda: not (B.dir / "ctl.sock").exists(), 5, "socket left")
+    wait_until(lambda: not (B.dir / "ctl.sock").exists(), 5, "socket left")
 
 
 def test_a_first_start_cut_short_begins_again():
     one = Stack("short")
     child = one.start("up")
-    poll(lambda: (one.dir / "data/rabbitmq/node").exists(), 30, "RabbitMQ did not begin")
+    wait_until(lambda: (one.dir / "data/rabbitmq/node").exists(), 30, "RabbitMQ did not begin")
     os.kill(one.supervisor(), signal.SIGKILL)
     child.communicate(timeout=30)
     check(child.returncode == 1, child.returncode)
@@ -498,7 +488,7 @@ def test_a_full_disk_is_named():
         out = full.do("up", code=69)
         said = [line for line in out.splitlines() if "is full" in line]
         check(said and str(full.dir) in said[0], out)
-        poll(lambda: not full.processes(), 15, "processes left")
+        wait_until(lambda: not full.processes(), 15, "processes left")
     finally:
         full.do("down")
         subprocess.run(["umount", full.dir], check=True)
@@ -552,11 +542,11 @@ def test_daemons_run_beside_the_servers():
     check(row["port"] == int(one.env()["ONBOARD_ADMIN_BASE"]) + 4, row)
     check("db migrate up" in (BASE / "migrated").read_text())
     os.kill(row["pid"], signal.SIGKILL)
-    poll(lambda: one.rows()["onboard-eventlog"]["restarts"] == 1 and
-         one.rows()["onboard-eventlog"]["state"] == "ready", 15, "the daemon is not up again")
+    wait_until(lambda: one.rows()["onboard-eventlog"]["restarts"] == 1 and
+               one.rows()["onboard-eventlog"]["state"] == "ready", 15, "the daemon is not up again")
     pid = one.rows()["onboard-eventlog"]["pid"]
     os.kill(one.supervisor(), signal.SIGKILL)
-    poll(lambda: not Path(f"/proc/{pid}").exists(), 5, "the daemon outlived its supervisor")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), 5, "the daemon outlived its supervisor")
     child = one.start("run", env=env)
     for line in child.stdout:
         if "eventlog degraded" in line:

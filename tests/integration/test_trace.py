@@ -9,16 +9,15 @@ import pytest
 from api import SIGNUP, Api
 from daemon import BUILD, free_port
 from dead import bury, dead_headers
-from pipeline import Pipeline, event, user_event
+from pipeline import event, user_event
 from wait import wait_until
 
 
 
 @pytest.fixture(scope="module", autouse=True)
-def here(servers):
+def here(pipe):
     global PIPE
-    with Pipeline(f"trace_{os.getpid()}", 9) as PIPE:
-        yield
+    PIPE = pipe
 
 
 def ctl(*words, **env):

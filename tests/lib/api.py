@@ -5,16 +5,14 @@ import http.client
 import json
 import os
 import re
-import subprocess
 import threading
 import time
-import urllib.parse
 
 import pika
 import psycopg2
 import redis
-from daemon import BUILD, ROOT, Daemon, free_port
-from management import Management
+import servers
+from daemon import Daemon, free_port, migrate
 from wait import wait_until
 
 SIGNUP = "/api/users/signup"
@@ -106,23 +104,17 @@ class Api(Daemon):
 
 
 class World:
+    """Database, virtual host and Redis number of one test file, created empty, with onboard-api on them."""
+
     def __init__(self, name, number):
-        self.name = f"api_{name}_{os.getpid()}"
-        self.management = Management()
+        self.name = name
+        self.place = servers.Place(os.environ, name, number)
+        self.management = self.place.management
         self.count = 0
         self._shared = None
-        self._admin(f"CREATE DATABASE {self.name}")
-        self.management.ask("PUT", f"/api/vhosts/{self.name}")
-        self.management.ask("PUT", f"/api/permissions/{self.name}/{self.management.user}",
-                            {"configure": ".*", "write": ".*", "read": ".*"})
-        self.env = {"ONBOARD_POSTGRES_URL": self._url("ONBOARD_POSTGRES_URL", self.name),
-                    "ONBOARD_RABBITMQ_URL": self._url("ONBOARD_RABBITMQ_URL", self.name),
-                    "ONBOARD_REDIS_URL": self._url("ONBOARD_REDIS_URL", str(number)),
-                    "ONBOARD_RABBITMQ_HEARTBEAT": "1s"}
-        self.redis = redis.Redis.from_url(self.env["ONBOARD_REDIS_URL"], decode_responses=True)
-        self.redis.flushdb()
-        subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "db", "migrate", "up"], check=True, timeout=60,
-                       env=os.environ | self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
+        self.env = self.place.env() | {"ONBOARD_RABBITMQ_HEARTBEAT": "1s"}
+        self.redis = redis.Redis.from_url(self.place.redis, decode_responses=True)
+        migrate(self.env)
 
     def __enter__(self):
         return self
@@ -130,20 +122,8 @@ class World:
     def __exit__(self, *_):
         if self._shared:
             self._shared.__exit__(None, None, None)
-        self.redis.flushdb()
-        self._admin(f"DROP DATABASE {self.name} WITH (FORCE)")
-        self.management.delete(f"/api/vhosts/{self.name}")
-
-    @staticmethod
-    def _url(variable, path):
-        return urllib.parse.urlsplit(os.environ[variable])._replace(path="/" + path).geturl()
-
-    @staticmethod
-    def _admin(sql):
-        connection = psycopg2.connect(os.environ["ONBOARD_POSTGRES_URL"])
-        connection.autocommit = True
-        connection.cursor().execute(sql)
-        connection.close()
+        self.redis.close()
+        self.place.drop()
 
     def api(self, *args, **env):
         return Api(self, *args, **env)

@@ -25,6 +25,12 @@ def free_port():
         return s.getsockname()[1]
 
 
+def migrate(env):
+    """Brings the database that env names to the newest schema."""
+    subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "db", "migrate", "up"], check=True, cwd=ROOT, timeout=60,
+                   env=os.environ | env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
 class Daemon:
     def __init__(self, program, *args, env=None):
         self.folder = tempfile.TemporaryDirectory(prefix="onboard-test-")

@@ -11,7 +11,7 @@ import uuid
 import pika
 from daemon import BUILD
 from pipeline import user_event
-from rabbit import Management, Vhost
+from rabbit import Vhost
 from wait import wait_until
 
 CTL = os.path.join(BUILD, "bin/onboardctl")
@@ -96,8 +96,7 @@ def bury_many(url, count, **headers):
 @contextlib.contextmanager
 def place():
     """A virtual host with the topology, a channel to it, and an operator."""
-    with Vhost(Management(os.environ["ONBOARD_RABBITMQ_MANAGEMENT_URL"]),
-               os.environ["ONBOARD_RABBITMQ_URL"]) as vhost, tempfile.TemporaryDirectory() as folder:
+    with Vhost() as vhost, tempfile.TemporaryDirectory() as folder:
         operator = Operator(vhost.url, folder)
         operator.run("topology", "declare", ONBOARD_CTL_AUDIT_LOG=os.path.join(folder, "declared.log"))
         connection = pika.BlockingConnection(pika.URLParameters(vhost.url))

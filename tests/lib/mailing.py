@@ -2,10 +2,9 @@
 """onboard-mailer on servers of one test program's own: its database, its queue, what stands in mail_log."""
 import contextlib
 import json
-import os
 
 import psycopg2
-from pipeline import Pipeline, metric, user_event
+from pipeline import metric, user_event
 from wait import wait_until
 
 SECONDS = 10
@@ -14,15 +13,15 @@ numbers = iter(range(8000000000000000, 8000000001000000))
 
 
 @contextlib.contextmanager
-def place():
+def place(pipe):
     """The servers' part of one test file: PIPE and DB are its own from here on."""
     global PIPE, DB
-    with Pipeline(f"mailer_{os.getpid()}", 14) as PIPE:
-        PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
-        DB = psycopg2.connect(PIPE.place.postgres)
-        DB.autocommit = True
-        yield
-        DB.close()
+    PIPE = pipe
+    PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
+    DB = psycopg2.connect(PIPE.place.postgres)
+    DB.autocommit = True
+    yield
+    DB.close()
 
 
 def rows(sql, *values):

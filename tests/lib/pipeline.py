@@ -6,15 +6,15 @@ import datetime
 import json
 import os
 import re
-import subprocess
 import threading
 import time
 import uuid
 
 import pika
 import pymongo
+import redis
 import servers
-from daemon import BUILD, ROOT, Daemon
+from daemon import Daemon, migrate
 
 DEAD_HEADERS = {"x-dead-id", "x-retry-count", "x-consumer", "x-original-queue", "x-original-routing-key",
                 "x-error-class", "x-error", "x-first-failed-at", "x-failed-at"}
@@ -40,17 +40,15 @@ def properties(one, headers=None):
 
 
 class Pipeline:
-    """Virtual host, databases and Redis number of one test program, made anew."""
+    """Virtual host, databases and Redis number of one test file, created empty, and what stands in them."""
 
     def __init__(self, name, number):
         self.place = servers.Place(os.environ, name, number)
-        self.env = {"ONBOARD_POSTGRES_URL": self.place.postgres, "ONBOARD_RABBITMQ_URL": self.place.rabbitmq,
-                    "ONBOARD_MONGO_URL": self.place.mongo, "ONBOARD_REDIS_URL": self.place.redis,
-                    "ONBOARD_LOG_FORMAT": "json"}
-        subprocess.run([os.path.join(BUILD, "bin/onboardctl"), "db", "migrate", "up"], check=True, cwd=ROOT,
-                       env=os.environ | self.env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.env = self.place.env() | {"ONBOARD_LOG_FORMAT": "json"}
+        migrate(self.env)
         self.mongo = pymongo.MongoClient(self.place.mongo, serverSelectionTimeoutMS=10000)
         self.mongo.drop_database(name)
+        self.kv = redis.Redis.from_url(self.place.redis, decode_responses=True)
         self.events = self.mongo[name]["events"]
 
     def daemon(self, program, **env):
@@ -107,6 +105,8 @@ class Pipeline:
 
     def close(self):
         self.mongo.close()
+        self.kv.close()
+        self.place.drop()
 
 
 class Load(threading.Thread):

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT
 """A stack of one's own, as the benchmark and the campaign of faults have one, and on it a database,
 virtual host and Redis number for each who takes part: the names of queues and keys are the same."""
-import base64
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import urllib.error
-import urllib.request
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import amqp
+from rabbit import Management, Vhost
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -62,29 +62,42 @@ class Stack:
 
 class Place:
     """The servers as one participant sees them: database, virtual host and MongoDB database NAME,
-    Redis database NUMBER. All are made anew."""
+    Redis database NUMBER. All are created empty; drop() removes them, the MongoDB database excepted."""
 
     def __init__(self, env, name, number):
         self.name = name
-        base = env["ONBOARD_POSTGRES_URL"]
-        self.postgres = with_path(base, name)
-        self.rabbitmq = with_path(env["ONBOARD_RABBITMQ_URL"], name)
+        self.base = env["ONBOARD_POSTGRES_URL"]
+        self.management = Management(env["ONBOARD_RABBITMQ_MANAGEMENT_URL"])
+        self.vhost = Vhost(name, self.management, env["ONBOARD_RABBITMQ_URL"])
+        self.postgres = with_path(self.base, name)
+        self.rabbitmq = self.vhost.url
         self.mongo = with_path(env["ONBOARD_MONGO_URL"], name)
         self.mongo_server = with_path(env["ONBOARD_MONGO_URL"], "")
         self.redis = with_path(env["ONBOARD_REDIS_URL"], str(number))
-        self._management = env["ONBOARD_RABBITMQ_MANAGEMENT_URL"]
-        with Sql(base) as sql:
+        with Sql(self.base) as sql:
             sql.ask(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             sql.ask(f"CREATE DATABASE {name}")
-        user = urlsplit(self._management).username
-        self._manage("DELETE", f"/api/vhosts/{name}", missing=True)
-        self._manage("PUT", f"/api/vhosts/{name}", {})
-        self._manage("PUT", f"/api/permissions/{name}/{user}", {"configure": ".*", "write": ".*", "read": ".*"})
+        with told():
+            self.vhost.create()
         with Redis(self.redis) as kv:
             kv.ask("FLUSHDB")
 
+    def env(self):
+        """The variables that lead a program to it."""
+        return {"ONBOARD_POSTGRES_URL": self.postgres, "ONBOARD_RABBITMQ_URL": self.rabbitmq,
+                "ONBOARD_MONGO_URL": self.mongo, "ONBOARD_REDIS_URL": self.redis}
+
+    def drop(self):
+        with Redis(self.redis) as kv:
+            kv.ask("FLUSHDB")
+        with Sql(self.base) as sql:
+            sql.ask(f"DROP DATABASE {self.name} WITH (FORCE)")
+        with told():
+            self.vhost.delete()
+
     def queues(self):
-        return [queue["name"] for queue in self._manage("GET", f"/api/queues/{quote(self.name)}?columns=name")]
+        with told():
+            return list(self.vhost.queues())
 
     def purge(self):
         """Empties every queue: what waits from one round shall not weigh on the next."""
@@ -97,21 +110,14 @@ class Place:
         with amqp.Broker(self.rabbitmq) as broker:
             return broker.depth(queue)
 
-    def _manage(self, method, path, body=None, missing=False):
-        parts = urlsplit(self._management)
-        request = urllib.request.Request(
-            f"http://{parts.hostname}:{parts.port}{path}", method=method,
-            data=None if body is None else json.dumps(body).encode(), headers={"Content-Type": "application/json"})
-        token = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
-        request.add_header("Authorization", "Basic " + base64.b64encode(token.encode()).decode())
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as e:
-            if missing and e.code == 404:
-                return None
-            raise ServerError(f"RabbitMQ's management API: {method} {path}: {e.code}") from e
-        return json.loads(text) if text else None
+
+@contextlib.contextmanager
+def told():
+    """An error of RabbitMQ's management API as one of ours."""
+    try:
+        yield
+    except urllib.error.HTTPError as e:
+        raise ServerError(f"RabbitMQ's management API: {e.url}: {e}") from e
 
 
 def with_path(url, path):
