@@ -22,7 +22,7 @@ AWAY_S = 60 if LONG else 5  # how long a store is away
 KILLS, TERMS, RESETS = (20, 20, 100) if LONG else (3, 4, 10)
 TRUTH_S = 8      # a call's deadline and a turn
 BACK_S = 10
-DRAIN_S = 10
+SOME = 200       # events
 FIRST_USER = 8000000000000000
 
 
@@ -170,7 +170,7 @@ def store_goes_and_comes(kind, harm, mend, held=AWAY_S, **env):
     with start(kind, **env) as daemon:
         daemon.wait_ready()
         with Load(kind.pipe, kind.make, RATE) as load:
-            time.sleep(1)
+            load.wait_more(SOME)
             harm()
             gone = time.monotonic()
             try:
@@ -183,7 +183,7 @@ def store_goes_and_comes(kind, harm, mend, held=AWAY_S, **env):
             back = time.monotonic()
             daemon.wait_status("/ready", 200, BACK_S)
             print(f"# {kind.program}: ready again after {time.monotonic() - back:.1f} s")
-            time.sleep(1)
+            load.wait_more(SOME)
             nothing_is_lost(kind, daemon, load)
         assert daemon.terminate() == 0
 
@@ -273,10 +273,10 @@ def test_redis_that_refuses_writes():
         daemon.wait_ready()
         with Load(kind.pipe, kind.make, RATE) as load:
             try:
-                time.sleep(0.5)
+                load.wait_more(SOME)
                 kind.kv.config_set("maxmemory", 1)
                 wait_until(lambda: '"a store is away' in daemon.log(), BACK_S, "it says so")
-                time.sleep(1)
+                load.wait_more(SOME)
             finally:
                 kind.kv.config_set("maxmemory", was)
             nothing_is_lost(kind, daemon, load)
@@ -288,14 +288,10 @@ def sigterm_while_away(kind):
         with start(kind, **{kind.variable: way}) as daemon:
             daemon.wait_ready()
             with Load(kind.pipe, kind.make, RATE) as load:
-                time.sleep(1)
+                load.wait_more(SOME)
                 proxy.stall()
-                time.sleep(3)
-                began = time.monotonic()
-                assert daemon.terminate(20) == 0
-                took = time.monotonic() - began
-                print(f"# {kind.program}: ended after {took:.1f} s")
-                assert took < DRAIN_S, took
+                load.wait_more(3 * SOME)
+                assert daemon.terminate() == 0  # 1, where it has not drained within 10 s
         with start(kind) as daemon:
             daemon.wait_ready()
             nothing_is_lost(kind, daemon, load)
@@ -313,7 +309,7 @@ def test_broker_connection_reset():
             daemon.wait_ready()
             with Load(kind.pipe, kind.make, RATE) as load:
                 for n in range(RESETS):
-                    time.sleep(0.3)
+                    load.wait_more(SOME // 4)
                     wait_until(proxy.connections, BACK_S, "connected")
                     done = metric(daemon, "onboard_consumer_deliveries_total")
                     proxy.reset()
@@ -329,7 +325,8 @@ def test_broker_stopped_and_started():
         for daemon in daemons:
             daemon.wait_ready()
         loads = [all_of.enter_context(Load(kind.pipe, kind.make, RATE // 4)) for kind in KINDS]
-        time.sleep(1)
+        for load in loads:
+            load.wait_more(SOME // 4)
         stack("ctl", "stop", "rabbitmq")
         try:
             for daemon in daemons:
@@ -339,7 +336,8 @@ def test_broker_stopped_and_started():
             stack("ctl", "start", "rabbitmq")
         for daemon in daemons:
             daemon.wait_status("/ready", 200, BACK_S)
-        time.sleep(1)
+        for load in loads:
+            load.wait_more(SOME // 4)
         for kind, daemon, load in zip(KINDS, daemons, loads):
             nothing_is_lost(kind, daemon, load)
             assert daemon.terminate() == 0
@@ -372,11 +370,8 @@ def ends_and_hands_nothing_back(kind, end, window=256):
                 time.sleep(0.2)
                 again = metric(daemon, "onboard_consumer_redelivered_total")
                 assert again == 0, f"{again} came again; the one before ended so: {log[-1500:]}"
-                began = time.monotonic()
-                code = end(daemon)
-                took, log = time.monotonic() - began, daemon.log()
-                assert code == 0, f"exit code {code}: {log[-1500:]}"
-                assert took < DRAIN_S, f"ended after {took:.1f} s: {log[-1500:]}"
+                code, log = end(daemon), daemon.log()
+                assert code == 0, f"exit code {code}: {log[-1500:]}"  # 1, where it has not drained within 10 s
         with start(kind) as daemon:
             daemon.wait_ready()
             nothing_is_lost(kind, daemon, load)
@@ -400,7 +395,7 @@ def test_sigterm_while_the_broker_hangs():
             time.sleep(0.6)  # longer than the quiet by which an empty queue is known
         finally:
             stack("ctl", "thaw", "rabbitmq")
-        return daemon.process.wait(20)
+        return daemon.process.wait(30)
 
     for window in (256, 40):
         ends_and_hands_nothing_back(KINDS[0], end, window)
@@ -410,13 +405,13 @@ def test_a_queue_that_is_deleted_is_declared_again():
     for kind in KINDS:
         with start(kind) as daemon:
             daemon.wait_ready()
-            with Load(kind.pipe, kind.make, RATE):
-                time.sleep(0.5)
+            with Load(kind.pipe, kind.make, RATE) as load:
+                load.wait_more(SOME)
                 kind.pipe.place.management.delete("queues", kind.pipe.place.name, kind.queue)
-                time.sleep(1)
+                wait_until(lambda d=daemon: "declaring it anew" in d.log(), BACK_S, "it sees that the queue has gone")
             # of what was in it nobody is left to ask; what comes now must arrive
             daemon.wait_status("/ready", 200, BACK_S)
             with Load(kind.pipe, kind.make, RATE) as load:
-                time.sleep(1)
+                load.wait_more(SOME)
                 nothing_is_lost(kind, daemon, load)
             assert daemon.terminate() == 0

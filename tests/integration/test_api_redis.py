@@ -133,7 +133,8 @@ def test_what_redis_refuses_to_both():
         users = made(one, other, 6)
         with refused(0, "-@write"), refused(1, "-@write"):
             changes_show(one, other, users[:4])
-            assert other.ask_json("/ready")[1]["dependencies"]["redis-writes"]["state"] == "blocked"
+            wait_until(lambda: other.ask_json("/ready")[1]["dependencies"]["redis-writes"]["state"] == "blocked", BACK_S,
+                       "the refused writes are said")
             # once it is known to all, nobody waits for it any more
             wait_until(lambda: world.one("SELECT now() - min(owed_at) > interval '5 s' FROM cache_owed"), BACK_S, "5 s")
             changes_show(one, other, users[4:])

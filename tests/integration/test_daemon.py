@@ -33,7 +33,7 @@ def probe(*args, **env):
 
 def run(*args, **env):
     return subprocess.run([os.path.join(BUILD, PROBE), *args], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=10, check=False, env=os.environ | {"PROBE_QUEUE": QUEUE} | env)
+                          timeout=60, check=False, env=os.environ | {"PROBE_QUEUE": QUEUE} | env)
 
 
 def test_help_version_and_configuration():
@@ -68,7 +68,7 @@ def test_sigterm_drains_and_ends_with_0():
         wait_until(lambda: "STOPPING=1" in daemon.said, 5, "STOPPING=1")
         status, body = daemon.ask_json("/ready")
         assert (status, body["status"]) == (503, "draining")
-        assert daemon.process.wait(10) == 0
+        assert daemon.process.wait(30) == 0
         assert any(line.startswith("EXTEND_TIMEOUT_USEC=") for line in daemon.said)
         assert '"message":"drained"' in daemon.log()
 
@@ -79,21 +79,21 @@ def test_a_second_signal_ends_at_once():
         daemon.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "STOPPING=1" in daemon.said, 5, "STOPPING=1")
         daemon.process.send_signal(signal.SIGINT)
-        assert daemon.process.wait(2) == 1
+        assert daemon.process.wait(30) == 1 and "not drained in time" not in daemon.log()
 
 
 def test_what_is_not_drained_in_10_s_ends_with_1():
     with probe(PROBE_DRAIN="never") as daemon:
         daemon.wait_ready()
         began = time.monotonic()
-        assert daemon.terminate(13) == 1
+        assert daemon.terminate() == 1
         assert time.monotonic() - began > 9 and "not drained in time" in daemon.log()
 
 
 def test_sigterm_before_it_is_ready():
     with probe(ONBOARD_POSTGRES_URL=f"postgresql://x@127.0.0.1:{free_port()}/x") as daemon:
         wait_until(lambda: daemon.ask("/health")[0] == 200, 5, "/health")
-        assert daemon.terminate(5) == 0 and "READY=1" not in daemon.said
+        assert daemon.terminate() == 0 and "READY=1" not in daemon.said
 
 
 def watchdogs(daemon):
@@ -110,9 +110,9 @@ def test_the_watchdog_is_fed_by_progress_alone():
     with probe(WATCHDOG_USEC="400000", ONBOARD_FAULTS="loop_turn=stall:60000@10") as daemon:
         daemon.wait_ready()
         feeds(daemon)
-        wait_until(lambda: daemon.ask("/health", 0.3)[0] == 0, 10, "it stands still")
+        wait_until(lambda: daemon.ask("/health", 2)[0] == 0, 10, "it stands still")
         was = watchdogs(daemon)
-        assert daemon.ask("/health", 1.5)[0] == 0 and watchdogs(daemon) == was, "fed while the loop stood still"
+        assert daemon.ask("/health", 2)[0] == 0 and watchdogs(daemon) == was, "fed while the loop stood still"
 
 
 def test_a_watchdog_for_another_process_is_not_ours():
@@ -197,7 +197,7 @@ def test_instances_have_their_own_ports():
     base = {k: v for k, v in os.environ.items() if k != "ONBOARD_ADMIN_LISTEN"}
     with socket.create_server(("127.0.0.1", 9199 + 20)):
         said = subprocess.run([os.path.join(BUILD, PROBE), "--instance", "3"], env=base | {"PROBE_QUEUE": QUEUE},
-                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=10, check=False)
+                              stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     assert said.returncode == 1 and "127.0.0.1:9219 is taken" in said.stderr, said.stderr
 
 
@@ -212,16 +212,16 @@ def test_a_socket_that_systemd_holds_is_used():
                                  env=os.environ | {"PROBE_QUEUE": QUEUE, "ONBOARD_ADMIN_LISTEN": "127.0.0.1:1"})
         try:
             # the socket is there before the daemon is: no connection is refused
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=30) as answer:
                 assert answer.status == 200
         finally:
             child.terminate()
-            assert child.wait(10) == 0
+            assert child.wait(30) == 0
 
 
 def raw(port, text):
     """What a server answers to these bytes."""
-    with socket.create_connection(("127.0.0.1", port), 5) as s:
+    with socket.create_connection(("127.0.0.1", port), 30) as s:
         s.sendall(text)
         s.shutdown(socket.SHUT_WR)
         answer = b""
@@ -281,7 +281,7 @@ def test_the_admin_listener_is_for_loopback_or_a_token():
     address, port = outer_address(), free_port()
 
     def ask(token=None):
-        with socket.create_connection((address, port), 5) as s:
+        with socket.create_connection((address, port), 30) as s:
             line = f"Authorization: Bearer {token}\r\n" if token else ""
             s.sendall(f"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{line}\r\n".encode())
             return int(s.makefile("rb").readline().split()[1])

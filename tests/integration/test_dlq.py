@@ -409,7 +409,7 @@ def test_killed_in_the_middle_loses_nothing():
         depth_is(channel, 2000)
         ids = {r["event_id"] for r in op.rows("dlq", "list")}
         for _ in range(3):
-            work = op.start("dlq", "replay", "--all", "--rate", "2000/s")
+            work = op.start("dlq", "replay", "--all", "--rate", "500/s")  # 4 s for the three
             already = depth(channel, "user_mail_queue")
             wait_until(lambda: depth(channel, "user_mail_queue") > already + 200, 30, "it replays")
             work.kill()

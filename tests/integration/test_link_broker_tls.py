@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import tempfile
-import time
 import urllib.parse
 
 import pytest
@@ -39,12 +38,10 @@ def run(program, where, *words):
 
 
 def refused(where, *words):
-    began = time.monotonic()
     done = run("topology", where, "check")
     assert done.returncode == 1 and "away: " in done.stdout, done.stdout
     assert all(w in done.stdout for w in words), done.stdout
     assert PLAIN.password not in done.stdout
-    assert time.monotonic() - began < 20
 
 
 def end(pem):

@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import tempfile
-import time
 import urllib.parse
 
 import pytest
@@ -38,10 +37,9 @@ def mongo(pem, authority):
 
 def doctor(subject, env):
     """What it finds of this server."""
-    began = time.monotonic()
     done = subprocess.run([CTL, "--json", "doctor"], env=os.environ | env, text=True, timeout=60, check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert time.monotonic() - began < 20 and (PG.password or "-") not in done.stdout
+    assert (PG.password or "-") not in done.stdout
     found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     return done.returncode, next(f for f in found if f["subject"] == subject)
 

@@ -108,5 +108,5 @@ def test_many_and_no_faster_than_asked():
         depth_is(p.channel, 5000, "user_data_queue")
         began = time.monotonic()
         p.op.run("publish", "user.created", "--count", "100", "--rate", "50/s")
-        assert 1.8 < time.monotonic() - began < 10
+        assert time.monotonic() - began > 1.8
         depth_is(p.channel, 5100, "user_data_queue")

@@ -11,6 +11,7 @@ import tempfile
 
 import pytest
 from wait import wait_until
+from ports import free_port
 from rabbit import Management
 
 pytestmark = pytest.mark.seconds(80)
@@ -26,13 +27,6 @@ class Node:
         self.children = []
         self.env = None
 
-    def ports(self, count):
-        held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        numbers = [s.getsockname()[1] for s in held]
-        for s in held:
-            s.close()
-        return numbers
-
     def write(self, name, text, mode=0o600):
         path = os.path.join(self.folder, name)
         with open(path, "w") as f:
@@ -46,7 +40,7 @@ class Node:
                                                   stderr=log, start_new_session=True, cwd=self.folder))
 
     def start(self):
-        amqp, management, dist, epmd = self.ports(4)
+        amqp, management, dist, epmd = (free_port() for _ in range(4))
         config = self.write("rabbitmq.conf", f"""\
 listeners.tcp.1 = 127.0.0.1:{amqp}
 management.tcp.ip = 127.0.0.1

@@ -96,6 +96,9 @@ class Api(Daemon):
         assert found, f"no metric {name}"
         return int(found[1])
 
+    def wait_metric(self, name, count):
+        wait_until(lambda: self.metric(name) == count, BACK_S, f"{name} is {count}")
+
     def statements(self, ask):
         """How many database statements ask() made, but for signups'."""
         before = self.metric("onboard_sql_statements_total")
@@ -271,6 +274,10 @@ class Load:
                 self.answers.append((body, answer.status, answer))
             if answer.status == 503:
                 time.sleep(0.02)
+
+    def statuses(self):
+        with self.lock:
+            return {status for _, status, _ in self.answers}
 
     def created(self):
         with self.lock:

@@ -11,6 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 
+from ports import free_port
 from wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -18,11 +19,6 @@ sys.path.append(os.path.join(ROOT, "tools"))
 from stacklib.daemons import consumers, producers  # noqa: E402, F401
 
 BUILD = os.path.join(ROOT, os.environ.get("ONBOARD_BUILD", "build/debug"))
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as s:
-        return s.getsockname()[1]
 
 
 def migrate(env):
@@ -72,7 +68,7 @@ class Daemon:
         with open(self.log_path, errors="replace") as log:
             return log.read()
 
-    def ask(self, path, seconds=5):
+    def ask(self, path, seconds=15):
         """Status and body; (0, reason) when it does not answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.admin}{path}", timeout=seconds) as answer:
@@ -96,7 +92,7 @@ class Daemon:
         if self.process.poll() is not None:
             raise AssertionError(f"the daemon ended with {self.process.returncode}: {self.log()[-2000:]}")
 
-    def terminate(self, seconds=15):
+    def terminate(self, seconds=30):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 

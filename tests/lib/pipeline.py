@@ -15,6 +15,7 @@ import pymongo
 import redis
 import servers
 from daemon import Daemon, migrate
+from wait import wait_until
 
 DEAD_HEADERS = {"x-dead-id", "x-retry-count", "x-consumer", "x-original-queue", "x-original-routing-key",
                 "x-error-class", "x-error", "x-first-failed-at", "x-failed-at"}
@@ -127,6 +128,11 @@ class Load(threading.Thread):
 
     def __exit__(self, *_):
         self.stop()
+
+    def wait_more(self, count):
+        """Until so many more are confirmed."""
+        want = len(self.sent) + count
+        wait_until(lambda: len(self.sent) >= want, 60, f"{count} more events are confirmed")
 
     def stop(self):
         self.over.set()

@@ -8,6 +8,8 @@ import threading
 import time
 import urllib.parse
 
+from ports import free_port
+
 
 class Proxy:
     def __init__(self, host, port):
@@ -19,14 +21,13 @@ class Proxy:
         self.flowing.set()
         self.deaf = False
         self.listener = None
-        self.port = None
+        self.port = free_port()
         self.accepted = 0
         self.open()
 
     def open(self):
         """Listens, on the same port as before."""
-        self.listener = socket.create_server(("127.0.0.1", self.port or 0), backlog=64)
-        self.port = self.listener.getsockname()[1]
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def close(self):

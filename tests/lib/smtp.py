@@ -11,6 +11,8 @@ import email.policy
 import socket
 import threading
 
+from ports import free_port
+
 
 class Mail:
     def __init__(self, sender, to, data, tls, login):
@@ -25,7 +27,7 @@ class Server:
         self.answers, self.rules, self.delay_s = {}, lambda verb, line: None, 0.0
         self.lock, self.mails, self.seen, self.connections = threading.Lock(), [], [], 0
         self.clear = []  # of what was seen that which anybody on the way could read
-        self.listener, self.port, self.open_sockets = None, None, set()
+        self.listener, self.port, self.open_sockets = None, free_port(), set()
         self.start()
 
     def __enter__(self):
@@ -40,8 +42,7 @@ class Server:
 
     def start(self):
         """On the same port as before."""
-        self.listener = socket.create_server(("127.0.0.1", self.port or 0), backlog=64)
-        self.port = self.listener.getsockname()[1]
+        self.listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def stop(self):

@@ -2,9 +2,13 @@
 """Waiting for a thing itself, with a deadline."""
 import time
 
+LEAST = 20  # seconds: a machine under load is slow, and only a failure reaches a deadline
+
 
 def wait_until(what, seconds, description):
-    """Polls what() until it answers something true, and returns that. Past the deadline the test fails."""
+    """Asks what() until it answers something true, and returns that. Past the deadline the test fails. seconds: what
+    it may take; no deadline is shorter than LEAST."""
+    seconds = max(seconds, LEAST)
     deadline = time.monotonic() + seconds
     while True:
         answer = what()
