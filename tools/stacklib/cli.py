@@ -15,7 +15,8 @@ from .layout import (EX_CONFIG, EX_FAILED, EX_NOT_UP, EX_USAGE, ROOT, Layout, St
 HELP = """\
 Local servers for onboard: PostgreSQL, RabbitMQ, a MongoDB server, Redis and a mail sink.
 
-  up [--daemons]     start them in the background (and onboard's daemons), write DIR/env
+  up [--daemons]     start them in the background (and onboard's daemons), write DIR/env; again: restart
+                     the daemons that were built anew since
   run                the same with the daemons, in the foreground; Ctrl-C stops what it started
   down               stop them, keep the data
   reset              stop them, remove data, passwords and ports

@@ -40,7 +40,16 @@ class Daemon(Server):
         self.env = {**os.environ, **env, "ONBOARD_ADMIN_LISTEN": self.admin}
         if name in HTTP:
             self.env[f"ONBOARD_{name.upper()}_LISTEN"] = f"127.0.0.1:{self.port}"
-        self._version = None
+        self._version = self._started = None
+
+    def _file(self):
+        """What changes when the program is built anew."""
+        about = os.stat(self.program)
+        return about.st_ino, about.st_mtime_ns
+
+    def built_anew(self):
+        """Whether the program on disk is another one than that which runs."""
+        return self._file() != self._started
 
     def version(self):
         if self._version is None:
@@ -51,6 +60,7 @@ class Daemon(Server):
 
     def spawn(self, lock_fd):
         line = ["setpriv", "--pdeathsig", "KILL", str(self.program)]
+        self._version, self._started = None, self._file()
         return sandbox.Process(line, self.log, lock_fd, sandboxed=False, env=self.env)
 
     def probe(self, first):

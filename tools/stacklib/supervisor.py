@@ -205,20 +205,31 @@ class Supervisor:
     # --- our own daemons
 
     def start_daemons(self):
-        """Those that are built and not running yet. True when any was started."""
+        """Starts the daemons that are built and do not run yet, and tries again those that have failed.
+        Restarts those whose program was built anew. True when any was started for the first time."""
         with self.daemons_lock:
-            fresh = [one for one in daemons.built(self.context, self.env)
-                     if self.keepers.get(one.name) is None]
-            if not fresh:
-                self.say(f"no daemon to start in {daemons.BIN.relative_to(ROOT)}")
+            built = daemons.built(self.context, self.env)
+            fresh = [Keeper(one, self.say) for one in built if one.name not in self.keepers]
+            known = [self.keepers[one.name] for one in built if one.name in self.keepers]
+            failed = [keeper for keeper in known if keeper.state == "failed"]
+            old = [keeper for keeper in known if keeper.wanted and keeper.server.built_anew()]
+            if not fresh + failed + old:
+                self.say("the daemons are up already" if known
+                         else f"no daemon to start in {daemons.BIN.relative_to(ROOT)}")
                 return False
             daemons.migrate(self.env, self.say)
-            started = [Keeper(server, self.say) for server in fresh]
-            for keeper in started:
+            for keeper in old:
+                self.say(f"{keeper.server.name} was built anew: restarting it")
+                keeper.want(False)
+            for keeper in old:
+                keeper.await_state(("stopped", "failed"), None)
+            for keeper in failed + old:
+                keeper.want(True)
+            for keeper in fresh:
                 self.keepers[keeper.server.name] = keeper
                 keeper.start()
-            self._await(started)
-            return True
+            self._await(fresh + failed + old)
+            return bool(fresh)
 
     def stop_daemons(self):
         with self.daemons_lock:

@@ -58,6 +58,9 @@ const struct conf_key conf_keys[] = {
 	{ "admin", "listen", CONF_LISTEN, NULL,
 		.help = "The address of /health, /ready and /metrics. Unset: 127.0.0.1 and the daemon's own port from "
 			"9101 on; instance N of a daemon adds 10 (N-1)." },
+	{ "admin", "base", CONF_INT, "9101", 1, 65000,
+		.help = "The first port at which `onboardctl top` looks for the admin listeners of this host's daemons. "
+			"It does not change where a daemon listens. tools/stack sets it." },
 	{ "admin", "token", CONF_STRING, NULL,
 		.help = "The bearer token that clients outside of loopback must send. Unset: the admin listener answers "
 			"clients on loopback only.",

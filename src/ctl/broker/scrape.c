@@ -15,7 +15,7 @@
 #include "base/clock.h"
 #include "base/promtext.h"
 
-#define FIRST_PORT 9101
+#define FIRST_PORT 9101 /* the default of admin.base */
 #define ANSWER_MS 300
 #define ANSWER_MAX (4u << 20)
 
@@ -124,17 +124,21 @@ own_port(const struct conf *f)
 	return colon ? (unsigned)atoi(colon + 1) & 0xffffu : 0;
 }
 
-/* The admin port of instance 1: HTTP daemons first, then consumers. */
+/*
+ * The admin port of instance 1: HTTP daemons first, then consumers. tools/stack sets
+ * admin.base, and numbers its daemons from there on by their place in the tables.
+ */
 static unsigned
-daemon_port(unsigned d)
+daemon_port(unsigned base, unsigned d)
 {
-	return d < SCRAPE_HTTP ? FIRST_PORT + d : consumer_rows[d - SCRAPE_HTTP].admin_port;
+	return d < SCRAPE_HTTP || base != FIRST_PORT ? base + d
+						     : consumer_rows[d - SCRAPE_HTTP].admin_port;
 }
 
 size_t
 scrape_all(const struct conf *f, struct scraped *out)
 {
-	unsigned own = own_port(f);
+	unsigned own = own_port(f), first = (unsigned)conf_int(f, "admin", "base");
 	struct buf page;
 	size_t n = 0;
 
@@ -143,7 +147,7 @@ scrape_all(const struct conf *f, struct scraped *out)
 		n += scrape(own, &page, &out[n]);
 	for (unsigned d = 0; d < SCRAPE_HTTP + CONSUMER_COUNT; d++)
 		for (unsigned i = 0; i < SCRAPE_INSTANCES; i++) {
-			unsigned port = daemon_port(d) + 10 * i;
+			unsigned port = daemon_port(first, d) + 10 * i;
 
 			if (port != own)
 				n += scrape(port, &page, &out[n]);
