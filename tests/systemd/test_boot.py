@@ -13,6 +13,7 @@ import threading
 import pymongo
 import pytest
 import redis
+import tree
 from api import SIGNUP, Client
 from daemon import ROOT, consumers, free_port
 from machine import Machine
@@ -42,16 +43,14 @@ def here(servers):
 
 def package(version):
     """The release build, packed under this version."""
-    out = subprocess.run([f"{ROOT}/tools/deb", version], check=True, text=True, stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, timeout=300).stdout.split()[-1]
     target = f"{FOLDER}/onboard_{version}.deb"
-    shutil.move(f"{ROOT}/{out}", target)
+    tree.package(version, target)
     return target
 
 
 def newer_schema(deb):
     """The same with the onboardctl of a version that has one migration more than the daemons know."""
-    tree, source = f"{FOLDER}/tree", f"{FOLDER}/source"
+    unpacked, source = f"{FOLDER}/tree", f"{FOLDER}/source"
     os.mkdir(source)
     subprocess.run(["cp", "-a", "--parents", "Makefile", "VERSION", "src", "tools", "migrations", "build/release",
                     source], cwd=ROOT, check=True)
@@ -62,14 +61,14 @@ def newer_schema(deb):
     subprocess.run(["make", "V=release", "build/release/bin/onboardctl"], cwd=source, check=True, timeout=300,
                    env={k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")},
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    subprocess.run(["dpkg-deb", "-R", deb, tree], check=True)
-    subprocess.run(["install", "-m", "755", "-s", f"{source}/build/release/bin/onboardctl", f"{tree}/usr/bin"], check=True)
-    control = f"{tree}/DEBIAN/control"
+    subprocess.run(["dpkg-deb", "-R", deb, unpacked], check=True)
+    subprocess.run(["install", "-m", "755", "-s", f"{source}/build/release/bin/onboardctl", f"{unpacked}/usr/bin"], check=True)
+    control = f"{unpacked}/DEBIAN/control"
     with open(control, encoding="utf-8") as f:
         text = f.read()
     with open(control, "w", encoding="utf-8") as f:
         f.write(re.sub(r"^Version: .*", f"Version: {THIRD}", text, flags=re.M))
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", tree, f"{FOLDER}/onboard_{THIRD}.deb"],
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "-b", unpacked, f"{FOLDER}/onboard_{THIRD}.deb"],
                    check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(source)
 

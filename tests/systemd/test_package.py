@@ -7,9 +7,8 @@ import subprocess
 import tempfile
 
 import pytest
-
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
+import tree
+from tree import ROOT
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +29,7 @@ def run(*words):
 def test_it_is_made_of_the_release_build():
     if not shutil.which("dpkg-shlibdeps"):
         pytest.skip("dpkg-shlibdeps is not here: apt-get install dpkg-dev")
-    shutil.move(os.path.join(ROOT, run("tools/deb", "0.0.1-1").split()[-1]), DEB)
+    tree.package("0.0.1-1", DEB)
     assert "/etc/onboard/onboard.conf" in run("dpkg-deb", "-I", DEB, "conffiles")
     depends = run("dpkg-deb", "-f", DEB, "Depends")
     for library in ("libpq5", "libmongoc-1.0-0", "libhiredis", "librabbitmq4", "libevent", "systemd"):
@@ -50,12 +49,12 @@ def test_lintian_has_nothing_against_it():
 
 
 def test_it_holds_what_install_leaves():
-    tree = f"{FOLDER}/tree"
-    run("dpkg-deb", "-x", DEB, tree)
-    packed = {re.sub(r"\.gz$", "", os.path.join(folder, name)[len(tree):])
-              for folder, _, names in os.walk(tree) for name in names}
-    run("make", "--no-print-directory", "V=release", "install", f"DESTDIR={FOLDER}/install", "PREFIX=/usr",
-        "UNITDIR=/lib/systemd/system")
+    unpacked = f"{FOLDER}/tree"
+    run("dpkg-deb", "-x", DEB, unpacked)
+    packed = {re.sub(r"\.gz$", "", os.path.join(folder, name)[len(unpacked):])
+              for folder, _, names in os.walk(unpacked) for name in names}
+    done = tree.make("V=release", "install", f"DESTDIR={FOLDER}/install", "PREFIX=/usr", "UNITDIR=/lib/systemd/system")
+    assert done.returncode == 0, done.stdout
     there = {os.path.join(folder, name)[len(FOLDER) + len("/install"):]
              for folder, _, names in os.walk(f"{FOLDER}/install") for name in names}
     doc = "/usr/share/doc/onboard"

@@ -9,11 +9,9 @@ import subprocess
 import tempfile
 
 import pytest
+import tree
+from tree import ROOT, VARIANT
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-import pytest
-
-VARIANT = os.path.basename(os.environ.get("ONBOARD_BUILD", "build/debug"))
 EXPOSURE = 1.5
 DEST = tempfile.mkdtemp(prefix="onboard-install-")
 UNITS = f"{DEST}/usr/lib/systemd/system"
@@ -32,8 +30,7 @@ def run(*words, **more):
 
 
 def make(*words):
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "V")}
-    done = run("make", "--no-print-directory", f"V={VARIANT}", f"DESTDIR={DEST}", "PREFIX=/usr", *words, env=env)
+    done = tree.make(f"V={VARIANT}", f"DESTDIR={DEST}", "PREFIX=/usr", *words)
     assert done.returncode == 0, done.stdout
 
 

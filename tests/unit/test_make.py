@@ -3,19 +3,10 @@
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-
-VARIANT = os.path.basename(os.environ.get("ONBOARD_BUILD", "build/debug"))
-
-
-def make(*words):
-    env = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "V")}
-    return subprocess.run(["make", "--no-print-directory", *words], cwd=ROOT, env=env, text=True, timeout=300,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+from tree import ROOT, VARIANT, make
 
 
 def test_a_second_build_does_nothing():
