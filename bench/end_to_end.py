@@ -11,7 +11,7 @@ import subprocess
 
 import servers
 from lib import bench as frame
-from lib import ours, peer, procs
+from lib import ours, peer, procs, wrk
 from lib.table import Row
 
 COUNT = int(os.environ.get("SIGNUPS", 50_000))
@@ -73,7 +73,7 @@ class Way:
         if min(found["in_mongo"], found["in_redis"]) < COUNT:
             raise servers.ServerError(f"{side.name}: {found['in_mongo']} in MongoDB and {found['in_redis']} in Redis "
                                       f"of {COUNT} signups")
-        self.rate, self.posts, self.trouble = found["e2e_per_s"], found["posts_per_s"], found["errors"]
+        self.rate, self.posts, self.trouble = found["e2e_per_s"], found["posts_per_s"], wrk.trouble_of_signups(found["errors"])
         self.cpu = found["cpu_s_per_1000"]["daemons"]
         frame.say(f"  {side.name}: {self.rate}/s end to end, {self.posts}/s posted")
 
@@ -106,8 +106,6 @@ def limit(bench, names):
 def rows_of(title, found, limits, goal, met, bounded):
     value = lambda what: {side.name: [what(one) for one in ways] for side, ways in found.items()}
     trouble = sorted({error for ways in found.values() for one in ways for error in one.trouble})
-    if trouble:
-        trouble.append("the load's GET /health among them, which our API's port does not know")
     return [
         Row(f"{title}, end to end", "/s", **value(lambda o: o.rate), limit=limits, goal=goal, met=met, note="; ".join(trouble)),
         Row(f"{title}, posted", "/s", **value(lambda o: o.posts)),

@@ -49,6 +49,11 @@ def test_bad_answers_and_socket_errors_are_counted_and_no_part_of_the_rate():
     assert r.trouble("201") == "512 answers other than 201, 3 read errors, 17 timeout errors"
 
 
+def test_the_fillers_of_an_end_to_end_load_are_no_errors():
+    said = ["Non-2xx or 3xx responses: 512", "Socket errors: connect 0, read 3, write 0, timeout 17"]
+    assert wrk.trouble_of_signups(said) == said[1:] and wrk.trouble_of_signups(said[:1]) == []
+
+
 def test_a_report_without_a_total_is_an_error():
     for text in ("", "unable to connect to 127.0.0.1:1 Connection refused\n"):
         try:
