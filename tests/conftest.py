@@ -36,7 +36,7 @@ def runs_stacks(config):
 
 def pytest_configure(config):
     os.chdir(ROOT)
-    # a shell ignores SIGINT for its background jobs, and so would everything that the tests start
+    # a shell's background jobs ignore SIGINT, and everything that the tests start would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if MODE != "given":
         for name in [n for n in os.environ if n.startswith("ONBOARD_") and n not in OURS]:
@@ -96,11 +96,11 @@ class Stack:
                              check=True).stdout
         pairs = (pair.split("=", 1) for pair in out.decode().split("\0") if pair)
         self.env = {k: v for k, v in pairs if k.startswith("ONBOARD_")}
-        # what a test changes by onboardctl is no business of the machine's own audit log
+        # a test's use of onboardctl does not belong in the machine's own audit log
         self.env["ONBOARD_CTL_AUDIT_LOG"] = f"{folder}/audit.log"
 
     def hide(self):
-        """Tests without servers see none of them."""
+        """Removes the servers from the environment, for tests without servers."""
         for name in self.env or {}:
             os.environ.pop(name, None)
 

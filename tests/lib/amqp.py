@@ -30,7 +30,7 @@ class Broker:
         self._send(0, CONNECTION, 11, struct.pack(">I", 0) + short("PLAIN") + struct.pack(">I", len(secret)) + secret
                    + short("en_US"))
         tune = self._expect(CONNECTION, 30)
-        self._send(0, CONNECTION, 31, tune[:6] + b"\0\0")  # no heartbeats: a question takes no time
+        self._send(0, CONNECTION, 31, tune[:6] + b"\0\0")  # no heartbeats: connections are short
         self._send(0, CONNECTION, 40, short(unquote(parts.path[1:]) or "/") + b"\0\0")
         self._expect(CONNECTION, 41)
         self._send(1, CHANNEL, 10, b"\0")
@@ -47,7 +47,7 @@ class Broker:
         self.close()
 
     def depth(self, queue):
-        """Messages that wait in a queue, those on their way to a consumer not counted."""
+        """The number of messages that wait in a queue, without those that a consumer holds."""
         self._send(1, QUEUE, 10, b"\0\0" + short(queue) + b"\x01" + struct.pack(">I", 0))
         answer = self._expect(QUEUE, 11)
         return struct.unpack(">I", answer[1 + answer[0]:][:4])[0]
@@ -72,7 +72,7 @@ class Broker:
         self._expect(BASIC, 21)
 
     def publish(self, queue, messages):
-        """(body, id, type, seconds) each, persistent, in this order; none is confirmed."""
+        """Publishes persistent messages in this order, without confirms. messages: (body, id, type, seconds)."""
         method = struct.pack(">HHH", BASIC, 40, 0) + short("") + short(queue) + b"\0"
         retried = short("x-retry-count") + b"I" + struct.pack(">i", 0)
         fixed = short("application/json") + struct.pack(">I", len(retried)) + retried + b"\x02"
@@ -90,7 +90,7 @@ class Broker:
         self.sock.sendall(b"".join(frames))
 
     def deliver(self):
-        """The next message: its tag, whether it comes again, its body."""
+        """The next message: (tag, redelivered, body)."""
         method = self._expect(BASIC, 60)
         tag, again = struct.unpack(">Q?", method[1 + method[0]:][:9])
         left, body = struct.unpack(">Q", self._frame()[1][4:12])[0], b""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""onboard-api on servers of one test program's own: a database, a vhost, a number in Redis."""
+"""onboard-api on a database, a virtual host and a Redis number of one test file's own."""
 import contextlib
 import http.client
 import json
@@ -16,7 +16,7 @@ from daemon import Daemon, free_port, migrate
 from wait import wait_until
 
 SIGNUP = "/api/users/signup"
-BACK_S = 15  # what every link takes at most to come back
+BACK_S = 15  # how long a link may take to come back
 
 
 class Answer:
@@ -29,11 +29,11 @@ class Answer:
         return json.loads(self.text)
 
     def fields(self):
-        """Of a 422 or 409: what stands at which field."""
+        """The reason for each field of a 422 or 409."""
         return {e["field"]: e["reason"] for e in self.json["errors"]}
 
     def problem(self, status):
-        """It is this problem, in the form that every problem has."""
+        """Checks that the answer is a problem with this status."""
         assert self.status == status, (self.status, self.text)
         assert self.headers["Content-Type"] == "application/problem+json", self.headers
         assert {"type", "title", "status", "instance"} <= self.json.keys(), self.json
@@ -46,7 +46,7 @@ class Answer:
 
 
 class Client:
-    """One connection that stays."""
+    """One connection, kept open."""
 
     def __init__(self, port, seconds=15):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=seconds)
@@ -79,7 +79,7 @@ class Api(Daemon):
         return Client(self.port)
 
     def __call__(self, method, path, body=None, **headers):
-        """One request on a connection of its own; header names with _ for -."""
+        """One request on a new connection. Header names have _ for -."""
         client = self.client()
         try:
             return client(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
@@ -100,7 +100,7 @@ class Api(Daemon):
         wait_until(lambda: self.metric(name) == count, BACK_S, f"{name} is {count}")
 
     def statements(self, ask):
-        """How many database statements ask() made, but for signups'."""
+        """How many database statements ask() caused. Statements of signups are not counted."""
         before = self.metric("onboard_sql_statements_total")
         ask()
         return self.metric("onboard_sql_statements_total") - before
@@ -132,13 +132,13 @@ class World:
         return Api(self, *args, **env)
 
     def shared(self):
-        """The one that tests use which harm nothing."""
+        """The running onboard-api for tests that do it no harm."""
         if not self._shared:
             self._shared = self.api().ready()
         return self._shared
 
     def user(self, **more):
-        """A signup's body that nobody has sent before."""
+        """The body of a signup with a new name and address."""
         self.count += 1
         return {"username": f"user{self.count:06d}", "email": f"user{self.count:06d}@example.org", **more}
 
@@ -159,7 +159,7 @@ class World:
 
     @contextlib.contextmanager
     def locked(self, table):
-        """Nobody reads or writes it meanwhile."""
+        """Locks the table against readers and writers."""
         with contextlib.closing(self.connect()) as connection:
             connection.cursor().execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
             yield
@@ -167,7 +167,7 @@ class World:
 
     @contextlib.contextmanager
     def reading(self, table):
-        """A report that has read it and stays open, as pg_dump does for hours."""
+        """Holds open a transaction that has read the table, as pg_dump does for hours."""
         with contextlib.closing(self.connect()) as connection:
             connection.cursor().execute(f"SELECT count(*) FROM {table}")
             yield
@@ -177,7 +177,7 @@ class World:
         return pika.BlockingConnection(pika.URLParameters(self.env["ONBOARD_RABBITMQ_URL"]))
 
     def queue(self, name, key="user.#"):
-        """A durable queue that gets what is published with this key."""
+        """Binds a durable, empty queue to this key."""
         connection = self.amqp()
         channel = connection.channel()
         channel.exchange_declare("user_events", "topic", durable=True)
@@ -188,7 +188,7 @@ class World:
         return name
 
     def take(self, queue):
-        """All that is in the queue: (method, properties, body) each."""
+        """Takes all messages from the queue: (method, properties, body) each."""
         connection = self.amqp()
         channel = connection.channel()
         found = []
@@ -198,7 +198,7 @@ class World:
         return found
 
     def wait_events(self, queue, count, seconds=10):
-        """At least so many, in order of arrival."""
+        """Takes at least count messages, in order of arrival."""
         found = []
         wait_until(lambda: found.extend(self.take(queue)) or len(found) >= count, seconds, f"{count} events")
         return found
@@ -210,13 +210,13 @@ class World:
         wait_until(lambda: self.unpublished() == 0, seconds, "nothing unpublished is left")
 
     def counts(self):
-        """What a signup writes."""
+        """The numbers of rows in the tables that a signup writes."""
         return self.sql("SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM addresses),"
                         " (SELECT count(*) FROM outbox), (SELECT count(*) FROM cities)")[0]
 
 
 def at_once(count, do):
-    """do(0) … do(count − 1), each in a thread, begun together; what each answered or raised."""
+    """Runs do(0) … do(count − 1) in threads that begin together. Returns what each returned or raised."""
     gate, found = threading.Barrier(count), [None] * count
 
     def one(i):
@@ -235,7 +235,7 @@ def at_once(count, do):
 
 
 class Load:
-    """Signups on many connections until stop(); each one's answer, or how its connection ended."""
+    """Sends signups on many connections until stop(). Keeps each answer, or how the connection ended."""
 
     def __init__(self, world, api, connections=8):
         self.world, self.api = world, api

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Starts one daemon under an own NOTIFY_SOCKET and asks its admin listener."""
+"""Starts one daemon under a NOTIFY_SOCKET of its own and asks its admin listener."""
 import json
 import os
 import signal

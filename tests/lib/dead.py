@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Dead letters as the runtime and the broker put them, and onboardctl beside them."""
+"""Dead letters as the runtime and the broker write them, and onboardctl."""
 import contextlib
 import datetime
 import json
@@ -34,7 +34,7 @@ def dead_headers(consumer="mailer", error="smtp: 421 try later", seconds=0, cls=
 
 
 class Operator:
-    """onboardctl on one virtual host, its audit log beside it."""
+    """onboardctl on one virtual host, with an audit log of its own."""
 
     def __init__(self, url, folder):
         self.url, self.folder = url, folder
@@ -47,8 +47,8 @@ class Operator:
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, *words, code=0, stdin=None, both=False, file_max=None, **env):
-        """What it printed, of a failure (or with both) the errors; any other exit code is a failure. file_max: no file
-        takes more bytes, as on a full disk."""
+        """Runs onboardctl, expects this exit code, and returns what it printed. After a failure, and with both, that
+        includes stderr. file_max: no file can grow past so many bytes, as on a full disk."""
         command = [CTL, *words]
         if file_max is not None:
             assert file_max % 512 == 0
@@ -83,7 +83,7 @@ def bury(channel, body, headers, **more):
 
 
 def bury_many(url, count, **headers):
-    """Quickly: a process of its own would be no quicker, a confirm for each is what takes the time."""
+    """Publishes many dead letters quickly, without confirms."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     for n in range(count):
@@ -115,14 +115,14 @@ def event_body(user_id=7, **more):
 
 
 def take(channel, queue):
-    """The next message there, taken."""
+    """Takes the next message from the queue."""
     method, props, body = wait_until(lambda: (lambda m: m if m[0] else None)(channel.basic_get(queue)), 10, queue)
     channel.basic_ack(method.delivery_tag)
     return props, body
 
 
 def bodies_in(op, queue="user_mail_queue"):
-    """Properties and bodies of the messages there, all taken."""
+    """Takes all messages from the queue: (properties, body) each."""
     connection = pika.BlockingConnection(pika.URLParameters(op.url))
     channel = connection.channel()
     taken = []
@@ -144,11 +144,11 @@ def death(queue, reason="delivery_limit"):
                          "routing-keys": ["user.created"]}]}
 
 
-FRAME = 131072  # the largest that the broker takes
+FRAME = 131072  # the broker's largest frame
 
 
 def filled(headers, size=FRAME, **more):
-    """The headers with one more, so that their frame has just this size."""
+    """The headers and one more, which makes their frame exactly this large."""
     def frame(n):
         props = pika.BasicProperties(delivery_mode=2, headers=headers | {"x-big": "b" * n}, **more)
         return 20 + len(b"".join(props.encode()))

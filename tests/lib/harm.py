@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a test does to the servers of the stack it runs on."""
+"""What a test does to the servers of its stack."""
 import contextlib
 import os
 import subprocess
@@ -24,7 +24,7 @@ def stopped(server):
 
 @contextlib.contextmanager
 def read_only():
-    """PostgreSQL takes no writes, from sessions that are there already either."""
+    """PostgreSQL refuses writes, also from sessions that are open already."""
     port = urllib.parse.urlsplit(os.environ["ONBOARD_POSTGRES_URL"]).port
 
     def say(change):
@@ -41,7 +41,7 @@ def read_only():
 
 @contextlib.contextmanager
 def alarm():
-    """RabbitMQ has no memory to spare: it takes no messages."""
+    """RabbitMQ raises its memory alarm: it accepts no messages."""
     def mark(share):
         stack("exec", "rabbitmq", "/usr/lib/rabbitmq/bin/rabbitmqctl", "-n", "onboard@localhost", "-q",
               "set_vm_memory_high_watermark", share)
@@ -55,7 +55,7 @@ def alarm():
 
 @contextlib.contextmanager
 def busy(url, queue):
-    """The quorum queue's leader has no time for anybody: whoever asks for its depth is told 0."""
+    """The leader of the quorum queue does not answer. RabbitMQ then reports a depth of 0."""
     vhost = urllib.parse.unquote(urllib.parse.urlsplit(url).path[1:])
     find = f'{{ok, Q}} = rabbit_amqqueue:lookup(rabbit_misc:r(<<"{vhost}">>, queue, <<"{queue}">>)), ' \
            "{Name, _} = amqqueue:get_pid(Q)"

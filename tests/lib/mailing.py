@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""onboard-mailer on servers of one test program's own: its database, its queue, what stands in mail_log."""
+"""onboard-mailer on a database and a queue of one test file's own, and the rows of mail_log."""
 import contextlib
 import json
 
@@ -14,7 +14,7 @@ numbers = iter(range(8000000000000000, 8000000001000000))
 
 @contextlib.contextmanager
 def place(pipe):
-    """The servers' part of one test file: PIPE and DB are its own from here on."""
+    """Sets PIPE and DB for one test file."""
     global PIPE, DB
     PIPE = pipe
     PIPE.env |= {"ONBOARD_TOPOLOGY_CONSUMERS": "mailer", "ONBOARD_MAIL_RATE": "0", "ONBOARD_LOG_LEVEL": "debug"}
@@ -31,7 +31,7 @@ def rows(sql, *values):
 
 
 def row(one):
-    """Its row: (state, attempts, smtp_code, error, message_id), or None."""
+    """The row of this event's user: (state, attempts, smtp_code, error, message_id), or None."""
     got = rows("SELECT state, attempts, smtp_code, error, message_id FROM mail_log WHERE user_id = %s",
                one["payload"]["user_id"])
     return got[0] if got else None
@@ -61,7 +61,7 @@ def acked(daemon, count, seconds=SECONDS):
 
 
 def ended(daemon):
-    """SIGTERM; nothing of an address stands in its log."""
+    """Ends the daemon by SIGTERM. Its log must contain no address."""
     assert daemon.terminate() == 0
     assert "@example.com" not in daemon.log() and "example.com" not in daemon.log(), daemon.log()[-3000:]
 

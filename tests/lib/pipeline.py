@@ -83,7 +83,7 @@ class Pipeline:
         return self.place.depth(queue)
 
     def take(self, queue):
-        """All that waits there, taken: [(body, properties, redelivered, routing key)]."""
+        """Takes all messages from the queue: [(body, properties, redelivered, routing key)]."""
         got = []
         with self.channel(confirm=False) as channel:
             while True:
@@ -111,7 +111,7 @@ class Pipeline:
 
 
 class Load(threading.Thread):
-    """Publishes make(n) at a rate, each event until it is confirmed. What is confirmed is in .sent."""
+    """Publishes make(n) at a rate. Each event is tried until it is confirmed; .sent has the confirmed ones."""
 
     def __init__(self, pipe, make, rate=500, hands=4):
         super().__init__(daemon=True)
@@ -130,7 +130,7 @@ class Load(threading.Thread):
         self.stop()
 
     def wait_more(self, count):
-        """Until so many more are confirmed."""
+        """Waits until count more events are confirmed."""
         want = len(self.sent) + count
         wait_until(lambda: len(self.sent) >= want, 60, f"{count} more events are confirmed")
 
@@ -167,7 +167,7 @@ class Load(threading.Thread):
 
 
 def metric(daemon, name, **labels):
-    """A metric's value; those of labels that are not named are added up. None: no answer."""
+    """The value of a metric, summed over the labels that are not given. None: the daemon does not answer."""
     status, body = daemon.ask("/metrics")
     if status != 200:
         return None

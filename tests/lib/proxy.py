@@ -26,12 +26,12 @@ class Proxy:
         self.open()
 
     def open(self):
-        """Listens, on the same port as before."""
+        """Listens, on the same port each time."""
         self.listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def close(self):
-        """Refuses new connections and resets those there are: a server that is away."""
+        """Refuses new connections and resets the open ones: a server that is away."""
         listener, self.listener = self.listener, None
         if listener:
             listener.shutdown(socket.SHUT_RDWR)
@@ -53,11 +53,11 @@ class Proxy:
         return len(pairs)
 
     def stall(self):
-        """Connections stay, nothing flows: a server that is frozen or a cable that is cut."""
+        """Keeps connections open and passes nothing on: a frozen server or a cut cable."""
         self.flowing.clear()
 
     def swallow(self):
-        """What clients say arrives, and no answer comes back: the cable is cut between the two."""
+        """Passes on what clients send and drops every answer: the cable is cut between the two."""
         self.deaf = True
 
     def flow(self):
@@ -123,7 +123,7 @@ def through(url, proxy):
 
 @contextlib.contextmanager
 def behind(url):
-    """A proxy before the server of this URL, and the URL that leads through it."""
+    """A proxy in front of the server of this URL, and the URL that leads through the proxy."""
     parts = urllib.parse.urlsplit(url)
     proxy = Proxy(parts.hostname, parts.port)
     try:

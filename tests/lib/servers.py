@@ -83,7 +83,7 @@ class Place:
             kv.ask("FLUSHDB")
 
     def env(self):
-        """The variables that lead a program to it."""
+        """The environment variables that lead a program to these servers."""
         return {"ONBOARD_POSTGRES_URL": self.postgres, "ONBOARD_RABBITMQ_URL": self.rabbitmq,
                 "ONBOARD_MONGO_URL": self.mongo, "ONBOARD_REDIS_URL": self.redis}
 
@@ -100,7 +100,7 @@ class Place:
             return list(self.vhost.queues())
 
     def purge(self):
-        """Empties every queue: what waits from one round shall not weigh on the next."""
+        """Empties every queue, so that one round leaves no messages to the next."""
         names = self.queues()
         with amqp.Broker(self.rabbitmq) as broker:
             for name in names:
@@ -113,7 +113,7 @@ class Place:
 
 @contextlib.contextmanager
 def told():
-    """An error of RabbitMQ's management API as one of ours."""
+    """Turns an error of RabbitMQ's management API into a ServerError."""
     try:
         yield
     except urllib.error.HTTPError as e:
@@ -125,7 +125,7 @@ def with_path(url, path):
 
 
 class Sql:
-    """psql, kept open: one statement, its first column's lines."""
+    """A psql process, kept open. Each statement returns the lines that it printed."""
     END = "-- end of the answer --"
 
     def __init__(self, url):
@@ -168,7 +168,7 @@ class Sql:
 
 
 class Redis:
-    """One connection: a command, its answer. Arrays are not needed here."""
+    """One connection. It decodes no arrays, since nobody here needs them."""
 
     def __init__(self, url):
         parts = urlsplit(url)
@@ -192,7 +192,7 @@ class Redis:
         raise ServerError(f"redis: {words[0]}: {line.decode(errors='replace') or 'closed the connection'}")
 
     def hits(self):
-        """Keys that were asked for and found, in all databases together."""
+        """The number of reads that found their key, over all databases."""
         for line in self.ask("INFO", "stats").decode().splitlines():
             if line.startswith("keyspace_hits:"):
                 return int(line.split(":")[1])

@@ -26,7 +26,7 @@ class Server:
         self.tls, self.login, self.implicit = tls, login, implicit
         self.answers, self.rules, self.delay_s = {}, lambda verb, line: None, 0.0
         self.lock, self.mails, self.seen, self.connections = threading.Lock(), [], [], 0
-        self.clear = []  # of what was seen that which anybody on the way could read
+        self.clear = []  # the lines that came unencrypted
         self.listener, self.port, self.open_sockets = None, free_port(), set()
         self.start()
 
@@ -41,12 +41,12 @@ class Server:
         return f"smtp{'s' if self.implicit else ''}://127.0.0.1:{self.port}"
 
     def start(self):
-        """On the same port as before."""
+        """Listens, on the same port each time."""
         self.listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
         threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
 
     def stop(self):
-        """Refuses connections and ends those there are."""
+        """Refuses new connections and ends the open ones."""
         listener, self.listener = self.listener, None
         if listener:
             listener.shutdown(socket.SHUT_RDWR)
@@ -60,7 +60,7 @@ class Server:
                 pass
 
     def to(self, address):
-        """The mails that this address got."""
+        """The mails to this address."""
         with self.lock:
             return [m for m in self.mails if m.to == address]
 

@@ -80,7 +80,7 @@ away_within(struct doc *c, int64_t least_ms, int64_t most_ms)
 	from = clock_mono_ms();
 	assert_int_equal(doc_ping(c, &e), -1); /* while the backoff runs: at once */
 	assert_int_equal(e.kind, ERR_AWAY);
-	assert_in_range(clock_mono_ms() - from, 0, 20);
+	assert_in_range(clock_mono_ms() - from, 0, 250);
 }
 
 static void
@@ -102,12 +102,12 @@ silent_and_closed(void **state)
 	struct link_view v;
 
 	(void)state;
-	away_within(c, 1500, 2500);
+	away_within(c, 1500, 4900);
 	close(fd);
 	link_look(doc_link(c), &v);
 	assert_string_not_equal(v.why, "");
 	usleep((unsigned)doc_due_ms(c) * 1000 + 2000);
-	away_within(c, 0, 2500); /* refused */
+	away_within(c, 0, 4900); /* refused */
 	close_within(c, 2500);
 }
 
@@ -143,7 +143,7 @@ frozen_and_slow(void **state)
 	c = open_at("127.0.0.1", x.port, "");
 	ok(doc_ping(c, &e), &e);
 	x.hold = true; /* frozen in mid-life */
-	away_within(c, 1500, 2500);
+	away_within(c, 1500, 4900);
 	usleep((unsigned)doc_due_ms(c) * 1000 + 2000);
 	away_within(c, 1500, 4900);
 	x.hold = false;

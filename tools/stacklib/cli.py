@@ -70,7 +70,7 @@ def parser():
 def do_up(layout, args):
     foreground = args.foreground or args.verb == "run"
     with_daemons = args.daemons or args.verb == "run"
-    outside = supervisor.external(os.environ)  # a bad configuration is told before any download
+    outside = supervisor.external(os.environ)  # report a bad configuration before any download
     layout.make()
     if client.connect(layout) is None:
         group = supervisor.classes(outside)
@@ -114,7 +114,7 @@ def show_urls(layout):
 
 
 def watch(layout):
-    """A live line on a terminal; elsewhere a line for each change. Ends when the stack ends."""
+    """Shows one live line on a terminal, and elsewhere a line for each change, until the stack ends."""
     live, shown = sys.stdout.isatty(), None
     while True:
         try:
@@ -147,7 +147,7 @@ def do_reset(layout, _args):
     if layout.dir.is_dir():
         known = (layout.data, layout.log, layout.mail, layout.env, layout.secrets, layout.ports,
                  layout.lock, layout.pid)
-        for path in known:  # what is ours, and nothing else that lies in the folder
+        for path in known:  # remove our own files and leave all others
             if path.is_dir():
                 shutil.rmtree(path)
             else:

@@ -37,7 +37,7 @@ def ask(layout, **message):
 
 
 def _answer(link, show):
-    """The last word of a conversation; what is said meanwhile is shown."""
+    """The supervisor's answer. Messages that come before it are shown."""
     while True:
         message = link.receive()
         if message is None:
@@ -75,7 +75,7 @@ def up(layout, with_daemons, show):
             try:
                 return link, False, _answer(link, show)
             except StackError as error:
-                # It was ending while we asked: then it is ours to start again.
+                # It was ending while we asked. Start it again.
                 if "stopped meanwhile" not in str(error) and "without a word" not in str(error):
                     raise
         else:
@@ -100,7 +100,7 @@ def up(layout, with_daemons, show):
 
 
 def leave(link, child):
-    """Ends a stack of ours by letting go of it, and waits until all of it is gone."""
+    """Ends the stack that we started, by closing the connection, and waits until all processes are gone."""
     link.sock.shutdown(socket.SHUT_WR)
     while True:
         try:
@@ -121,7 +121,7 @@ def _supervisor_pid(layout):
 
 
 def down(layout, fast, show, seconds=75):
-    """True when something was running. Afterwards nothing is, and stale files are gone."""
+    """Stops everything and removes stale files. True when something was running."""
     if not layout.dir.is_dir():
         return False
     link = connect(layout)
@@ -151,7 +151,7 @@ def down(layout, fast, show, seconds=75):
 
 
 def _all_gone(layout):
-    """Nobody holds the supervisor's lock, nor any server's."""
+    """Whether nobody holds the lock of the supervisor or of a server."""
     for path in [layout.lock, *layout.data.glob("*.lock")]:
         if path.exists():
             fd = try_lock(path)

@@ -70,7 +70,7 @@ class Keeper(threading.Thread):
             return self.cond.wait_for(lambda: self.state in states, seconds)
 
     def kill_now(self):
-        """SIGKILL to the whole tree; it stays down until it is asked for again."""
+        """Kills the whole process tree. The server stays down until somebody starts it."""
         with self.cond:
             self.wanted = False
             process = self.process
@@ -102,7 +102,7 @@ class Keeper(threading.Thread):
             self.cond.notify_all()
 
     def _pause(self, seconds):
-        """Waits; True when the server is no longer wanted."""
+        """Waits so long, or until the server is no longer wanted. True: it is not wanted."""
         with self.cond:
             self.cond.wait_for(lambda: not self.wanted, seconds)
             return not self.wanted
@@ -118,7 +118,7 @@ class Keeper(threading.Thread):
                     break
             try:
                 if not self._bring_up():
-                    # Half-way: nothing is served yet, and some hear no signal while they start.
+                    # Not ready yet. Some servers ignore signals while they start, so kill it.
                     self._put_down(fast=True)
                     continue
                 self.asked = False
@@ -171,7 +171,7 @@ class Keeper(threading.Thread):
             if server.log.exists() and server.log.stat().st_size > LOG_MOST:
                 os.replace(server.log, server.log.with_suffix(".log.1"))
             if not (server.data / COMPLETE).exists():
-                # A first start that was cut short left who knows what: begin again.
+                # The first start was cut short, so the data may be incomplete: begin again.
                 shutil.rmtree(server.data)
                 server.data.mkdir(mode=0o700)
             server.prepare()
@@ -231,7 +231,7 @@ class Keeper(threading.Thread):
             time.sleep(0.05)
 
     def _watch(self):
-        """Until it dies, or is not wanted any more. Returns what to say when it died."""
+        """Waits until the server dies or is no longer wanted. Returns what to say when it died."""
         while not self._pause(0.2):
             code = self.process.popen.poll()
             if code is not None:

@@ -127,7 +127,7 @@ class Supervisor:
         return 0
 
     def _own(self):
-        """The starter lets go by `release`; its end before that ends the stack."""
+        """Ends the stack when the starter ends before it has sent `release`."""
         while True:
             message = self.owner.receive()
             if message is None:
@@ -175,7 +175,7 @@ class Supervisor:
             self.start_daemons()
 
     def _await(self, keepers):
-        """Until all are ready; the first failure counts."""
+        """Waits until all keepers are ready. Raises the first failure."""
         keepers = list(keepers)
         while not self.end.is_set():
             for keeper in keepers:
@@ -272,7 +272,7 @@ class Supervisor:
             link.sock.close()
 
     def _do_attach(self, link, message):
-        """A second `up`: waits with the first."""
+        """A second `up`: waits until the first is done."""
         self.links.append(link)
         self.settled.wait()
         if self.failure is not None or self.end.is_set():
@@ -316,7 +316,7 @@ class Supervisor:
         return keeper
 
     def _do_exec(self, link, message):
-        """The command line that runs a program beside a server; whoever asks runs it."""
+        """Answers the command line that runs a program beside a server. The client runs it."""
         server = self._keeper(message["server"]).server
         if not server.sandboxed:
             raise StackError(f"{server.name} runs in no sandbox", EX_USAGE)
@@ -345,7 +345,7 @@ class Supervisor:
         link.send(ready=True, state=keeper.state)
 
     def _stop(self):
-        """Daemons first, so that they can hand back what they hold; then all servers at once."""
+        """Stops the daemons first, so that they can return their messages, then all servers at once."""
         if self.keepers:
             self.say("stopping")
         self.stop_daemons()
