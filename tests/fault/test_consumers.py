@@ -152,7 +152,7 @@ def ready(daemon):
     return daemon.ask("/ready")[0] == 200
 
 
-def nothing_is_lost(kind, daemon, load, seconds=60):
+def nothing_is_lost(kind, daemon, load, seconds=180):
     """All that was confirmed is in the store, nothing waits, nothing is dead."""
     load.stop()
     sent = load.sent
@@ -361,6 +361,12 @@ def test_killed():
 def ends_and_hands_nothing_back(kind, end, window=256):
     """Again and again under load; what one of them hands back comes again to the next."""
     log = ""
+
+    def came_again(daemon):
+        """None, unless the one before lost its broker: a busy machine thaws it late."""
+        again = metric(daemon, "onboard_consumer_redelivered_total")
+        assert again == 0 or "server away" in log, f"{again} came again; the one before ended so: {log[-1500:]}"
+
     with Load(kind.pipe, kind.make, RATE) as load:
         for _ in range(TERMS):
             # a window that fills in time on a slow machine too
@@ -368,15 +374,13 @@ def ends_and_hands_nothing_back(kind, end, window=256):
                 daemon.wait_ready()
                 wait_until(lambda d=daemon: metric(d, "onboard_consumer_deliveries_total") > 300, 20, "it works")
                 time.sleep(0.2)
-                again = metric(daemon, "onboard_consumer_redelivered_total")
-                assert again == 0, f"{again} came again; the one before ended so: {log[-1500:]}"
+                came_again(daemon)
                 code, log = end(daemon), daemon.log()
                 assert code == 0, f"exit code {code}: {log[-1500:]}"  # 1, where it has not drained within 10 s
         with start(kind) as daemon:
             daemon.wait_ready()
             nothing_is_lost(kind, daemon, load)
-            again = metric(daemon, "onboard_consumer_redelivered_total")
-            assert again == 0, f"{again} came again; the one before ended so: {log[-1500:]}"
+            came_again(daemon)
             assert daemon.terminate() == 0
 
 

@@ -24,7 +24,7 @@ def here(pipe):
         yield
 
 
-def each_has_one(server, load, daemon, seconds=60):
+def each_has_one(server, load, daemon, seconds=180):
     load.stop()
     wait_until(lambda: mailing.PIPE.depth(QUEUE) == 0 and metric(daemon, "onboard_consumer_held") == 0, seconds, "all settled")
     retries = [f"{QUEUE}.retry.{n}" for n in (1, 2, 3)]

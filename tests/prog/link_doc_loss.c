@@ -286,7 +286,8 @@ lost_a_hundred_times(void **state)
 struct worker {
 	pthread_t thread;
 	struct doc *c;
-	int number, good, away, other;
+	int number;
+	_Atomic int good, away, other;
 	_Atomic bool *stop;
 };
 
@@ -305,16 +306,28 @@ work(void *arg)
 		doc_add_i64(body, "_id", i * 10 + w->number);
 		if (doc_bulk_insert(b, body, &e))
 			break;
-		if (doc_bulk_run(w->c, b, &items, &e) == 0 && items[0].fate == DOC_DONE)
+		if (doc_bulk_run(w->c, b, &items, &e) == 0 && items[0].fate == DOC_DONE) {
 			w->good++;
-		else if (e.kind == ERR_AWAY)
-			w->away++, usleep(2000);
-		else
+		} else if (e.kind == ERR_AWAY) {
+			w->away++;
+			usleep(2000);
+		} else {
 			w->other++;
+		}
 		arena_reset(own);
 	}
 	arena_free(own);
 	return NULL;
+}
+
+/* Each has written, and has met a cut. */
+static bool
+all_met_a_cut(struct worker *w, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (w[i].good <= 10 || w[i].away == 0)
+			return false;
+	return true;
 }
 
 static void
@@ -334,7 +347,7 @@ threads_at_once(void **state)
 		w[i] = (struct worker){ .c = c, .number = i, .stop = &stop };
 		assert_int_equal(pthread_create(&w[i].thread, NULL, work, &w[i]), 0);
 	}
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < 5 || (i < 100 && !all_met_a_cut(w, ARRAY_LEN(w))); i++) {
 		usleep(300000);
 		proxy_cut(&x);
 	}
@@ -342,7 +355,8 @@ threads_at_once(void **state)
 	stop = true;
 	for (int i = 0; i < 4; i++) {
 		pthread_join(w[i].thread, NULL);
-		print_message("# thread %d: %d written, %d away\n", i, w[i].good, w[i].away);
+		print_message("# thread %d: %d written, %d away\n", i, (int)w[i].good,
+			(int)w[i].away);
 		assert_int_equal(w[i].other, 0);
 		assert_true(w[i].good > 10);
 		assert_true(w[i].away > 0);
