@@ -246,6 +246,9 @@ runtime_stop(void *state)
 
 	if (!c->handler)
 		return;
+	/* each may wake the other up to its end */
+	thread_finish(c->worker);
+	thread_finish(c->io);
 	thread_join(c->worker);
 	thread_join(c->io);
 	consumer_io_end(c);

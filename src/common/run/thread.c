@@ -17,6 +17,7 @@ struct thread {
 	void (*fn)(struct thread *, void *);
 	void *arg;
 	int wake_fd;
+	bool finished;
 	atomic_bool stopping;
 	_Atomic int64_t tick_ms;
 };
@@ -116,12 +117,21 @@ thread_stop(struct thread *t)
 }
 
 void
+thread_finish(struct thread *t)
+{
+	if (!t || t->finished)
+		return;
+	thread_stop(t);
+	must(pthread_join(t->id, NULL) == 0);
+	t->finished = true;
+}
+
+void
 thread_join(struct thread *t)
 {
 	if (!t)
 		return;
-	thread_stop(t);
-	must(pthread_join(t->id, NULL) == 0);
+	thread_finish(t);
 	close(t->wake_fd);
 	free(t);
 }

@@ -23,4 +23,9 @@ void thread_wait(struct thread *t, int64_t ms); /* the thread itself: until woke
 void thread_tick(struct thread *t);             /* progress was made, or there is nothing to do */
 bool thread_alive(const struct thread *t, int64_t stall_ms); /* it ticked within stall_ms */
 void thread_stop(struct thread *t);                          /* tells it; does not wait */
-void thread_join(struct thread *t); /* tells it, waits, frees; NULL is fine */
+/*
+ * Stops it and waits for its end. Of threads that wake each other, all must have
+ * ended before one is freed. NULL is fine.
+ */
+void thread_finish(struct thread *t);
+void thread_join(struct thread *t); /* thread_finish, and frees it; NULL is fine */
