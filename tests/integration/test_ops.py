@@ -59,9 +59,13 @@ def running(daemon):
     return status == 200 and said["status"] == "ready" and "notice" not in said
 
 
+ONE_CONSUMER_MAX = 2000  # what a quorum queue gives to one consumer without an ack
+
+
 def delivery_counts(queue, count):
-    """Of what waits there: what the queue says of deliveries before; nothing is taken."""
+    """What the queue says of earlier deliveries of its messages, of ONE_CONSUMER_MAX at most. Nothing is taken."""
     got = []
+    count = min(count, ONE_CONSUMER_MAX)
     with PIPE.channel(confirm=False) as channel:
         for method, props, _ in channel.consume(queue, inactivity_timeout=5):
             if method:
@@ -91,7 +95,7 @@ def test_pause_under_load_stops_all_instances_and_gives_nothing_back():
         row = queue_rows()[QUEUE]
         assert row["paused"] and row["consumers"] == 0 and row["depth"] == len(load.sent) - stood, (row, len(load.sent), stood)
         counts = delivery_counts(QUEUE, row["depth"])
-        assert len(counts) == row["depth"] and set(counts) == {(False, 0)}, set(counts)
+        assert len(counts) == min(row["depth"], ONE_CONSUMER_MAX) and set(counts) == {(False, 0)}, set(counts)
         _, out, _ = ctl("queues")
         assert "paused by" in out and 'a "test"' in out and all(len(x) <= 80 for x in out.splitlines()[:8]), out
         assert "\033" not in out

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 import amqp
 from rabbit import Management, Vhost
+from wait import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -74,8 +75,8 @@ class Place:
         self.mongo = with_path(env["ONBOARD_MONGO_URL"], name)
         self.mongo_server = with_path(env["ONBOARD_MONGO_URL"], "")
         self.redis = with_path(env["ONBOARD_REDIS_URL"], str(number))
+        self._database_drop()
         with Sql(self.base) as sql:
-            sql.ask(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
             sql.ask(f"CREATE DATABASE {name}")
         with told():
             self.vhost.create()
@@ -87,11 +88,23 @@ class Place:
         return {"ONBOARD_POSTGRES_URL": self.postgres, "ONBOARD_RABBITMQ_URL": self.rabbitmq,
                 "ONBOARD_MONGO_URL": self.mongo, "ONBOARD_REDIS_URL": self.redis}
 
+    def _database_drop(self):
+        """FORCE may not end a process of the server's own (autovacuum), so it is tried again."""
+        def dropped():
+            try:
+                with Sql(self.base) as sql:
+                    sql.ask(f"DROP DATABASE IF EXISTS {self.name} WITH (FORCE)")
+                return True
+            except ServerError as why:
+                if "permission denied to terminate" not in str(why):
+                    raise
+                return False
+        wait_until(dropped, 30, f"database {self.name} dropped")
+
     def drop(self):
         with Redis(self.redis) as kv:
             kv.ask("FLUSHDB")
-        with Sql(self.base) as sql:
-            sql.ask(f"DROP DATABASE {self.name} WITH (FORCE)")
+        self._database_drop()
         with told():
             self.vhost.delete()
 
