@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboard-analytics: how many events of a type came from a country on a day, in
- * PostgreSQL; who was active on a day, and each day's totals, in Redis.
+ * onboard-analytics counts events by day, type and country in PostgreSQL. In
+ * Redis it keeps each day's totals and the users who were active on that day.
  *
- * An event counts once however often it comes, since its row of the inbox and
- * what it adds commit together. Redis gets totals, never something to add.
+ * An event counts once however often it is delivered, because its row in the
+ * inbox and its counts commit together. Redis gets totals, never increments.
  */
 #include "analytics_own.h"
 #include "base/log.h"
 #include "model/days.h"
 
 struct analytics {
-	struct days_due keep_due; /* when the inbox' partitions are looked after next */
+	struct days_due keep_due; /* when to look after the inbox' partitions next */
 };
 
 static int
-start(struct consumer *c, void *state, struct err *e)
+analytics_start(struct consumer *c, void *state, struct err *e)
 {
 	struct analytics *a = state;
 	struct arena *mem = arena_new(1 << 14, 1 << 20);
@@ -23,14 +23,14 @@ start(struct consumer *c, void *state, struct err *e)
 
 	arena_free(mem);
 	days_kept(&a->keep_due, rc);
-	if (rc >= 0) /* whatever could not be done at once is done later */
+	if (rc >= 0) /* 1: the rest is done later */
 		return 0;
 	return err_wrap(e, "looking after the inbox (is the schema up to date? onboardctl doctor)");
 }
 
-/* What has no partition goes into the default one: that keeping failed stops nobody. */
+/* A failure stops nothing: a row without a partition goes into the default partition. */
 static int
-keep(struct consumer *c, struct analytics *a, struct arena *mem, struct err *e)
+inbox_keep(struct consumer *c, struct analytics *a, struct arena *mem, struct err *e)
 {
 	struct err why = ERR_INIT;
 	int rc;
@@ -48,12 +48,12 @@ keep(struct consumer *c, struct analytics *a, struct arena *mem, struct err *e)
 }
 
 static int
-handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+analytics_handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
 	struct counted *list;
 	size_t n;
 
-	if (keep(c, state, b->mem, e))
+	if (inbox_keep(c, state, b->mem, e))
 		return -1;
 	list = analytics_list(b, &n);
 	if (analytics_count(c, b->mem, list, n, e) || analytics_show(c, b->mem, list, n, e))
@@ -70,8 +70,8 @@ main(int argc, char **argv)
 		.summary = "Counts events by day, type and country.",
 		.needs = NEED_SQL | NEED_KV,
 		.state_size = sizeof(struct analytics),
-		.start = start,
-		.handle = handle };
+		.start = analytics_start,
+		.handle = analytics_handle };
 
 	return consumer_main(argc, argv, &analytics);
 }

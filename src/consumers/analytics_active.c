@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * active:{day} in Redis. A set that is there gets the batch's users. One that is
- * not there (a new day, Redis was emptied, another type stood there) is made
- * from the inbox beside it, and takes its name when it is whole: a process that
- * is killed meanwhile leaves no set with some users missing.
+ * active:{day} in Redis. If the set exists, the batch's users are added to it.
+ * If it does not exist (a new day, an emptied Redis, a key of another type), it
+ * is built from the inbox under another name and renamed when it is complete. So
+ * a process that is killed while it builds leaves no set that lacks users.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -21,27 +21,27 @@
 #define BUILDING_S "600"
 #define NO_ID "00000000-0000-0000-0000-000000000000"
 
-/* By the key, and by the index of those whose day is not their row's. */
-static const struct sql_statement of_the_row = { "analytics_active",
+/* Most rows are found by the primary key; rows that count for another day, by their own index. */
+static const struct sql_statement of_row_day = { "analytics_active",
 	"SELECT event_id, user_id FROM " INBOX_TABLE " WHERE day = date '1970-01-01' + $1::integer"
 	" AND event_id > $2::uuid AND counted_for IS NULL ORDER BY event_id LIMIT $3::bigint" };
-static const struct sql_statement of_another_row = { "analytics_active_other",
+static const struct sql_statement of_other_day = { "analytics_active_other",
 	"SELECT event_id, user_id FROM " INBOX_TABLE
 	" WHERE counted_for = date '1970-01-01' + $1::integer AND event_id > $2::uuid"
 	" ORDER BY event_id LIMIT $3::bigint" };
 
-static struct kv_script add, take;
+static struct kv_script set_add, set_publish;
 
 static void
 scripts_make(void)
 {
-	/* KEYS: set. ARGV: TTL, users. 0: there is no set. */
-	kv_script_init(&add,
+	/* KEYS: set. ARGV: TTL, users. Answers 0 if there is no set. */
+	kv_script_init(&set_add,
 		KV_LUA_OF_TYPE "if of_type(KEYS[1], 'set') == 'none' then return 0 end\n"
 			       "redis.call('SADD', KEYS[1], unpack(ARGV, 2))\n"
 			       "return redis.call('EXPIRE', KEYS[1], ARGV[1])\n");
-	/* KEYS: set, the one built. ARGV: TTL. Others may have made it meanwhile. */
-	kv_script_init(&take,
+	/* KEYS: set, built set. ARGV: TTL. Another process may have made the set meanwhile. */
+	kv_script_init(&set_publish,
 		KV_LUA_OF_TYPE "if of_type(KEYS[1], 'set') == 'set' then\n"
 			       " redis.call('SUNIONSTORE', KEYS[1], KEYS[1], KEYS[2])\n"
 			       " redis.call('DEL', KEYS[2])\n"
@@ -72,10 +72,10 @@ analytics_active_add(struct kv *kv, struct arena *mem, const struct counted *lis
 	argv[0] = key;
 	argv[1] = ANALYTICS_KEPT_S;
 	users_words(mem, list, n, argv + 2);
-	return kv_add_script(kv, &add, 1, n + 2, argv, NULL, e);
+	return kv_add_script(kv, &set_add, 1, n + 2, argv, NULL, e);
 }
 
-/* The users of one page into the set that is being built; cursor moves behind it. */
+/* Adds the users of one page to the set that is being built, and moves the cursor behind them. */
 static int
 page_add(struct kv *kv, struct arena *mem, const struct sql_result *r, const char *key,
 	char cursor[static UUID_TEXT_SIZE], struct err *e)
@@ -114,7 +114,7 @@ pages_add(struct consumer *c, const struct sql_statement *st, int64_t day, const
 	while (rc == 0 && r.rows == PAGE_ROWS) {
 		arena_reset(mem);
 		if (!consumer_wait(c, 0)) {
-			rc = err_set(e, ERR_AWAY, "the daemon ends");
+			rc = err_set(e, ERR_AWAY, "the daemon is stopping");
 			break;
 		}
 		sql_params_init(&p);
@@ -143,14 +143,14 @@ analytics_active_make(struct consumer *c, struct arena *mem, const struct counte
 	uuid_format(&id, text);
 	analytics_day_key("active", list[0].day, key);
 	snprintf(built, sizeof built, "building:%s", text);
-	if (pages_add(c, &of_the_row, list[0].day, built, e) ||
-		pages_add(c, &of_another_row, list[0].day, built, e))
+	if (pages_add(c, &of_row_day, list[0].day, built, e) ||
+		pages_add(c, &of_other_day, list[0].day, built, e))
 		return -1;
-	argv[0] = "SADD"; /* at least one is in it, whatever the inbox tells */
+	argv[0] = "SADD"; /* the set is not empty, whatever the inbox says */
 	argv[1] = built;
 	users_words(mem, list, n, argv + 2);
 	return kv_add(kv, n + 2, argv, NULL, e) ||
-			kv_add_script(kv, &take, 2, 3,
+			kv_add_script(kv, &set_publish, 2, 3,
 				(const char *const[]){ key, built, ANALYTICS_KEPT_S }, NULL, e) ||
 			kv_flush_all(kv, mem, NULL, e)
 		? -1

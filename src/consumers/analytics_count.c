@@ -9,15 +9,15 @@
 #include "model/inbox.h"
 #include "model/outbox_sql.h"
 
-#define AGAIN_MAX 5 /* deadlock or serialization; past it the database has trouble */
+#define AGAIN_MAX 5 /* tries when transactions conflict; then the database has trouble */
 #define DAY_MS 86400000
-#define ARRAY_BYTES_MAX (1u << 20) /* 1000 types of 64 bytes are far below */
+#define ARRAY_BYTES_MAX (1u << 20) /* 1000 types of 64 bytes need far less */
 
 /*
- * One statement is one transaction: one round trip, one sync to disk. Rows come
- * in the order of their keys, first the inbox and then the counts, so two
- * processes wait for each other but never in a circle. The filter's subquery is
- * hashed once, whatever the planner thinks of the arrays' lengths.
+ * One statement is one transaction: one round trip, one sync to disk. It writes
+ * rows in the order of their keys, first the inbox and then the counts, so two
+ * processes may wait for each other but never deadlock. PostgreSQL hashes the
+ * filter's subquery once, whatever the planner thinks of the arrays' lengths.
  */
 static const struct sql_statement count = { "analytics_count",
 	"WITH came AS MATERIALIZED (SELECT * FROM unnest($1::integer[], $2::uuid[], $3::integer[],"
@@ -36,9 +36,9 @@ static const struct sql_statement count = { "analytics_count",
 static const struct sql_statement forget = { "analytics_forget",
 	DAYS_FORGET(INBOX_TABLE, "counted_on < " DAYS_FIRST_KEPT) };
 
-/* The event's country where it is a code, in upper case. */
+/* The event's country in upper case; ANALYTICS_COUNTRY_NONE if it is not a code. */
 static void
-country_take(const struct event *ev, char out[static 4])
+country_read(const struct event *ev, char out[static 4])
 {
 	const char *code = ev->kind == EVENT_ACTIVITY ? ev->geo_country : ev->country;
 	size_t n = code ? strlen(code) : 0;
@@ -60,7 +60,7 @@ by_id(const void *x, const void *y)
 	const struct counted *a = x, *b = y;
 	int order = strcmp(a->ev->id, b->ev->id);
 
-	/* of copies in one batch the first counts; the events lie in the order they came */
+	/* the first copy in a batch counts; events lie in memory in their order of arrival */
 	return order ? order : a->ev < b->ev ? -1 : a->ev > b->ev;
 }
 
@@ -79,7 +79,7 @@ analytics_list(struct batch *b, size_t *n)
 		one->day = one->ev->time_us / 1000 / DAY_MS;
 		must(uuid_parse(one->ev->id, strlen(one->ev->id), &id));
 		one->inbox_day = uuid_is_v7(&id) ? outbox_day_number(&id) : one->day;
-		country_take(one->ev, one->country);
+		country_read(one->ev, one->country);
 	}
 	qsort(list, b->n, sizeof *list, by_id);
 	for (size_t i = 0; i < b->n; i++)

@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of onboard-analytics share; nobody else includes it.
+ * Shared by the files of onboard-analytics; no other file includes it.
  *
  *	analytics.c        the handler
  *	analytics_count.c  PostgreSQL: the inbox and the counts, one transaction
- *	analytics_show.c   Redis: who was active, and PostgreSQL's totals
+ *	analytics_show.c   Redis: active users, and PostgreSQL's totals
  *	analytics_active.c the sets of active users
  *
- * An event has two days. The inbox day follows from what never changes, so that
- * a copy is looked for where the first one lies: the time in the id where that
- * is a UUID v7, else the timestamp. The day that it counts for is its
- * timestamp's: history that is imported today counts for its own days.
+ * An event has two days. The inbox day says which partition holds the event. It
+ * never changes, so a copy is looked up where the first one lies: it is the day
+ * in the id if that is a UUID v7, otherwise the day of the timestamp. The event
+ * counts for the day of its timestamp, so history that somebody imports today
+ * counts for its own days.
  */
 #pragma once
 
@@ -18,8 +19,8 @@
 
 #define ANALYTICS_KEPT_S "7776000" /* 90 days after the last event of the day */
 #define ANALYTICS_KEY_SIZE 32
-#define ACTIVE_USERS_MAX 4000       /* of one call: Lua's stack holds no more than 8000 */
-#define ANALYTICS_COUNTRY_NONE "ZZ" /* ISO 3166 leaves it to its users */
+#define ACTIVE_USERS_MAX 4000       /* in one call: Lua's stack holds at most 8000 */
+#define ANALYTICS_COUNTRY_NONE "ZZ" /* a code that ISO 3166 leaves to its users */
 
 struct counted {
 	const struct event *ev;
@@ -27,22 +28,22 @@ struct counted {
 	char country[4];
 };
 
-/* All of the batch, without repeated ids, in the order of the ids. */
+/* The batch's events without copies, sorted by id. */
 struct counted *analytics_list(struct batch *b, size_t *n);
-/* In the inbox and added to the counts, or nothing; what is in the inbox adds nothing. */
+/* Adds new events to the inbox and the counts, all or none. An event in the inbox adds nothing. */
 int analytics_count(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
 	struct err *e) MUST_CHECK;
-/* The inbox' partitions and retention. Answers as days_keep. */
+/* Looks after the inbox' partitions and retention. Returns what days_keep returns. */
 int analytics_keep(struct consumer *c, struct arena *mem, struct err *e) MUST_CHECK;
-/* After the commit: changes the list's order. Harmless twice. */
+/* Call after the commit. Changes the list's order. A second call changes nothing. */
 int analytics_show(struct consumer *c, struct arena *mem, struct counted *list, size_t n,
 	struct err *e) MUST_CHECK;
 
 /* "active:2026-11-20" */
 void analytics_day_key(const char *prefix, int64_t day, char out[static ANALYTICS_KEY_SIZE]);
-/* Those of one day are active. Adds one script, which answers 0 while there is no set. */
+/* Marks users of one day as active: adds one script, which answers 0 if there is no set. */
 int analytics_active_add(struct kv *kv, struct arena *mem, const struct counted *list, size_t n,
 	struct err *e) MUST_CHECK;
-/* Makes the day's set from the inbox, with these in it. */
+/* Makes the day's set from the inbox, and adds these users. */
 int analytics_active_make(struct consumer *c, struct arena *mem, const struct counted *list,
 	size_t n, struct err *e) MUST_CHECK;

@@ -11,12 +11,12 @@
 #include "link/sql.h"
 
 #define DAY_US 86400000000
-#define TURNS_MAX 3 /* of keys that go while we write them */
+#define TRIES_MAX 3 /* when keys vanish while we write them */
 
 /*
- * Totals are read after the commit, so who commits last reads them all. Of a day
- * that Redis does not know (yet, or any more) all types are read, at most the
- * 256 most frequent; of others those that have come.
+ * Totals are read after the commit, so the last process to commit reads all of
+ * them. If Redis does not have a day, the statement reads the totals of the day's
+ * 256 most frequent types; otherwise it reads only the types of the batch.
  */
 static const struct sql_statement totals = { "analytics_totals",
 	"SELECT w.day, t.type, t.total FROM unnest($1::integer[]) AS w (day)"
@@ -30,9 +30,9 @@ static const struct sql_statement totals = { "analytics_totals",
 static struct kv_script script;
 
 /*
- * Counts only grow: a smaller one is an older one, by a process that was slower.
- * KEYS: totals. ARGV: TTL, "whole" when all types of the day are given, types
- * and their totals. 0: the day is not there, and not all of it is given.
+ * Totals only grow: a smaller total is older and comes from a slower process.
+ * KEYS: totals. ARGV: TTL, "whole" if the words hold all types of the day, then
+ * types and their totals. Answers 0 if Redis lacks the day and some types are missing.
  */
 static void
 script_make(void)
@@ -67,7 +67,7 @@ analytics_day_key(const char *prefix, int64_t day, char out[static ANALYTICS_KEY
 	snprintf(out, ANALYTICS_KEY_SIZE, "%s:%.10s", prefix, text);
 }
 
-/* The first of list of another day than from's. */
+/* The index of the first event of another day than from's. */
 static size_t
 day_end(const struct counted *list, size_t n, size_t from)
 {
@@ -78,7 +78,7 @@ day_end(const struct counted *list, size_t n, size_t from)
 	return i;
 }
 
-/* Who was active; and which days have totals: has_totals[i] of the day that begins at i. */
+/* Adds active users, and sets has_totals[i] for the day whose events begin at index i. */
 static int
 active_show(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
 	bool *has_totals, struct err *e)
@@ -134,7 +134,7 @@ totals_read(struct consumer *c, struct arena *mem, const struct counted *list, s
 	return rc ? -1 : 0;
 }
 
-/* Whether list's day, in its order, had totals. */
+/* list is sorted by day. */
 static bool
 day_had_totals(const struct counted *list, size_t n, const bool *has_totals, int64_t day)
 {
@@ -173,7 +173,7 @@ totals_add(struct kv *kv, struct arena *mem, const struct sql_result *r, const s
 	return 0;
 }
 
-/* 1: a day's totals went meanwhile: has_totals is out of date. */
+/* 1: a day's totals vanished meanwhile, so has_totals is out of date. */
 static int
 totals_show(struct consumer *c, struct arena *mem, const struct counted *list, size_t n,
 	const bool *has_totals, struct err *e)
@@ -203,13 +203,13 @@ analytics_show(struct consumer *c, struct arena *mem, struct counted *list, size
 
 	must(has_totals);
 	qsort(list, n, sizeof *list, by_day);
-	for (int turn = 0; turn < TURNS_MAX && rc == 1; turn++) {
+	for (int tries = 0; tries < TRIES_MAX && rc == 1; tries++) {
 		rc = active_show(c, mem, list, n, has_totals, e);
 		if (rc == 0)
 			rc = totals_show(c, mem, list, n, has_totals, e);
 	}
 	if (rc == 1)
-		rc = err_set(e, ERR_AWAY, "keys of analytics go while they are written");
+		rc = err_set(e, ERR_AWAY, "keys of analytics vanish while they are written");
 	if (rc)
 		kv_forget(consumer_kv(c));
 	return rc;

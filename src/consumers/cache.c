@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboard-cache: a user's profile in Redis as GET /api/users/{id} answers it,
- * never an older version over a newer one; lists of countries and the copies
- * that other processes hold are told to go.
+ * onboard-cache writes users' profiles to Redis, as GET /api/users/{id} answers
+ * them. An older version never replaces a newer one. It deletes the lists of the
+ * countries concerned, and tells other processes to drop their copies.
  *
- * The profile is read back from PostgreSQL, since an event carries no address.
- * A user of another publisher, or of a test, has no row there: the profile is
- * made from the event. An event of onboard-api without a row is one of a user
- * who has been deleted since, and makes no profile.
+ * It reads the user back from PostgreSQL, because an event carries no address.
+ * A user of another publisher, or of a test, has no row there, so the profile is
+ * made from the event. If an event of onboard-api has no row, the user has been
+ * deleted since, and gets no profile.
  */
 #include "cache_users.h"
 
@@ -42,7 +42,7 @@ country_forget(struct consumer *c, const char *code, struct err *e)
 }
 
 static int
-user_write(struct consumer *c, const struct event *ev, const struct sql_result *r, bool gone,
+profile_add(struct consumer *c, const struct event *ev, const struct sql_result *r, bool gone,
 	struct buf *text, int64_t ttl_s, struct err *e)
 {
 	size_t row = cache_users_find(r, ev->user_id);
@@ -57,7 +57,7 @@ user_write(struct consumer *c, const struct event *ev, const struct sql_result *
 	} else if (ev->kind != EVENT_DELETED && !gone) {
 		user_json_of_event(text, ev);
 	}
-	/* of a user that is new nobody has a copy */
+	/* nobody has a copy of a new user */
 	profile_write_make(&w, ev->user_id, version, buf_text(text), text->length, ttl_s,
 		ev->kind != EVENT_CREATED || gone);
 	if (kv_add_script(consumer_kv(c), guarded_script(), 2, GUARDED_WORDS, w.argv, w.lengths, e))
@@ -67,7 +67,7 @@ user_write(struct consumer *c, const struct event *ev, const struct sql_result *
 }
 
 static void
-reload(void *state, const struct conf *now)
+cache_reload(void *state, const struct conf *now)
 {
 	struct cache *s = state;
 
@@ -75,15 +75,15 @@ reload(void *state, const struct conf *now)
 }
 
 static int
-open_state(struct consumer *c, void *state, struct err *e)
+cache_open(struct consumer *c, void *state, struct err *e)
 {
 	(void)e;
-	reload(state, consumer_conf(c));
+	cache_reload(state, consumer_conf(c));
 	return 0;
 }
 
 static int
-handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+cache_handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
 	int64_t ttl_s = ((struct cache *)state)->ttl_s;
 	struct kv *kv = consumer_kv(c);
@@ -96,7 +96,7 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	rc = cache_users_read(c, b, &r, e) || !(gone = cache_users_gone(c, b, &r, e));
 	for (size_t i = 0; i < b->n && rc == 0; i++)
 		if (b->d[i].ev->kind != EVENT_ACTIVITY)
-			rc = user_write(c, b->d[i].ev, &r, gone[i], &text, ttl_s, e);
+			rc = profile_add(c, b->d[i].ev, &r, gone[i], &text, ttl_s, e);
 	buf_fini(&text);
 	if (rc || kv_flush_all(kv, b->mem, NULL, e)) {
 		kv_forget(kv);
@@ -114,9 +114,9 @@ main(int argc, char **argv)
 		.summary = "Keeps the profiles in Redis fresh.",
 		.needs = NEED_KV | NEED_SQL_READ,
 		.state_size = sizeof(struct cache),
-		.open = open_state,
-		.reload = reload,
-		.handle = handle };
+		.open = cache_open,
+		.reload = cache_reload,
+		.handle = cache_handle };
 
 	return consumer_main(argc, argv, &cache);
 }

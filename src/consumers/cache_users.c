@@ -48,8 +48,8 @@ cache_users_find(const struct sql_result *r, int64_t user_id)
 }
 
 /*
- * An event of onboard-api that was sent again need not say that it is one: its
- * id stands in the archive. One look by the key for each.
+ * A replayed event may lack the mark of onboard-api, but the archive has its id.
+ * The statement looks up each event by its primary key.
  */
 static const struct sql_statement in_archive = { "cache_archived",
 	"SELECT t.n, EXISTS (SELECT FROM outbox o WHERE o.day = date '1970-01-01' + t.day"
@@ -58,7 +58,7 @@ static const struct sql_statement in_archive = { "cache_archived",
 	" AS t (day, event_id, user_id, n)" };
 
 static bool
-candidate_add(struct sql_array *a, const struct event *ev, size_t i)
+archive_add(struct sql_array *a, const struct event *ev, size_t i)
 {
 	struct uuid id;
 
@@ -106,7 +106,7 @@ cache_users_gone(struct consumer *c, struct batch *b, const struct sql_result *r
 
 		gone[i] = !known && b->d[i].own;
 		if (!known && !gone[i])
-			asked += candidate_add(a, ev, i);
+			asked += archive_add(a, ev, i);
 	}
 	if (asked > 0)
 		rc = archive_ask(c, b, a, gone, e);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboard-eventlog: every event as a document of `events`. The document's id is
- * the event's, so the same event twice is one document. When a user is deleted,
- * name and e-mail leave the payloads of that user's events.
+ * onboard-eventlog stores every event as a document in `events`. The document's id
+ * is the event's, so an event that arrives twice makes one document. When a user
+ * is deleted, it removes name and e-mail from the payloads of that user's events.
  */
 #include "link/doc_bulk.h"
 #include "run/consumer.h"
@@ -12,16 +12,16 @@
 
 #include "base/clock.h"
 
-/* A user with many events takes long: the watchdog is told of each page. */
+/* A user with many events takes long, so each page tells the watchdog that we live. */
 static bool
-goes_on(void *arg)
+strip_goes_on(void *arg)
 {
 	return consumer_wait(arg, 0);
 }
 
 /* Users deleted in this batch, and users deleted earlier whose events arrive late. */
 static int
-forget(struct consumer *c, struct batch *b, struct err *e)
+names_forget(struct consumer *c, struct batch *b, struct err *e)
 {
 	struct doc *d = consumer_doc(c);
 	struct event_users gone, named;
@@ -38,13 +38,13 @@ forget(struct consumer *c, struct batch *b, struct err *e)
 	}
 	return event_forget_remember(d, b->mem, &gone, e) ||
 			event_forget_look(d, b->mem, &named, &gone, e) ||
-			event_forget_strip(d, &gone, goes_on, c, e)
+			event_forget_strip(d, &gone, strip_goes_on, c, e)
 		? -1
 		: 0;
 }
 
 static int
-handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+eventlog_handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
 	struct doc_bulk *bulk = doc_bulk_new(b->mem, EVENT_COLLECTION);
 	struct doc_body *body = doc_new(b->mem);
@@ -75,9 +75,9 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 						       : OUT_RETRY;
 		d->why = items[i].why;
 	}
-	if (forget(c, b, e) == 0)
+	if (names_forget(c, b, e) == 0)
 		return 0;
-	/* what is stored, but not yet without the name, is not done */
+	/* a stored event that may still hold the name is not done */
 	for (size_t i = 0; i < n; i++)
 		if (b->d[which[i]].out == OUT_DONE && b->d[which[i]].ev->kind != EVENT_ACTIVITY)
 			b->d[which[i]].out = OUT_UNSET;
@@ -90,7 +90,7 @@ main(int argc, char **argv)
 	static const struct handler eventlog = { .name = "eventlog",
 		.summary = "Stores every event in MongoDB.",
 		.needs = NEED_DOC,
-		.handle = handle };
+		.handle = eventlog_handle };
 
 	return consumer_main(argc, argv, &eventlog);
 }

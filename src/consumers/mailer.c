@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboard-mailer: one welcome mail for each new user, by SMTP. mail_log (its
- * rules stand in mailer_log.h) makes that one, however often the event comes
- * and however many mailers run: a mail is claimed before and settled after, and
- * one of which nobody knows whether it arrived is left to a person.
+ * onboard-mailer sends one welcome mail to each new user, by SMTP. However often
+ * the event arrives and however many mailers run, mail_log keeps it to one: the
+ * mailer claims a mail before it sends it, and settles it afterwards
+ * (mailer_log.h). If nobody knows whether a mail arrived, a person decides.
  */
 #include "mailer.h"
 
@@ -11,12 +11,13 @@
 #include "base/rnd.h"
 
 static const struct metric_def defs[] = {
-	{ "onboard_mails_total", METRIC_COUNTER, "Mails by what became of them.", { "result" } },
-	{ "onboard_smtp_seconds", METRIC_HISTOGRAM, "Handing in one mail.", { NULL } },
+	{ "onboard_mails_total", METRIC_COUNTER, "Mails by result.", { "result" } },
+	{ "onboard_smtp_seconds", METRIC_HISTOGRAM, "Time to hand one mail to the server.",
+		{ NULL } },
 };
 
 static int
-check(const struct conf *conf, struct err *e)
+mailer_check(const struct conf *conf, struct err *e)
 {
 	struct letters *l = letters_new(conf, e);
 
@@ -25,7 +26,7 @@ check(const struct conf *conf, struct err *e)
 }
 
 static int
-open_all(struct consumer *c, void *state, struct err *e)
+mailer_open(struct consumer *c, void *state, struct err *e)
 {
 	static const char *const results[MAIL_RESULTS] = { "sent", "again", "failed", "unknown",
 		"already", "gone", "test" };
@@ -52,7 +53,7 @@ open_all(struct consumer *c, void *state, struct err *e)
 }
 
 static void
-close_all(void *state)
+mailer_close(void *state)
 {
 	struct mailer *m = state;
 
@@ -67,14 +68,14 @@ close_all(void *state)
 }
 
 static void
-reload(void *state, const struct conf *now)
+mailer_reload(void *state, const struct conf *now)
 {
 	struct err e = ERR_INIT;
 	struct mailer *m = state;
 	struct letters *l = letters_new(now, &e);
 
 	if (!l) {
-		log_error("the new mail templates are refused, the old ones stay", LOG_E(&e));
+		log_error("the new mail templates are faulty; the old ones stay in use", LOG_E(&e));
 		return;
 	}
 	must(pthread_mutex_lock(&m->lock) == 0);
@@ -85,14 +86,14 @@ reload(void *state, const struct conf *now)
 }
 
 static int
-probe(struct consumer *c, void *state, struct err *e)
+mailer_probe(struct consumer *c, void *state, struct err *e)
 {
 	(void)c;
 	return smtp_ping(((struct mailer *)state)->smtp, e);
 }
 
 static int
-start(struct consumer *c, void *state, struct err *e)
+mailer_start(struct consumer *c, void *state, struct err *e)
 {
 	struct arena *mem = arena_new(4096, 1 << 20);
 	struct mailer *m = state;
@@ -113,16 +114,16 @@ main(int argc, char **argv)
 	static const struct handler mailer = { .name = "mailer",
 		.summary = "Mails new users a welcome.",
 		.needs = NEED_SQL,
-		.batch_max = 32, /* at its slowest that many mails take minutes, not half an hour */
+		.batch_max = 32, /* even at a slow server they take minutes, not half an hour */
 		.prefetch_max = 64,
 		.state_size = sizeof(struct mailer),
-		.check = check,
-		.open = open_all,
-		.reload = reload,
-		.probe = probe,
-		.start = start,
+		.check = mailer_check,
+		.open = mailer_open,
+		.reload = mailer_reload,
+		.probe = mailer_probe,
+		.start = mailer_start,
 		.handle = mailer_handle,
-		.stop = close_all };
+		.stop = mailer_close };
 
 	return consumer_main(argc, argv, &mailer);
 }

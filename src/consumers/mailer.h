@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What onboard-mailer remembers; its files share it. */
+/* The state of onboard-mailer, shared by its files. */
 #pragma once
 
 #include <pthread.h>
@@ -12,7 +12,7 @@
 #include "mailer_log.h"
 #include "run/consumer.h"
 
-#define GROUP_MAX 8 /* claimed at once: what a kill leaves in doubt at most */
+#define GROUP_MAX 8 /* mails claimed at once: a kill leaves at most so many in doubt */
 
 enum mail_count {
 	MAIL_COUNT_SENT,
@@ -27,27 +27,27 @@ enum mail_count {
 
 struct mailer {
 	struct smtp *smtp;
-	int owner; /* of claims: this process */
+	int owner; /* this process, in its claims */
 	struct metrics *metrics;
 	struct metric_cell *cells[MAIL_RESULTS], *seconds;
 
-	pthread_mutex_t lock; /* of the next two, which a reload brings */
+	pthread_mutex_t lock; /* guards the next two, which a reload sets */
 	struct letters *next;
 	int64_t next_rate;
 
-	/* the worker's */
+	/* only the worker uses these */
 	struct letters *letters;
 	struct bucket bucket;
 	struct buf message;
-	struct mail_result results[GROUP_MAX]; /* not in the log yet */
+	struct mail_result results[GROUP_MAX]; /* not written to mail_log yet */
 	size_t result_count;
-	int64_t end_ms; /* 0: no end was told */
+	int64_t end_ms; /* when to stop working; 0: nobody told us to stop */
 	bool faulty;
 };
 
 struct mail_item {
 	struct delivery *d;
-	bool busy; /* another mailer had it a moment ago */
+	bool busy; /* another mailer held it a moment ago */
 };
 
 /* mailer_send.c */

@@ -44,7 +44,7 @@ extern const struct embedded_file letter_templates[]; /* config/templates, as it
  * cannot be read is an error later: the operator's texts are never replaced silently.
  */
 static const char *
-folder_of_templates(const struct conf *c)
+templates_folder(const struct conf *c)
 {
 	static const char usual[] = "/etc/onboard/templates";
 	const char *folder = conf_string(c, "mail", "templates");
@@ -92,7 +92,7 @@ template_read(struct letters *l, const struct conf *c, const char *name,
 	const char *where, *text;
 	char *end;
 
-	if (text_read(l, folder_of_templates(c), name, &where, &text, e))
+	if (text_read(l, templates_folder(c), name, &where, &text, e))
 		return -1;
 	if (strcmp(name, MAIL_TEMPLATE ".subject") == 0) {
 		end = strchr(text, '\n');
@@ -108,7 +108,7 @@ template_read(struct letters *l, const struct conf *c, const char *name,
 	return 0;
 }
 
-/* A URL that goes into a header within < and >. */
+/* The URL stands in a header between < and >. */
 static int
 unsubscribe_read(struct letters *l, const struct conf *c, struct err *e)
 {
@@ -120,7 +120,7 @@ unsubscribe_read(struct letters *l, const struct conf *c, struct err *e)
 	must(text);
 	if (strncmp(text, "https://", 8) != 0 && strncmp(text, "mailto:", 7) != 0)
 		return err_set(e, ERR_INVALID,
-			"mail.unsubscribe is no https:// and no mailto: URL");
+			"mail.unsubscribe is neither an https:// nor a mailto: URL");
 	if (strlen(text) > UNSUBSCRIBE_MAX)
 		return err_set(e, ERR_INVALID, "mail.unsubscribe is longer than %d bytes",
 			UNSUBSCRIBE_MAX);
@@ -189,9 +189,9 @@ letters_message_id(const struct letters *l, const struct event *ev,
 		strrchr(l->from, '@') + 1);
 }
 
-/* The boundary cannot stand in a part: quoted-printable writes no "=_". */
+/* No part contains the boundary: quoted-printable never writes "=_". */
 static void
-part(struct buf *out, const struct event *ev, const char *type, const struct template *t,
+part_write(struct buf *out, const struct event *ev, const char *type, const struct template *t,
 	const char *const *values, enum template_form form)
 {
 	struct buf text;
@@ -208,8 +208,8 @@ part(struct buf *out, const struct event *ev, const char *type, const struct tem
 }
 
 static void
-headers(const struct letters *l, const struct event *ev, const char *message_id, int64_t wall_us,
-	const char *const *values, struct buf *out)
+headers_write(const struct letters *l, const struct event *ev, const char *message_id,
+	int64_t wall_us, const char *const *values, struct buf *out)
 {
 	struct buf subject;
 
@@ -251,9 +251,9 @@ letters_write(const struct letters *l, const struct event *ev, const char *messa
 	template_render(l->unsubscribe, link_values, TEMPLATE_PLAIN, &unsubscribe);
 	values[N_UNSUBSCRIBE] = buf_text(&unsubscribe);
 	buf_clear(out);
-	headers(l, ev, message_id, wall_us, values, out);
-	part(out, ev, "text/plain", l->text, values, TEMPLATE_PLAIN);
-	part(out, ev, "text/html", l->html, values, TEMPLATE_HTML);
+	headers_write(l, ev, message_id, wall_us, values, out);
+	part_write(out, ev, "text/plain", l->text, values, TEMPLATE_PLAIN);
+	part_write(out, ev, "text/html", l->html, values, TEMPLATE_HTML);
 	buf_printf(out, "--=_%s--\r\n", ev->id);
 	buf_fini(&unsubscribe);
 	return buf_failed(out)

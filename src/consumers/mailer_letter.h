@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The welcome mail as bytes: templates and sender as the configuration says,
- * read and checked whole. Part of onboard-mailer.
+ * Writes the welcome mail. letters_new reads the templates and the sender that
+ * the configuration names, and checks all of them. Part of onboard-mailer.
  *
- * Threads: made by any; a struct letters never changes after that.
+ * Threads: any; a struct letters never changes after it was made.
  */
 #pragma once
 
@@ -18,13 +18,13 @@
 
 struct letters;
 
-/* NULL: ERR_INVALID with file and line, or the key. */
+/* NULL: ERR_INVALID, which names the file and the line, or the key. */
 struct letters *letters_new(const struct conf *c, struct err *e) MUST_CHECK;
 void letters_free(struct letters *l); /* NULL is fine */
 const char *letters_sender(const struct letters *l);
-/* The same for the same event, without < and >. */
+/* An event always gets the same id. The id has no < and >. */
 void letters_message_id(const struct letters *l, const struct event *ev,
 	char out[static MESSAGE_ID_SIZE]);
-/* Headers and both parts, lines ended by CRLF. ERR_LIMIT: larger than LETTER_MAX. */
+/* Writes headers and both parts; lines end with CRLF. ERR_LIMIT: larger than LETTER_MAX. */
 int letters_write(const struct letters *l, const struct event *ev, const char *message_id,
 	int64_t wall_us, struct buf *out, struct err *e) MUST_CHECK;

@@ -51,14 +51,14 @@ static const struct sql_statement settle = { "mail_settle",
 	" AND m.state IN ('sending', 'unknown')" };
 
 static int
-away(struct err *e)
+log_is_away(struct err *e)
 {
 	e->kind = ERR_AWAY;
 	return -1;
 }
 
 static enum claim_fate
-fate_of(const struct sql_result *r, size_t row)
+claim_fate_of(const struct sql_result *r, size_t row)
 {
 	const char *state = sql_text(r, row, 2);
 
@@ -133,14 +133,14 @@ mail_log_claim(struct sql *s, struct arena *mem, int owner, struct mail_claim *l
 	rc = sql_add_arrays(&p, a, ARRAY_LEN(a), e) || sql_run(s, mem, &claim, &p, &r, e) ? -1 : 0;
 	sql_arrays_fini(a, ARRAY_LEN(a));
 	if (rc)
-		return away(e);
+		return log_is_away(e);
 	must(r.rows == n);
 	for (size_t i = 0; i < n; i++) {
-		list[i].fate = fate_of(&r, i);
+		list[i].fate = claim_fate_of(&r, i);
 		if (list[i].fate == CLAIM_OURS)
 			list[i].message_id = sql_text(&r, i, 1);
 	}
-	return doubt_busy(s, mem, owner, list, n, e) ? away(e) : 0;
+	return doubt_busy(s, mem, owner, list, n, e) ? log_is_away(e) : 0;
 }
 
 int
@@ -168,7 +168,7 @@ mail_log_settle(struct sql *s, struct arena *mem, int owner, const struct mail_r
 	}
 	rc = sql_add_arrays(&p, a, ARRAY_LEN(a), e) || sql_run(s, mem, &settle, &p, &r, e) ? -1 : 0;
 	sql_arrays_fini(a, ARRAY_LEN(a));
-	return rc ? away(e) : 0;
+	return rc ? log_is_away(e) : 0;
 }
 
 int

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A batch is worked through in small groups: one statement claims a group, one
- * settles it, between them its mails go out one by one. A mailer that is killed
- * leaves the group it was at in doubt, so a group is small.
+ * The mailer handles a batch in small groups. One statement claims a group, the
+ * mails go out one by one, and another statement settles the group. A mailer
+ * that is killed leaves its current group in doubt, so a group is small.
  */
 #include <string.h>
 
@@ -11,15 +11,15 @@
 #include "base/log.h"
 #include "mailer.h"
 
-#define GATHER_MS 100 /* so long the rate may let a group grow */
-#define GROUP_MS 2000 /* so long one group takes at most, and then the mail that is under way */
-#define BUSY_MS 8000  /* longer than a group of another mailer's */
+#define GATHER_MS 100 /* a group waits at most so long for the rate to let it grow */
+#define GROUP_MS 2000 /* after so long a group starts no further mail */
+#define BUSY_MS 8000  /* longer than another mailer's group takes */
 #define BUSY_LOOK_MS 100
-#define END_MS 2000 /* what is begun goes on for so long after the end was told */
+#define END_MS 2000 /* after SIGTERM the mailer continues its batch for so long */
 
-/* False: the end was told some time ago. Waits only while it was not. */
+/* False: the mailer must stop now. Waits only until it is told to stop. */
 static bool
-goes_on(struct mailer *m, struct consumer *c, int64_t wait_ms)
+mailer_goes_on(struct mailer *m, struct consumer *c, int64_t wait_ms)
 {
 	if (consumer_wait(c, wait_ms))
 		return true;
@@ -28,9 +28,9 @@ goes_on(struct mailer *m, struct consumer *c, int64_t wait_ms)
 	return wait_ms == 0 && clock_mono_ms() < m->end_ms;
 }
 
-/* What earlier mails' answers were, where the log could not be written then. */
+/* Writes to mail_log the results that are not there yet, also those of earlier groups. */
 static int
-settle(struct mailer *m, struct consumer *c, struct arena *mem, struct err *e)
+results_settle(struct mailer *m, struct consumer *c, struct arena *mem, struct err *e)
 {
 	if (m->result_count == 0)
 		return 0;
@@ -41,7 +41,7 @@ settle(struct mailer *m, struct consumer *c, struct arena *mem, struct err *e)
 }
 
 static void
-done(struct mailer *m, struct mail_item *item, enum outcome out, const char *why,
+item_settle(struct mailer *m, struct mail_item *item, enum outcome out, const char *why,
 	enum mail_count count)
 {
 	item->d->out = out;
@@ -49,10 +49,10 @@ done(struct mailer *m, struct mail_item *item, enum outcome out, const char *why
 	metric_add(m->cells[count], 1);
 }
 
-/* The server's answer as the event's outcome and the row's state. */
+/* Turns the server's answer into the event's outcome and the row's state. */
 static void
-judge(struct mailer *m, struct arena *mem, struct mail_item *item, const struct smtp_answer *a,
-	struct mail_result *r)
+answer_apply(struct mailer *m, struct arena *mem, struct mail_item *item,
+	const struct smtp_answer *a, struct mail_result *r)
 {
 	const char *why = arena_strdup(mem, a->why), *id = item->d->ev->id;
 
@@ -65,20 +65,21 @@ judge(struct mailer *m, struct arena *mem, struct mail_item *item, const struct 
 	switch (a->fate) {
 	case SMTP_SENT:
 		r->state = MAIL_SENT;
-		done(m, item, OUT_DONE, NULL, MAIL_COUNT_SENT);
+		item_settle(m, item, OUT_DONE, NULL, MAIL_COUNT_SENT);
 		log_debug("mail sent", LOG_S("event_id", id));
 		break;
 	case SMTP_AGAIN:
 		r->state = item->d->last ? MAIL_FAILED : MAIL_PENDING;
-		done(m, item, OUT_RETRY, why, item->d->last ? MAIL_COUNT_FAILED : MAIL_COUNT_AGAIN);
+		item_settle(m, item, OUT_RETRY, why,
+			item->d->last ? MAIL_COUNT_FAILED : MAIL_COUNT_AGAIN);
 		break;
 	case SMTP_REFUSED:
 		r->state = MAIL_FAILED;
-		done(m, item, OUT_REJECT, why, MAIL_COUNT_FAILED);
+		item_settle(m, item, OUT_REJECT, why, MAIL_COUNT_FAILED);
 		break;
 	case SMTP_UNSURE:
 		r->state = MAIL_UNKNOWN;
-		done(m, item, OUT_DONE, NULL, MAIL_COUNT_UNKNOWN);
+		item_settle(m, item, OUT_DONE, NULL, MAIL_COUNT_UNKNOWN);
 		log_warn("a mail may have arrived or not: onboardctl mail list --state unknown",
 			LOG_S("event_id", id), LOG_I("user_id", r->user_id), LOG_S("why", a->why));
 		break;
@@ -89,7 +90,7 @@ judge(struct mailer *m, struct arena *mem, struct mail_item *item, const struct 
 	}
 }
 
-/* One claimed mail. -1: the server is away; its claim is given up. */
+/* Sends one claimed mail. -1: the server is away, and the claim is given up. */
 static int
 mail_send(struct mailer *m, struct batch *b, struct mail_item *item, const char *message_id,
 	struct err *e)
@@ -107,21 +108,21 @@ mail_send(struct mailer *m, struct batch *b, struct mail_item *item, const char 
 			m->message.length, &a);
 		metric_observe_us(m->seconds, clock_mono_us() - began);
 	}
-	judge(m, b->mem, item, &a, r);
+	answer_apply(m, b->mem, item, &a, r);
 	if (a.fate == SMTP_AWAY)
 		return err_set(e, ERR_AWAY, "smtp is away: %s", a.why);
 	return 0;
 }
 
-/* Claimed and not begun: anybody's again. */
+/* We claimed the mail and did not start it, so any mailer may claim it again. */
 static void
-give_up(struct mailer *m, const struct event *ev)
+claim_give_up(struct mailer *m, const struct event *ev)
 {
 	m->results[m->result_count++] =
 		(struct mail_result){ .user_id = ev->user_id, .state = MAIL_PENDING };
 }
 
-/* The mails of a group that are ours, as far as time allows; the rest is given up. */
+/* Sends the mails of the group that we claimed, while there is time. Gives up the other claims. */
 static int
 group_send(struct mailer *m, struct consumer *c, struct batch *b, struct mail_item *const *group,
 	const struct mail_claim *claims, size_t n, struct err *e)
@@ -133,9 +134,9 @@ group_send(struct mailer *m, struct consumer *c, struct batch *b, struct mail_it
 	for (size_t i = 0; i < n; i++) {
 		if (claims[i].fate != CLAIM_OURS)
 			continue;
-		on = on && rc == 0 && clock_mono_ms() < until && goes_on(m, c, 0);
+		on = on && rc == 0 && clock_mono_ms() < until && mailer_goes_on(m, c, 0);
 		if (!on) {
-			give_up(m, group[i]->d->ev);
+			claim_give_up(m, group[i]->d->ev);
 			continue;
 		}
 		rc = mail_send(m, b, group[i], claims[i].message_id, e);
@@ -169,38 +170,41 @@ group_handle(struct mailer *m, struct consumer *c, struct batch *b, struct mail_
 	for (size_t i = 0; i < n; i++) {
 		group[i]->busy = claims[i].fate == CLAIM_BUSY;
 		if (claims[i].fate == CLAIM_SENT || claims[i].fate == CLAIM_UNKNOWN)
-			done(m, group[i], OUT_DONE, NULL, MAIL_COUNT_ALREADY);
+			item_settle(m, group[i], OUT_DONE, NULL, MAIL_COUNT_ALREADY);
 		else if (claims[i].fate == CLAIM_GONE)
-			done(m, group[i], OUT_DONE, NULL, MAIL_COUNT_GONE);
+			item_settle(m, group[i], OUT_DONE, NULL, MAIL_COUNT_GONE);
 	}
 	rc = group_send(m, c, b, group, claims, n, e);
 	if (m->faulty) {
 		m->faulty = false;
 		return rc;
 	}
-	if (settle(m, c, b->mem, rc ? &later : e))
+	if (results_settle(m, c, b->mem, rc ? &later : e))
 		return -1;
 	return rc;
 }
 
-/* So many at least are worth a claim and a commit: a full group, but no more than GATHER_MS bring. */
+/* The least mails worth a group: a full group, or as many as the rate allows in GATHER_MS. */
 static int64_t
 group_least(const struct mailer *m, size_t open)
 {
 	int64_t least = open < GROUP_MAX ? (int64_t)open : GROUP_MAX;
-	int64_t brought = m->bucket.rate * GATHER_MS / 1000;
+	int64_t allowed = m->bucket.rate * GATHER_MS / 1000;
 
-	if (m->bucket.rate > 0 && brought < least)
-		least = brought > 1 ? brought : 1;
+	if (m->bucket.rate > 0 && allowed < least)
+		least = allowed > 1 ? allowed : 1;
 	return least;
 }
 
-/* Those that are still open, as many as the rate lets; 0 and n 0: none is. -1: the end. */
+/*
+ * Collects open items, as many as the rate allows. 0 with *n = 0: no item is open.
+ * -1: the mailer is stopping.
+ */
 static int
-group_take(struct mailer *m, struct consumer *c, struct mail_item *items, size_t count,
+group_collect(struct mailer *m, struct consumer *c, struct mail_item *items, size_t count,
 	struct mail_item **group, size_t *n, struct err *e)
 {
-	size_t open = 0, free = 0; /* free: of the open ones those that no other mailer is at */
+	size_t open = 0, free = 0; /* free: open items that no other mailer holds */
 	int64_t least, room;
 
 	for (size_t i = 0; i < count; i++) {
@@ -210,11 +214,12 @@ group_take(struct mailer *m, struct consumer *c, struct mail_item *items, size_t
 	*n = 0;
 	if (open == 0)
 		return 0;
-	if (!goes_on(m, c, free ? 0 : BUSY_LOOK_MS))
+	if (!mailer_goes_on(m, c, free ? 0 : BUSY_LOOK_MS))
 		return err_set(e, ERR_AWAY, "the mailer ends");
 	least = group_least(m, free ? free : open);
 	while ((room = bucket_room(&m->bucket, GROUP_MAX, clock_mono_us())) < least)
-		if (!goes_on(m, c, bucket_wait_us(&m->bucket, least, clock_mono_us()) / 1000 + 1))
+		if (!mailer_goes_on(m, c,
+			    bucket_wait_us(&m->bucket, least, clock_mono_us()) / 1000 + 1))
 			return err_set(e, ERR_AWAY, "the mailer ends");
 	for (size_t i = 0; i < count && *n < (size_t)room; i++)
 		if (items[i].d->out == OUT_UNSET && items[i].busy != (free > 0))
@@ -222,7 +227,7 @@ group_take(struct mailer *m, struct consumer *c, struct mail_item *items, size_t
 	return 0;
 }
 
-/* One item for each user who is to be mailed; the others of the batch are copies or need no mail. */
+/* Makes one item for each user who needs a mail. Other deliveries are copies, or need no mail. */
 static size_t
 items_make(struct mailer *m, struct batch *b, struct mail_item *items)
 {
@@ -253,9 +258,9 @@ items_make(struct mailer *m, struct batch *b, struct mail_item *items)
 	return n;
 }
 
-/* Further copies of an event share its first one's fate. */
+/* Gives copies of an event the outcome of the first one. */
 static void
-copies_end(struct batch *b, const struct mail_item *items, size_t n)
+copies_settle(struct batch *b, const struct mail_item *items, size_t n)
 {
 	for (size_t i = 0; i < b->n; i++)
 		for (size_t k = 0; k < n && b->d[i].out == OUT_UNSET; k++)
@@ -265,9 +270,9 @@ copies_end(struct batch *b, const struct mail_item *items, size_t n)
 			}
 }
 
-/* What a reload brought. */
+/* Takes over what a reload has set. */
 static void
-reloaded_take(struct mailer *m)
+reload_apply(struct mailer *m)
 {
 	must(pthread_mutex_lock(&m->lock) == 0);
 	if (m->next) {
@@ -289,24 +294,24 @@ mailer_handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	size_t count, n;
 
 	must(items);
-	reloaded_take(m);
-	if (settle(m, c, b->mem, e))
+	reload_apply(m);
+	if (results_settle(m, c, b->mem, e))
 		return -1;
 	count = items_make(m, b, items);
 	for (;;) {
-		if (group_take(m, c, items, count, group, &n, e))
+		if (group_collect(m, c, items, count, group, &n, e))
 			return -1;
 		if (n == 0)
 			break;
 		if (group[0]->busy && clock_mono_ms() > until)
 			for (size_t i = 0; i < n; i++)
-				done(m, group[i], OUT_RETRY, "another mailer is at it",
+				item_settle(m, group[i], OUT_RETRY, "another mailer is at it",
 					MAIL_COUNT_AGAIN);
 		else if (group_handle(m, c, b, group, n, e))
 			return -1;
 		if (!group[0]->busy)
 			until = clock_mono_ms() + BUSY_MS;
 	}
-	copies_end(b, items, count);
+	copies_settle(b, items, count);
 	return 0;
 }

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * onboard-segments: what is known of each user in MongoDB's `users`, and what to
- * recommend to one who is new in Redis.
+ * onboard-segments keeps one document per user in MongoDB's `users`, and puts a
+ * new user's recommendations into Redis.
  *
- * A batch is looked at user by user: of several events of one user the newest
- * is written, and the others are done with it. Where it can't be written the
- * others are tried without it, so that no event fails for another's fault.
+ * It handles a batch user by user: it writes the user's newest event, and the
+ * user's other events are done with it. If the newest event cannot be written,
+ * the others are tried without it, so no event fails because of another one.
  */
 #include <stdlib.h>
 
 #include "segments_picks.h"
 #include "segments_users.h"
 
-/* By user, older first; what came later counts as newer where the event does not say. */
+/* By user, then older first. If two events do not say which is newer, the later delivery is. */
 static int
-compare(const void *a, const void *b)
+by_user_and_age(const void *a, const void *b)
 {
 	const struct delivery *p = *(struct delivery *const *)a, *q = *(struct delivery *const *)b;
 
@@ -28,26 +28,26 @@ compare(const void *a, const void *b)
 }
 
 static void
-activity(struct delivery *d)
+activity_skip(struct delivery *d)
 {
 	d->out = OUT_DONE;
 }
 
-/* Those that are still without an outcome, in order. */
+/* Lists deliveries without an outcome, sorted. */
 static size_t
-collect(struct batch *b, struct delivery **list)
+open_list(struct batch *b, struct delivery **list)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < b->n; i++)
 		if (b->d[i].out == OUT_UNSET)
 			list[n++] = &b->d[i];
-	qsort(list, n, sizeof(struct delivery *), compare);
+	qsort(list, n, sizeof(struct delivery *), by_user_and_age);
 	return n;
 }
 
 static size_t
-group(struct delivery *const *list, size_t n, struct user *users)
+users_list(struct delivery *const *list, size_t n, struct user *users)
 {
 	struct user *u = NULL;
 	size_t count = 0;
@@ -67,9 +67,9 @@ group(struct delivery *const *list, size_t n, struct user *users)
 	return count;
 }
 
-/* All of a user's events are done, or those that say what could not be written have its outcome. */
+/* If the write succeeded, all of the user's events are done; otherwise only the newest fails. */
 static void
-settle(struct delivery *const *list, const struct user *u)
+user_settle(struct delivery *const *list, const struct user *u)
 {
 	for (size_t i = u->first; i < u->first + u->count; i++) {
 		const struct event *ev = list[i]->ev;
@@ -83,7 +83,7 @@ settle(struct delivery *const *list, const struct user *u)
 }
 
 static int
-handle(struct consumer *c, void *state, struct batch *b, struct err *e)
+segments_handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 {
 	struct delivery **list = arena_alloc(b->mem, b->n * sizeof(struct delivery *));
 	struct user *users = arena_alloc(b->mem, b->n * sizeof *users);
@@ -93,14 +93,14 @@ handle(struct consumer *c, void *state, struct batch *b, struct err *e)
 	must(list && users);
 	for (size_t i = 0; i < b->n; i++)
 		if (b->d[i].ev->kind == EVENT_ACTIVITY)
-			activity(&b->d[i]);
-	while ((left = collect(b, list)) > 0) {
-		n = group(list, left, users);
+			activity_skip(&b->d[i]);
+	while ((left = open_list(b, list)) > 0) {
+		n = users_list(list, left, users);
 		if (segments_users_write(c, b, users, n, e) ||
 			segments_picks_write(c, b, users, n, e))
 			return -1;
 		for (size_t i = 0; i < n; i++)
-			settle(list, &users[i]);
+			user_settle(list, &users[i]);
 	}
 	return 0;
 }
@@ -111,7 +111,7 @@ main(int argc, char **argv)
 	static const struct handler segments = { .name = "segments",
 		.summary = "Keeps each user's segment and scores in MongoDB.",
 		.needs = NEED_DOC | NEED_KV,
-		.handle = handle };
+		.handle = segments_handle };
 
 	return consumer_main(argc, argv, &segments);
 }

@@ -7,7 +7,7 @@
 #include "model/doc_indexes.h"
 #include "model/user_state.h"
 
-/* One round of writes, and to whom each belongs. */
+/* One round of writes, and the user of each write. */
 struct round {
 	struct consumer *c;
 	struct batch *b;
@@ -22,7 +22,7 @@ round_begin(struct round *r)
 	r->bulk = doc_bulk_new(r->b->mem, USER_COLLECTION);
 }
 
-/* What cannot be added has its outcome by that. */
+/* A write that cannot be added is retried. */
 static void
 round_add(struct round *r, struct user *u, int rc, const struct err *why)
 {
@@ -34,9 +34,9 @@ round_add(struct round *r, struct user *u, int rc, const struct err *why)
 	u->why = consumer_why(r->b, why);
 }
 
-/* What is a duplicate stays without an outcome, but has a reason. */
+/* A duplicate gets a reason and no outcome yet. */
 static int
-round_run(struct round *r, struct err *e)
+round_write(struct round *r, struct err *e)
 {
 	size_t n = doc_bulk_count(r->bulk);
 	const struct doc_item *items;
@@ -114,7 +114,7 @@ user_find(struct user *users, size_t n, int64_t id)
 	return NULL;
 }
 
-/* What an older event still knows better: the user was created before it was changed. */
+/* An older user.created still corrects created_at: the user was created before it was changed. */
 static void
 created_at_mend(struct round *r, struct user *u, const struct doc_view *have)
 {
@@ -138,10 +138,10 @@ created_at_mend(struct round *r, struct user *u, const struct doc_view *have)
 }
 
 /*
- * A duplicate says only that there is a document in the way, and a server may
- * name another index than the one that matters: what is there decides. If it
- * is as new as the event the event is done; else somebody has the e-mail, or
- * wrote the user meanwhile, and the event comes again.
+ * A duplicate says only that a document is in the way, and a server may name
+ * another index than the one that matters. So the stored document decides. If it
+ * is as new as the event, the event is done. Otherwise another user has the e-mail,
+ * or another process has written the user meanwhile, and the event is retried.
  */
 static int
 duplicates_judge(struct round *r, struct user *users, size_t n, struct err *e)
@@ -183,7 +183,7 @@ duplicates_judge(struct round *r, struct user *users, size_t n, struct err *e)
 		u->out = OUT_DONE;
 		created_at_mend(r, u, &have.at[i]);
 	}
-	if (round_run(r, e))
+	if (round_write(r, e))
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (users[i].out == OUT_UNSET)
@@ -199,7 +199,7 @@ segments_users_write(struct consumer *c, struct batch *b, struct user *users, si
 
 	r.item = arena_alloc(b->mem, n * sizeof(struct user *));
 	must(r.item);
-	/* first what frees e-mails, so that those who come may have them */
+	/* first the writes that free e-mails, so that new users can get them */
 	round_begin(&r);
 	for (size_t i = 0; i < n; i++)
 		if (users[i].newest->kind == EVENT_DELETED)
@@ -207,21 +207,21 @@ segments_users_write(struct consumer *c, struct batch *b, struct user *users, si
 	for (size_t i = 0; i < n; i++)
 		if (users[i].newest->kind != EVENT_DELETED && !users[i].created)
 			upsert_add(&r, &users[i]);
-	if (round_run(&r, e))
+	if (round_write(&r, e))
 		return -1;
 	/* an insert costs far less than an upsert, and nearly every user.created is new */
 	round_begin(&r);
 	for (size_t i = 0; i < n; i++)
 		if (users[i].newest->kind != EVENT_DELETED && users[i].created)
 			insert_add(&r, &users[i]);
-	if (round_run(&r, e))
+	if (round_write(&r, e))
 		return -1;
 	round_begin(&r);
 	for (size_t i = 0; i < n; i++)
 		if (users[i].out == OUT_UNSET && users[i].newest->kind != EVENT_DELETED &&
 			users[i].created)
 			upsert_add(&r, &users[i]);
-	if (round_run(&r, e))
+	if (round_write(&r, e))
 		return -1;
 	return duplicates_judge(&r, users, n, e);
 }
