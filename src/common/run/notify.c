@@ -18,7 +18,7 @@
 static int sock = -1;
 static int64_t watchdog_ms;
 
-/* Half of WATCHDOG_USEC, when it is meant for us. */
+/* Half of WATCHDOG_USEC if it is meant for this process; otherwise 0. */
 static int64_t
 watchdog_read(void)
 {
@@ -34,13 +34,13 @@ watchdog_read(void)
 }
 
 static int
-connect_to(const char *path)
+notify_connect(const char *path)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	size_t n = strlen(path);
 	int fd;
 
-	/* "@name" is the abstract one, whose first byte is NUL */
+	/* "@name" is an abstract socket: its first byte is NUL */
 	if (n < 2 || n >= sizeof address.sun_path || (*path != '/' && *path != '@'))
 		return -1;
 	memcpy(address.sun_path, path, n);
@@ -64,9 +64,9 @@ notify_init(void)
 	watchdog_ms = watchdog_read();
 	if (sock >= 0)
 		close(sock);
-	sock = path ? connect_to(path) : -1;
+	sock = path ? notify_connect(path) : -1;
 	if (path && sock < 0)
-		log_warn("NOTIFY_SOCKET can't be used", LOG_S("path", path),
+		log_warn("cannot use NOTIFY_SOCKET", LOG_S("path", path),
 			LOG_S("why", strerror(errno)));
 	unsetenv("NOTIFY_SOCKET");
 	unsetenv("WATCHDOG_USEC");
@@ -86,9 +86,9 @@ notify_send(const char *format, ...)
 	n = vsnprintf(message, sizeof message, format, args);
 	va_end(args);
 	must(n > 0 && (size_t)n < sizeof message);
-	/* nobody to tell is no reason to fail: systemd will say what it misses */
+	/* the daemon goes on without systemd; systemd reports what it does not hear */
 	if (send(sock, message, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno != EAGAIN)
-		log_debug("systemd can't be told", LOG_S("why", strerror(errno)));
+		log_debug("cannot notify systemd", LOG_S("why", strerror(errno)));
 }
 
 int64_t

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What systemd wants to hear (sd_notify(3)), in sixty lines of our own: one
- * datagram to the socket that NOTIFY_SOCKET names. Without it nothing is said.
+ * Tells systemd about the daemon (sd_notify(3)), in sixty lines of our own: one
+ * datagram to the socket that NOTIFY_SOCKET names. Without that variable, nothing
+ * is sent.
  *
- * Threads: any, after notify_init. The variables leave the environment at
- * init, so that a child never speaks for us.
+ * Threads: any, after notify_init. notify_init removes the variables from the
+ * environment, so a child never speaks for the daemon.
  */
 #pragma once
 
@@ -13,7 +14,7 @@
 #include "base/must.h"
 
 void notify_init(void);
-/* Lines as "READY=1"; several in one call with \n between. */
+/* Sends a line such as "READY=1", or several lines with \n between them. */
 void notify_send(const char *format, ...) PRINTF_LIKE(1, 2);
-/* How often WATCHDOG=1 is due, half of what systemd allows; 0: not wanted. */
+/* How often to send WATCHDOG=1: half of the time that systemd allows. 0: never. */
 int64_t notify_watchdog_ms(void);

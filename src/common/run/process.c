@@ -17,7 +17,7 @@ static const struct metric_def defs[] = {
 	[M_VIRTUAL] = { "process_virtual_memory_bytes", METRIC_GAUGE, "Address space.", {} },
 	[M_OPEN] = { "process_open_fds", METRIC_GAUGE, "Open file descriptors.", {} },
 	[M_OPEN_MAX] = { "process_max_fds", METRIC_GAUGE,
-		"Limit of file descriptors; without one it is missing.", {} },
+		"Limit of file descriptors; missing if there is no limit.", {} },
 	[M_START] = { "process_start_time_seconds", METRIC_GAUGE,
 		"When the process started, since 1970.", {} },
 };

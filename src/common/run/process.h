@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The figures of this process under the names that Prometheus' own clients
- * give them (process_cpu_seconds_total and so on), for every daemon's /metrics.
+ * The process' own figures for every daemon's /metrics. They have the names that
+ * Prometheus' clients use (process_cpu_seconds_total and so on).
  *
- * Threads: the one that answers /metrics.
+ * Threads: only the thread that answers /metrics.
  */
 #pragma once
 
@@ -13,5 +13,5 @@
 #include "base/metrics.h"
 
 struct metrics *process_metrics_new(int64_t started_us);
-/* Reads the figures and writes them. A figure that /proc does not give is left out. */
+/* Reads the figures and writes them. Leaves out a figure that /proc does not give. */
 void process_metrics_write(struct metrics *m, struct buf *out);

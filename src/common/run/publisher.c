@@ -19,12 +19,12 @@
 #include "run/thread.h"
 #include "model/topology.h"
 
-#define WINDOW 4096      /* unconfirmed at most */
+#define WINDOW 4096      /* unconfirmed events at most */
 #define CHUNK 256        /* events in one write at most */
 #define QUEUE_MAX 100000 /* events held in memory at most */
-#define DONE_MAX 512     /* told at once at most */
+#define DONE_MAX 512     /* batches in one call of done() at most */
 #define AGAIN_MS 1000    /* after a return or a refusal */
-#define STALL_MS 20000   /* a connect and a declaration, each at their worst */
+#define STALL_MS 20000   /* a slow connect and a slow declaration */
 #define RATE_EVERY_MS 50
 #define FEW 500 /* queued events that are no backlog */
 #define BATCH_LIMIT (256u << 20)
@@ -53,11 +53,11 @@ struct item {
 STAILQ_HEAD(items, item);
 
 struct publisher_batch {
-	struct arena *mem; /* it lives in there, too */
+	struct arena *mem; /* holds this struct, too */
 	struct uuid id;
 	struct items items;
-	size_t count; /* not done yet */
-	size_t swept; /* events, when the sweeper pushed it */
+	size_t count; /* events not done yet */
+	size_t swept; /* its events, if the sweeper pushed it; otherwise 0 */
 	UT_hash_handle hh;
 };
 
@@ -69,22 +69,22 @@ struct publisher {
 	struct publisher_options o;
 	char *consumers;
 
-	pthread_mutex_t lock; /* of pushed and held */
+	pthread_mutex_t lock; /* guards pushed and held */
 	struct items pushed;
-	struct publisher_batch *held; /* by id: from the push until done() has been told */
+	struct publisher_batch *held; /* by id: from the push until done() returns */
 	atomic_size_t queued;
 	_Atomic int64_t behind_ms;
 	atomic_bool settled;
 
-	/* the thread's own */
-	struct items waiting;      /* to be sent, oldest first */
-	struct items later;        /* to be sent again at again_ms */
+	/* only the thread uses these */
+	struct items waiting;      /* to send, oldest first */
+	struct items later;        /* to send again at again_ms */
 	struct item *sent[WINDOW]; /* by tag % WINDOW */
 	size_t sent_count;
 	int64_t again_ms, declare_ms; /* monotonic */
 	bool declared;
-	bool full;       /* the broker link takes no more until a confirm, or until it has sent */
-	int64_t rate_ms; /* when rate was last taken */
+	bool full; /* the broker link takes no event until a confirm arrives or it has sent data */
+	int64_t rate_ms; /* when rate was last computed */
 	uint64_t rate_count;
 	double rate; /* confirms a second, smoothed */
 	struct publisher_batch *done[DONE_MAX];
@@ -111,7 +111,7 @@ publisher_batch_add(struct publisher_batch *b, const struct publisher_event *eve
 {
 	struct item *i = arena_alloc(b->mem, sizeof *i);
 
-	must(i); /* bounded by whoever fills it */
+	must(i); /* the caller bounds the batch */
 	i->batch = b;
 	i->event = *event;
 	i->event.body = arena_memdup(b->mem, event->body, event->length);
@@ -136,7 +136,7 @@ publisher_batch_free(struct publisher_batch *b)
 	arena_free(b->mem);
 }
 
-/* With the lock. */
+/* The caller holds the lock. */
 static struct publisher_batch *
 held_find(struct publisher *p, const struct uuid *id)
 {
@@ -183,9 +183,9 @@ publisher_push(struct publisher *p, struct publisher_batch *b)
 	return true;
 }
 
-/* ---- what became of an event ---- */
+/* ---- confirms and returns ---- */
 
-/* Told first and let go then: whoever asks in between finds a batch here or there. */
+/* Calls done() first: until done() knows a batch, publisher_holds() must find it. */
 static void
 done_tell(struct publisher *p)
 {
@@ -249,7 +249,7 @@ on_confirmed(void *arg, uint64_t tag, bool nacked)
 	p->declared = false; /* a binding may be gone */
 }
 
-/* Comes before the confirm of the same message. */
+/* The broker returns a message before it confirms it. */
 static void
 on_returned(void *arg, const struct broker_message *m, int code, const char *why)
 {
@@ -263,9 +263,9 @@ on_returned(void *arg, const struct broker_message *m, int code, const char *why
 			p->sent[n]->returned = true;
 }
 
-/* The connection is gone: nobody knows of what was sent, so all of it is sent again, in order. */
+/* The connection is lost. Nobody knows which events arrived, so all are sent again, in order. */
 static void
-take_back(struct publisher *p)
+unconfirmed_requeue(struct publisher *p)
 {
 	struct items back = STAILQ_HEAD_INITIALIZER(back);
 	struct item *i;
@@ -289,7 +289,7 @@ take_back(struct publisher *p)
 /* ---- sending ---- */
 
 static int
-send_one(struct publisher *p, struct item *i, struct err *e)
+item_send(struct publisher *p, struct item *i, struct err *e)
 {
 	struct broker_field headers[2];
 	size_t n = 0;
@@ -324,16 +324,16 @@ send_one(struct publisher *p, struct item *i, struct err *e)
 }
 
 static void
-pushed_take(struct publisher *p)
+pushed_collect(struct publisher *p)
 {
 	must(pthread_mutex_lock(&p->lock) == 0);
 	STAILQ_CONCAT(&p->waiting, &p->pushed);
 	must(pthread_mutex_unlock(&p->lock) == 0);
 }
 
-/* As many as the window and one write take. */
+/* Sends as many events as fit into the window and into one write. */
 static int
-send_some(struct publisher *p, struct err *e)
+items_send(struct publisher *p, struct err *e)
 {
 	struct item *i;
 
@@ -345,7 +345,7 @@ send_some(struct publisher *p, struct err *e)
 	for (int n = 0; n < CHUNK && p->sent_count < WINDOW && (i = STAILQ_FIRST(&p->waiting));
 		n++) {
 		STAILQ_REMOVE_HEAD(&p->waiting, entry);
-		if (send_one(p, i, e)) {
+		if (item_send(p, i, e)) {
 			STAILQ_INSERT_HEAD(&p->waiting, i, entry);
 			p->full = e->kind == ERR_LIMIT;
 			return p->full ? 0 : -1;
@@ -355,14 +355,14 @@ send_some(struct publisher *p, struct err *e)
 }
 
 static int
-declare(struct publisher *p, struct err *e)
+topology_renew(struct publisher *p, struct err *e)
 {
 	struct err why = ERR_INIT;
 
 	if (topology_declare(p->broker, p->consumers, &why)) {
 		if (why.kind == ERR_AWAY)
 			return err_set(e, ERR_AWAY, "%s", why.text);
-		/* what is wrong is for a person to mend; the rest stands and takes events */
+		/* a person must mend the faulty part; the rest of the topology takes events */
 		log_error("the topology is not as it should be", LOG_E(&why));
 	}
 	p->declared = true;
@@ -371,9 +371,9 @@ declare(struct publisher *p, struct err *e)
 	return 0;
 }
 
-/* Until there is something to do. What cannot be sent now is nothing to do. */
+/* Waits until there is work. Events that cannot be sent now are no work. */
 static void
-idle(struct publisher *p, struct thread *t)
+work_wait(struct publisher *p, struct thread *t)
 {
 	bool can = link_usable(broker_link(p->broker)) && !p->full && p->sent_count < WINDOW;
 	int64_t wait = broker_poll_ms(p->broker), left;
@@ -408,20 +408,20 @@ behind_set(struct publisher *p)
 }
 
 static int
-turn(struct publisher *p, struct thread *t, struct err *e)
+publisher_turn(struct publisher *p, struct thread *t, struct err *e)
 {
 	struct link_view v;
 
 	if (!p->declared || clock_mono_ms() >= p->declare_ms) {
-		if (declare(p, e))
+		if (topology_renew(p, e))
 			return -1;
 	}
-	idle(p, t);
+	work_wait(p, t);
 	if (broker_pump(p->broker, 0, e))
 		return -1;
-	pushed_take(p);
+	pushed_collect(p);
 	link_look(broker_link(p->broker), &v);
-	if (v.state == LINK_UP && send_some(p, e))
+	if (v.state == LINK_UP && items_send(p, e))
 		return -1;
 	done_tell(p);
 	metric_set(p->cells[M_QUEUED], (int64_t)atomic_load(&p->queued));
@@ -433,7 +433,7 @@ turn(struct publisher *p, struct thread *t, struct err *e)
 }
 
 static void
-run(struct thread *t, void *arg)
+publisher_run(struct thread *t, void *arg)
 {
 	struct publisher *p = arg;
 	struct err e;
@@ -444,19 +444,19 @@ run(struct thread *t, void *arg)
 		if (broker_fd(p->broker) < 0) {
 			p->declared = false;
 			atomic_store(&p->behind_ms, 0);
-			take_back(p);
+			unconfirmed_requeue(p);
 			thread_wait(t, broker_due_ms(p->broker));
 			if (broker_due_ms(p->broker) == 0 && !thread_stopping(t) &&
 				broker_connect(p->broker, &e))
 				atomic_store(&p->settled, true);
-		} else if (turn(p, t, &e) && broker_fd(p->broker) >= 0) {
+		} else if (publisher_turn(p, t, &e) && broker_fd(p->broker) >= 0) {
 			log_warn("publishing failed", LOG_E(&e));
 			thread_wait(t, 100);
 		}
 	}
 	done_tell(p);
 	broker_close(p->broker);
-	take_back(p);
+	unconfirmed_requeue(p);
 }
 
 /* ---- its life ---- */
@@ -491,7 +491,7 @@ publisher_start(const struct publisher_options *o, struct err *e)
 		publisher_stop(p);
 		return NULL;
 	}
-	p->thread = thread_start("publisher", run, p);
+	p->thread = thread_start("publisher", publisher_run, p);
 	return p;
 }
 

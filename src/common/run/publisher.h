@@ -1,15 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Publishes events that a transaction has already stored: one thread with its
- * own connection, mandatory and persistent, many in one write, a window of
- * confirms. A batch whose events are all confirmed, and none returned, is told
- * to done(); nothing else counts as published. A returned or refused event is tried again after
- * the topology was declared anew, one on a lost connection with the next.
+ * Publishes events that a transaction has already stored. One thread with its own
+ * connection publishes them as mandatory and persistent messages. It sends many
+ * in one write, and keeps a window of unconfirmed ones.
  *
- * Memory is bounded: past the queue's bound a batch is refused, which loses
- * nothing, since its rows stay unpublished in the outbox for run/outbox.
+ * A batch is published when the broker has confirmed all of its events and
+ * returned none. Then the publisher calls done(). If the broker returns or refuses
+ * an event, the publisher declares the topology again and sends the event again.
+ * If the connection is lost, the next one sends all unconfirmed events again.
  *
- * Threads: push from any one at a time; done() runs on the publisher's own.
+ * Memory is bounded: if the queue is full, the publisher refuses a batch. Nothing
+ * is lost, because its rows stay unpublished in the outbox for run/outbox.
+ *
+ * Threads: push from one thread at a time; done() runs on the publisher's thread.
  */
 #pragma once
 
@@ -34,10 +37,10 @@ struct publisher_event {
 	bool test;               /* header x-test */
 };
 
-#define PUBLISHER_APP_ID "onboard" /* of every event that it publishes */
+#define PUBLISHER_APP_ID "onboard" /* the app_id of every event that it publishes */
 
 struct publisher_options {
-	const char *url, *name; /* the daemon's */
+	const char *url, *name; /* name: the daemon's */
 	unsigned heartbeat_s;
 	const char *consumers; /* topology.consumers */
 	int64_t check_every_ms;
@@ -47,24 +50,27 @@ struct publisher_options {
 };
 
 struct publisher *publisher_start(const struct publisher_options *o, struct err *e) MUST_CHECK;
-/* Waits at most wait_ms for what is queued, while the broker is there. */
+/* Waits until the queue is empty, the broker is away, or wait_ms have passed. */
 void publisher_drain(struct publisher *p, int64_t wait_ms);
-void publisher_stop(struct publisher *p); /* what is queued stays in the outbox; NULL is fine */
+void publisher_stop(struct publisher *p); /* queued events stay in the outbox; NULL is fine */
 struct link *publisher_link(struct publisher *p);
 struct metrics *publisher_metrics(struct publisher *p);
 bool publisher_alive(const struct publisher *p);
-/* The topology stands, or the broker is away: what a daemon waits for before it is ready. */
+/* The topology is declared, or the broker is away. A daemon waits for this before it is ready. */
 bool publisher_settled(const struct publisher *p);
 size_t publisher_queued(const struct publisher *p); /* events not confirmed yet */
-/* How long what is queued will take at the rate of late; 0 also while the broker is away. */
+/* How long the queued events will take at the recent rate; also 0 while the broker is away. */
 int64_t publisher_behind_ms(const struct publisher *p);
-/* It has the batch in memory: pushed, and not told to done() yet. */
+/* True: it holds the batch in memory, and has not told done() about it yet. */
 bool publisher_holds(struct publisher *p, const struct uuid *batch_id);
 
-/* Events of one transaction, by its row in outbox_unpublished. Copies all; bytes: room to begin with. */
+/*
+ * The events of one transaction; id is the transaction's row in outbox_unpublished.
+ * The batch copies every event. bytes: the initial size.
+ */
 struct publisher_batch *publisher_batch_new(const struct uuid *id, size_t bytes);
 void publisher_batch_add(struct publisher_batch *b, const struct publisher_event *event);
-void publisher_batch_swept(struct publisher_batch *b); /* the sweeper pushes it */
-void publisher_batch_free(struct publisher_batch *b);  /* one that was not pushed */
-/* Takes b, also when false. A batch that it holds already is not published a second time. */
+void publisher_batch_swept(struct publisher_batch *b); /* says that the sweeper pushes it */
+void publisher_batch_free(struct publisher_batch *b);  /* only if it was not pushed */
+/* Takes b, also if the answer is false. A batch that it holds already is not published twice. */
 bool publisher_push(struct publisher *p, struct publisher_batch *b);

@@ -23,7 +23,7 @@ struct thread {
 };
 
 static void *
-run(void *arg)
+thread_main(void *arg)
 {
 	struct thread *t = arg;
 
@@ -46,7 +46,7 @@ thread_start(const char *name, void (*fn)(struct thread *t, void *arg), void *ar
 	sigfillset(&all);
 	must(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
 	must(pthread_attr_init(&attr) == 0);
-	must(pthread_create(&t->id, &attr, run, t) == 0);
+	must(pthread_create(&t->id, &attr, thread_main, t) == 0);
 	must(pthread_attr_destroy(&attr) == 0);
 	must(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
 	must(pthread_setname_np(t->id, name) == 0);
@@ -64,7 +64,7 @@ thread_wake(struct thread *t)
 {
 	const uint64_t one = 1;
 
-	/* full means that it is awake already */
+	/* EAGAIN: the counter is full, so the thread is awake already */
 	must(write(t->wake_fd, &one, sizeof one) == sizeof one || errno == EAGAIN);
 }
 
@@ -73,7 +73,7 @@ thread_wake_clear(struct thread *t)
 {
 	uint64_t n;
 
-	/* once it should stop it stays readable */
+	/* after thread_stop the descriptor stays readable */
 	if (!thread_stopping(t))
 		must(read(t->wake_fd, &n, sizeof n) == sizeof n || errno == EAGAIN);
 	if (thread_stopping(t))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A thread beside the main loop that can be told to stop and is watched: its
- * ticks are what the daemon's watchdog asks for. It takes no signals.
+ * A thread beside the main loop. It stops when it is told to, and it ticks: the
+ * daemon's watchdog checks the age of its last tick. It takes no signals.
  *
- * Threads: start, stop and join belong to the maker; the rest to any.
+ * Threads: the thread that starts it also stops and joins it. Any thread may call
+ * the rest.
  */
 #pragma once
 
@@ -12,17 +13,17 @@
 
 struct thread;
 
-/* name: at most 15 bytes, as top shows it. fn ends once thread_stopping says so. */
+/* name: at most 15 bytes; top shows it. fn returns once thread_stopping is true. */
 struct thread *thread_start(const char *name, void (*fn)(struct thread *t, void *arg), void *arg);
-/* Readable once it should stop, and after each thread_wake: for a poll of its own. */
+/* For the thread's own poll: readable after thread_wake, and once the thread should stop. */
 int thread_wake_fd(const struct thread *t);
 void thread_wake(struct thread *t);
-void thread_wake_clear(struct thread *t); /* the thread itself, when it woke */
+void thread_wake_clear(struct thread *t); /* the thread calls it when it wakes */
 bool thread_stopping(const struct thread *t);
-void thread_wait(struct thread *t, int64_t ms); /* the thread itself: until woken or ms are over */
-void thread_tick(struct thread *t);             /* progress was made, or there is nothing to do */
+void thread_wait(struct thread *t, int64_t ms); /* the thread sleeps until woken, at most ms */
+void thread_tick(struct thread *t);             /* the thread made progress, or has no work */
 bool thread_alive(const struct thread *t, int64_t stall_ms); /* it ticked within stall_ms */
-void thread_stop(struct thread *t);                          /* tells it; does not wait */
+void thread_stop(struct thread *t);                          /* tells it to stop; does not wait */
 /*
  * Stops it and waits for its end. Of threads that wake each other, all must have
  * ended before one is freed. NULL is fine.

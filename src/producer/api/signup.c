@@ -21,7 +21,7 @@
 #define ROW_DELAY_US 100 /* for each row, when the broker is 1.5 times api.pace behind */
 
 static void
-on_pace(void *arg)
+on_paced(void *arg)
 {
 	struct signups *all = arg;
 
@@ -39,7 +39,7 @@ signups_new(struct api *a)
 	TAILQ_INIT(&all->claiming);
 	buf_init(&all->text, ANSWER_MAX);
 	all->batch = signup_batch_new(all);
-	all->pace = loop_timer_new(a->loop, on_pace, all);
+	all->pace = loop_timer_new(a->loop, on_paced, all);
 	signups_reload(all, daemon_conf(a->daemon));
 	return all;
 }
@@ -160,7 +160,7 @@ signup_taken(struct signup *s, bool username, bool email)
  * nothing waits for it.
  */
 static int64_t
-delay_ms(const struct signups *all)
+pace_delay_ms(const struct signups *all)
 {
 	int64_t over = publisher_behind_ms(all->api->publisher) - all->pace_ms / 2, ms;
 
@@ -180,7 +180,7 @@ signup_next(struct signups *all)
 	if (all->busy || all->queued == 0)
 		return;
 	all->busy = true;
-	wait = delay_ms(all);
+	wait = pace_delay_ms(all);
 	all->paced = wait > 0;
 	if (wait)
 		loop_timer_set(all->pace, wait);

@@ -64,7 +64,7 @@ static const struct sql_statement insert_keyed = { "signup_insert_keyed",
 	", k AS (UPDATE signup_keys s SET user_id = i.id FROM input i JOIN u ON u.id = i.id"
 	" WHERE s.key = i.key)" VERDICT };
 
-/* Why each was not inserted, in the order given. Stores the answer of those that have a key. */
+/* Why each signup was not inserted, in the given order. Stores the answer beside its key. */
 static const struct sql_statement verdicts = { "signup_verdicts",
 	"WITH v AS MATERIALIZED (SELECT t.*,"
 	" EXISTS (SELECT FROM users WHERE lower(username) = lower(t.username)) AS by_name,"
@@ -109,7 +109,7 @@ struct signup_batch {
 	struct arena *mem;
 	struct loop_timer *again; /* the database is away: when to ask it again */
 	int64_t until_ms;         /* how long to go on asking */
-	bool waiting;             /* for again */
+	bool waiting;             /* until the timer again fires */
 };
 
 static void verdicts_ask(void *arg);
@@ -146,7 +146,7 @@ batch_end(struct signup_batch *b)
 
 /* Puts the signups back to the front of the queue, in their order. */
 static void
-requeue(struct signup_batch *b, bool alone)
+batch_requeue(struct signup_batch *b, bool alone)
 {
 	struct err e = ERR_INIT;
 
@@ -167,7 +167,7 @@ requeue(struct signup_batch *b, bool alone)
 }
 
 static void
-fail_all(struct signup_batch *b, const struct err *e)
+batch_fail(struct signup_batch *b, const struct err *e)
 {
 	for (size_t i = 0; i < b->count; i++)
 		if (b->list[i])
@@ -236,7 +236,7 @@ answer_created(struct signup_batch *b)
 		}
 }
 
-/* ---- why some were not inserted ---- */
+/* ---- signups that were not inserted ---- */
 
 /* These signups may be in force, so clients get a 503 only if the database stays away. */
 static void
@@ -247,7 +247,7 @@ verdicts_again(struct signup_batch *b, const struct err *e)
 		b->waiting = true;
 		return;
 	}
-	fail_all(b, e);
+	batch_fail(b, e);
 	batch_end(b);
 }
 
@@ -261,7 +261,7 @@ signup_batch_cancel(struct signup_batch *b)
 	b->waiting = false;
 	loop_timer_clear(b->again);
 	err_set(&e, ERR_AWAY, "the server is stopping");
-	fail_all(b, &e);
+	batch_fail(b, &e);
 	batch_end(b);
 }
 
@@ -299,11 +299,11 @@ on_verdicts(void *arg, const struct sql_result *r, const struct err *e)
 	if (b->unsure)
 		batch_publish(b);
 	answer_created(b);
-	requeue(b, false); /* the user who held the name has gone meanwhile */
+	batch_requeue(b, false); /* the user who held the name has gone meanwhile */
 	batch_end(b);
 }
 
-/* Asks for the signups that have no answer yet; moves them to the list's front. */
+/* Asks why signups were not inserted. Moves them to the front of the list. */
 static void
 verdicts_ask(void *arg)
 {
@@ -357,7 +357,7 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 	}
 	/* A lock that one signup waits for must not fail the others. */
 	if (e && (sql_again(r) || ((e->kind != ERR_AWAY || sql_timed_out(r)) && b->count > 1))) {
-		requeue(b, !sql_again(r));
+		batch_requeue(b, !sql_again(r));
 		batch_end(b);
 		return;
 	}
@@ -367,7 +367,7 @@ on_inserted(void *arg, const struct sql_result *r, const struct err *e)
 			places_forget(a->places);
 			err_set(&why, ERR_AWAY, "the address' city has just gone");
 		}
-		fail_all(b, &why);
+		batch_fail(b, &why);
 		batch_end(b);
 		return;
 	}
@@ -409,7 +409,7 @@ arrays_add(struct signup_batch *b, const struct signup *s)
 }
 
 static void
-batch_take(struct signup_batch *b)
+batch_fill(struct signup_batch *b)
 {
 	struct signups *all = b->all;
 	struct signup *s;
@@ -436,7 +436,7 @@ signup_batch_run(struct signup_batch *b)
 	struct api *a = b->all->api;
 	struct err e = ERR_INIT;
 
-	batch_take(b);
+	batch_fill(b);
 	b->id = uuid7_new();
 	uuid_format(&b->id, b->id_text);
 	for (size_t i = 0; i < A_COUNT; i++)
@@ -455,7 +455,7 @@ signup_batch_run(struct signup_batch *b)
 	metric_add(a->cells[M_BATCH_ROWS], b->count);
 	if (sql_pool_run(service_pool(a->service, POOL_SIGNUP), b->mem,
 		    b->keyed ? &insert_keyed : &insert_plain, &b->params, on_inserted, b, &e)) {
-		fail_all(b, &e);
+		batch_fail(b, &e);
 		batch_end(b);
 	}
 }

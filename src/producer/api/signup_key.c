@@ -32,7 +32,7 @@ static const struct sql_statement unclaim = { "signup_key_unclaim",
 	"DELETE FROM signup_keys WHERE key = $1 AND claim = $2::uuid AND user_id IS NULL"
 	" AND taken IS NULL" };
 
-/* The order of names, blanks and the e-mail's case make no difference to it. */
+/* The body for the fingerprint, without the order of names, blanks and the e-mail's case. */
 static const char *
 body_normal(const struct signup *s, struct arena *mem)
 {
@@ -193,7 +193,7 @@ static void
 on_released(void *arg, const struct sql_result *r, const struct err *e)
 {
 	(void)r;
-	(void)e; /* then the claim grows old, and the next request takes it over */
+	(void)e; /* after an error the claim grows old, and the next request takes it over */
 	free(arg);
 }
 
