@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 # onboard: build, test, run. `make help` lists the targets.
 # V chooses the variant: debug (default), release, asan, tsan, cov, fuzz.
-# Own flags stay apart from the user's CPPFLAGS, CFLAGS, LDFLAGS, LDLIBS.
+# Our own flags are separate from the user's CPPFLAGS, CFLAGS, LDFLAGS, LDLIBS.
 V      ?= debug
 O      := build/$(V)
 PREFIX ?= /usr/local
@@ -33,9 +33,9 @@ WARN := -Wall -Wextra -Wshadow -Wvla -Wformat=2 -Wwrite-strings -Wstrict-prototy
         -Wmissing-prototypes -Wimplicit-fallthrough -Wundef -Wpointer-arith
 WARN += $(if $(DEVELOPER)$(CI),-Werror)
 
-# One pkg-config call; a package that is missing is named by `make` with the way out.
+# One pkg-config call. `make` names a missing package and says how to install it.
 PKGS := libpq libmongoc-1.0 libcjson libevent libevent_pthreads libidn2 libcurl hiredis librabbitmq
-# From 1.0 on (Debian 13) hiredis has TLS, in a library of its own.
+# hiredis has TLS from 1.0 on (Debian 13), in a separate library.
 PKGS += $(if $(shell pkg-config --exists hiredis_ssl && echo yes),hiredis_ssl openssl)
 NEEDS_BUILD := $(filter-out clean distclean help fmt setup% run up test check bench chaos deb uninstall,$(or $(MAKECMDGOALS),all))
 ifneq ($(filter all lint-build $(O)/%,$(NEEDS_BUILD)),)
@@ -50,10 +50,10 @@ ob_cppflags := -Isrc/common -Isrc -I$(O)/gen -D_GNU_SOURCE $(pkg_cflags)
 ob_cflags   := -std=gnu17 -pthread -fvisibility=hidden -fno-common $(WARN) $(OPT.$(V)) $(SAN.$(V))
 ob_ldflags  := -pthread -Wl,--as-needed $(SAN.$(V)) $(LNK.$(V))
 
-# Flags stamp: objects are made anew when flags, compiler or version change.
+# The stamp of flags: make builds objects again when flags, compiler or version change.
 stamp := $(O)/gen/flags
 now   := $(CC) $(ob_cppflags) $(CPPFLAGS) $(ob_cflags) $(CFLAGS) $(ob_ldflags) $(LDFLAGS) $(VERSION)
-# So does each database's newest migration that this version knows: a database with a newer one is refused.
+# A program also contains each database's newest migration, and refuses a database that has a newer one.
 MIGRATIONS := $(sort $(wildcard migrations/*/*.sql))
 DATABASES  := $(notdir $(patsubst %/,%,$(sort $(dir $(MIGRATIONS)))))
 define_    := \#define ONBOARD_
@@ -69,7 +69,7 @@ CONSUMERS := $(shell sed -n 's/^\tX.\([a-z0-9_]*\),.*/\1/p' src/common/model/con
 $(if $(CONSUMERS),,$(error src/common/model/consumers.h: it has no row))
 DAEMONS   := $(PRODUCERS:%=onboard-%) $(CONSUMERS:%=onboard-%)
 
-# One short line a step; VERBOSE=1 shows the whole command.
+# One short line per step; VERBOSE=1 shows the whole command.
 say     = $(if $(VERBOSE),,@printf '  %-3s %s\n' '$(1)' '$(2)'; )
 obj     = $(patsubst %.c,$(O)/%.o,$(1))
 COMMON := $(call obj,$(wildcard src/common/*/*.c))
@@ -97,16 +97,16 @@ compile = $(call say,CC,$<)$(CC) -MMD -MP $(ob_cppflags) $(CPPFLAGS) $(ob_cflags
 $(O)/%.o: %.c $(stamp)
 	@mkdir -p $(@D)
 	$(compile)
-# onboardctl carries the migrations; a file that is new, changed, renamed or gone makes them anew.
+# onboardctl contains the migrations. A new, changed, renamed or deleted file embeds them again.
 $(SQL:.o=.c): tools/embed $(MIGRATIONS) $(O)/gen/migrations
 	$(call say,GEN,$@)tools/embed migrations_built_in $(MIGRATIONS) >$@
-# onboard-mailer carries its default templates.
+# onboard-mailer contains its default templates.
 $(LETTER:.o=.c): tools/embed $(LETTER_FILES)
 	$(call say,GEN,$@)tools/embed letter_templates $(LETTER_FILES) >$@
 $(SQL) $(LETTER): %.o: %.c $(stamp)
 	$(compile)
 
-# Unit tests: one program a file, no server. Test programs beside them: tests/prog/.
+# Unit tests: one program per file, no server. Programs that tests run: tests/prog/.
 UNIT_C := $(wildcard tests/unit/test_*.c)
 UNITS  := $(UNIT_C:tests/unit/%.c=$(O)/tests/%)
 PROG_C := $(wildcard tests/prog/*.c)
@@ -132,7 +132,7 @@ endif
 $(FUZZES): $(O)/tests/fuzz_%: $(O)/tests/fuzz/fuzz_%.o $(O)/libcommon.a
 	@mkdir -p $(@D)
 	$(call say,LD,$@)$(CC) $(ob_ldflags) $(LDFLAGS) $< $(FUZZ_MAIN) $(filter %/libctl.a,$^) $(O)/libcommon.a $(pkg_libs) $(LDLIBS) -o $@
-# Tests of the tool's own parts: all of src/ctl but main, taken as they are needed.
+# Tests of onboardctl's parts link what they need of src/ctl, except main.
 $(O)/libctl.a: $(call obj,$(filter-out src/ctl/main.c,$(CTL))) $(SQL)
 	@rm -f $@
 	$(call say,AR,$@)$(AR) rcsD $@ $^
@@ -169,7 +169,7 @@ fuzz: ## each fuzz target for FUZZ_SECONDS
 	@for t in $(FUZZ_NAMES); do mkdir -p build/fuzz/corpus/$$t; echo "fuzz $$t"; build/fuzz/tests/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) \
 		-verbosity=0 -print_final_stats=1 -artifact_prefix=build/fuzz/ build/fuzz/corpus/$$t tests/fuzz/corpus/$$t || exit 1; done
 ROWS ?=
-bench: ## the performance table, beside the peer where there is one; FULL=1 ROWS=signup PEER=DIR
+bench: ## the performance table, next to the peer if there is one; FULL=1 ROWS=signup PEER=DIR
 	@$(SETUP) build stack bench
 	@$(MAKE) --no-print-directory -j2 all V=release
 	@bench/run $(ROWS)
@@ -180,15 +180,15 @@ chaos: ## faults under load for SECONDS_TOTAL, and the ledger; SEED=N SCENARIO=W
 	@$(MAKE) --no-print-directory -j2 all V=$(CHAOS_V)
 	@$(if $(LONG),LONG=1 tests/run --build build/$(CHAOS_V) --timeout 0 -n 1 tests/fault/test_api_ledger.py tests/fault/test_consumers.py tests/fault/test_mailer.py)
 	@ONBOARD_BUILD=build/$(CHAOS_V) tests/chaos/run --seconds $(SECONDS_TOTAL) $(if $(SEED),--seed $(SEED)) $(SCENARIO:%=--scenario %)
-run up: ## everything in the foreground (run) or background (up): servers and daemons
+run up: ## start all servers and daemons, in the foreground (run) or background (up)
 	@$(SETUP) build stack
 	@$(MAKE) --no-print-directory -j2 all V=release
 	@tools/stack $@ --daemons
-down stack-down: ## stop it, keep the data
+down stack-down: ## stop them, keep the data
 	@tools/stack down
-status: ## what runs, where, how it feels
+status: ## state, port, version and memory of each server
 	@tools/stack status
-stack-up: ## the servers and the mail sink alone
+stack-up: ## start only the servers and the mail sink
 	@$(SETUP) stack
 	@tools/stack up
 stack-reset: ## stop the servers and remove their data
@@ -199,7 +199,7 @@ lint: ## formatting, static checks, shell, compose schema, include directions
 	@tools/lint
 fmt: ## format the C sources in place
 	clang-format -i $$(git ls-files -co --exclude-standard '*.c' '*.h')
-# What is written for this place is made by tools/render below $(O)/install, as it will lie below DESTDIR.
+# tools/render writes files with installed paths below $(O)/install, as they will lie below DESTDIR.
 SYSCONFDIR ?= /etc
 BINDIR     := $(PREFIX)/bin
 LIBDIR     := $(PREFIX)/lib
@@ -227,7 +227,7 @@ render: all
 	@for m in onboardctl.1 onboard.conf.5 onboard.7; do \
 		$(RENDER) docs/man/$$m.in >'$(O)/install/man/'man$${m##*.}/$$m || exit 1; done
 	@$(RENDER) systemd/onboard.tmpfiles.in >'$(O)/install/tmpfiles'
-install: render ## PREFIX, DESTDIR, SYSCONFDIR; a configuration that is there stays
+install: render ## PREFIX, DESTDIR, SYSCONFDIR; keeps an existing configuration
 	install -d $(addprefix '$(DESTDIR),$(addsuffix ',$(BINDIR) $(UNITDIR) $(LIBDIR)/sysusers.d $(LIBDIR)/tmpfiles.d \
 		$(SHAREDIR)/onboard/templates $(SHAREDIR)/doc/onboard $(SHAREDIR)/bash-completion/completions \
 		$(addprefix $(SHAREDIR)/man/,man1 man5 man7 man8) $(SYSCONFDIR)/onboard))
@@ -242,7 +242,7 @@ install: render ## PREFIX, DESTDIR, SYSCONFDIR; a configuration that is there st
 	install -m 644 $(DOCS) '$(DESTDIR)$(SHAREDIR)/doc/onboard'
 	for c in onboard.conf topology.conf; do [ -e '$(DESTDIR)$(SYSCONFDIR)/onboard/'$$c ] || \
 		install -m 640 config/$$c '$(DESTDIR)$(SYSCONFDIR)/onboard/' || exit 1; done
-uninstall: ## what install put there; a configuration that was changed stays
+uninstall: ## remove installed files; keeps a changed configuration
 	rm -f $(addprefix '$(DESTDIR),$(addsuffix ',$(DEST_FILES)))
 	rm -rf '$(DESTDIR)$(SHAREDIR)/onboard' '$(DESTDIR)$(SHAREDIR)/doc/onboard'
 	for c in onboard.conf topology.conf; do ! cmp -s config/$$c '$(DESTDIR)$(SYSCONFDIR)/onboard/'$$c || \
@@ -252,7 +252,7 @@ deb: ## a Debian package of the release build: build/onboard_VERSION_ARCH.deb
 	@$(SETUP) build deb
 	@$(MAKE) --no-print-directory -j2 all V=release
 	@tools/deb
-clean: ## remove what was built
+clean: ## remove built files
 	rm -rf build compile_commands.json
 help: ## this list
 	@awk -F':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } /^[a-z-]+[a-z -]*:.*## / { printf "  %-22s %s\n", $$1, $$2 }' Makefile

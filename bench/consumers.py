@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Consumers, each alone, drained from a filled queue, ours and the peer's in turn.
+"""Drains a filled queue with one consumer at a time, ours and the peer's in turn.
 
-Both sides by lib/drain.py, which fills the queue, starts the consumer, and counts in its store from the first event to the
-last. It runs in the peer's Python, for that has pymongo; so there is nothing to measure without a peer."""
+lib/drain.py measures both sides. It fills the queue, starts the consumer, and counts in the consumer's store
+from the first event to the last. It runs in the peer's Python, because that has pymongo. So without a peer
+nothing is measured."""
 import json
 import os
 import signal
@@ -39,7 +40,7 @@ class Side:
         return [os.path.join(bench.venv, "bin/python"), os.path.join(bench.peer_source, "consumers.py"), consumer]
 
     def env(self):
-        """Of drain.py and, through it, of the consumer."""
+        """The environment of drain.py and, through it, of the consumer."""
         return peer.variables(self.place) | {
             "ONBOARD_POSTGRES_URL": self.place.postgres, "ONBOARD_RABBITMQ_URL": self.place.rabbitmq,
             "ONBOARD_MONGO_URL": self.place.mongo, "ONBOARD_REDIS_URL": self.place.redis,
@@ -64,14 +65,14 @@ def start(bench):
 
 
 class Drain:
-    """One queue drained: events/s, processor seconds for 1,000, private dirty memory at its most."""
+    """One drained queue: events/s, processor seconds per 1,000 events, peak of private dirty memory."""
 
     def __init__(self, bench, side, consumer, count, env=None):
         queue, watch = (ABOUT | ALONE)[consumer][:2]
         side.place.purge()
         with servers.Redis(side.place.redis) as kv:
             kv.ask("FLUSHDB")
-        # what is counted at the end takes longer the more rounds there were
+        # the count at the end takes longer after more rounds
         subprocess.run([os.path.join(bench.venv, "bin/python"), "-c", DROP, side.place.mongo_server, side.place.name],
                        stdin=subprocess.DEVNULL, check=True, timeout=60)
         words = [os.path.join(bench.venv, "bin/python"), os.path.join(servers.ROOT, "bench/lib/drain.py"), queue, str(count),
@@ -141,7 +142,7 @@ def alone(consumer):
                     raise servers.ServerError(f"{consumer}: {there} of {COUNT} events are stored")
             return found
 
-        # beside nobody, and far from its goal: drift does not matter
+        # it has no peer and is far from its goal, so drift does not matter
         found = bench.interleave(ours, measure, None if bench.full else 1)
         of = found[ours[0]] if ours else []
         return [

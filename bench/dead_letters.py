@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The dead-letter queue in an operator's hands: filled, listed, brought back. Ours alone.
+"""The dead-letter queue as an operator uses it: import, list, stats, replay. Ours alone.
 
-20,000 entries; a million with FULL=1 (DEAD=N for others)."""
+20,000 entries; a million with FULL=1; DEAD=N sets another number."""
 import json
 import os
 import subprocess
@@ -35,7 +35,7 @@ class Dlq:
                                  "ONBOARD_CTL_AUDIT_LOG": os.path.join(frame.LOGS, "dead_letters-audit.log")}
 
     def run(self, *words):
-        """(seconds, private dirty memory at its most, the last line) of one command."""
+        """(seconds, peak of private dirty memory, the last line) of one command."""
         began, most = time.monotonic(), 0.0
         with open(os.path.join(frame.LOGS, "dead_letters.log"), "ab") as log:
             with subprocess.Popen(["setpriv", "--pdeathsig", "KILL", CTL, *words], env=self.env, text=True,
@@ -56,7 +56,7 @@ class Dlq:
         return took, most, lines
 
     def fill(self):
-        """As consumers would have put them: by an import of that many lines."""
+        """Fills the queue as consumers would, by importing so many lines."""
         path = os.path.join(frame.LOGS, "dead_letters.ndjson")
         with open(path, "w", encoding="utf-8") as f:
             for n in range(self.count):
@@ -102,7 +102,7 @@ def looked(bench, group):
 
 
 def replayed(bench, group):
-    """replay --all: a second, confirmed, and memory."""
+    """replay --all: confirmed entries per second, and memory."""
     took, memory, _ = group.run("dlq", "replay", "--all", "--why", "a benchmark")
     back = group.place.depth(QUEUE)
     return [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The whole pipeline: from the first POST until every event is in MongoDB and Redis.
 
-By the peer's own e2e.py on both sides: 64 connections post, then it waits until the queues are empty
-and the stores have all. API and consumers share the processors with the servers and the load."""
+The peer's own e2e.py loads both sides: 64 connections post, then it waits until the queues are empty
+and the stores have all events. API and consumers share the processors with the servers and the load."""
 import contextlib
 import json
 import os
@@ -18,14 +18,14 @@ COUNT = int(os.environ.get("SIGNUPS", 50_000))
 THREE = ("eventlog", "cache", "segments")  # the peer's, too
 FIVE = THREE + ("mailer", "analytics")
 QUEUES = {"eventlog": "user_data_queue", "cache": "user_cache_queue", "segments": "user_segment_queue",
-          "analytics": "user_analytics_queue"}  # the mailer is kept to its rate: its mails may come later
+          "analytics": "user_analytics_queue"}  # the mailer keeps to its rate, so its mails may come later
 KEYS_PER_USER = {"ours": 3, "peer": 2}     # in Redis
 UNPUBLISHED = "SELECT count(*) FROM outbox_unpublished"
 DRAIN_SECONDS = 30
 
 
 class Side:
-    """Ours or the peer. Each round has stores of its own, empty, so that it pays for no round before it."""
+    """Ours or the peer. Each round has its own empty stores, so earlier rounds do not slow it down."""
 
     def __init__(self, bench, name):
         self.bench, self.name, self.redis, self.rounds = bench, name, next(bench.numbers), 0
@@ -97,7 +97,7 @@ def load(bench, side, place, *words):
 
 
 def limit(bench, names):
-    """All stages but HTTP, which do not wait for each other; what analytics and the mailer store is not in it."""
+    """All stages except HTTP; they do not wait for each other. Without the stores of analytics and the mailer."""
     n = COUNT // 2
     return bench.limit_together(n, len(names), ("pg_limit", n, 2, 64, 1), ("mongo_limit", "insert", n, 256),
                                 ("mongo_limit", "upsert", n, 256), ("redis_limit", 3 * n, 768, 3))
@@ -125,7 +125,7 @@ def ways(bench, sides, names):
 
 
 def three(bench, sides):
-    """The API and three consumers, as the peer has them."""
+    """The API and the three consumers that the peer has."""
     found, limits = ways(bench, sides, THREE)
     return rows_of("three consumers", found, limits, ">= 5.5x", lambda row: row.ratio >= 5.5, False)
 

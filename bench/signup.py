@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The signup API: signups, their latency, memory, processor time, publishing, cached reads.
 
-The broker and the API alone on both sides: no consumer runs. Both are up all the time and take
-turns; between two loads everything is published and every queue is emptied."""
+Only the broker and the API run on both sides, no consumer. Both sides are up all the time and take
+turns. Between two loads, all events are published and every queue is emptied."""
 import http.client
 import json
 import os
@@ -16,7 +16,7 @@ PROGRAM = "onboard-api"
 QUEUE = "user_data_queue"  # bound to user.* (ours) and user.created (the peer): every signup's event
 USERS = "SELECT count(*) FROM users"
 UNPUBLISHED = "SELECT coalesce(sum(cardinality(event_ids)), 0) FROM outbox_unpublished"
-QUEUES = 5                 # one a consumer: what the broker's limit publishes to
+QUEUES = 5                 # one queue per consumer: the broker's limit publishes to them
 HOT, MANY = 16, 1000       # ids of the cached reads
 DRAIN_SECONDS = 30
 LIMIT_ROWS = 50_000
@@ -55,7 +55,7 @@ class Group:
 
 
 class Load:
-    """What one load of signups came to."""
+    """The result of one load of signups."""
 
     def __init__(self, report, stored, drained, cpu, missing):
         self.rate, self.p50, self.p99 = report.rate, report.p(50), report.p(99)
@@ -79,7 +79,7 @@ def start(bench):
                 group.sides.append(Side("peer", place, bench.start_peer(place)))
         if not group.sides:
             raise servers.ServerError("nothing to measure")
-        for side in group.sides:  # caches, prepared statements, connections: not what is measured
+        for side in group.sides:  # fills caches, prepared statements and connections, which are not measured
             with bench.guard(f"{side.name}, warming up"):
                 load(group, side, 64, 2)
         group.take_notes()
@@ -90,7 +90,7 @@ def start(bench):
 
 
 def load(group, side, connections, seconds, threads=1):
-    """One load, and then the wait until its events are out: of both sides' processor time, all counts."""
+    """One load, then the wait until its events are published: all of this processor time counts."""
     users = side.sql.number(USERS)
     cpu = procs.cpu_seconds(side.pids)
     report = wrk.run(side.url, connections, seconds, wrk.SIGNUP, threads)
@@ -99,7 +99,7 @@ def load(group, side, connections, seconds, threads=1):
         drained, done = frame.poll(lambda: side.sql.number(UNPUBLISHED) == 0, DRAIN_SECONDS)
         if not done:
             group.note(f"events still unpublished {DRAIN_SECONDS} s after a load with {connections} connections")
-    # What wrk left in mid-request may still come to its end.
+    # Requests that wrk has left unfinished may still end.
     counts = [0, 0]
 
     def settled():
@@ -139,7 +139,7 @@ def busy(bench, group):
 
     found = bench.interleave(group.sides, measure, limits=limits)
     mine, theirs = group.side("ours"), group.side("peer")
-    # What the load came to, and the memory after the last of them.
+    # The result of each load, and the memory after the last one.
     result = lambda value: {"ours": each(found, mine, lambda f: value(f[0])),
                             "peer": each(found, theirs, lambda f: value(f[0]))}
     memory = lambda n: {side.name: found[side][-1][1][n] for side in group.sides if found[side]}
@@ -182,7 +182,7 @@ def sum_of(found, side):
 
 
 def one_at_a_time(bench, group):
-    """One connection: p50 beside a bare commit."""
+    """One connection: p50 next to a bare commit."""
     bare = []
     found = bench.interleave(group.sides, lambda side: load(group, side, 1, bench.seconds(4)),
                              limits=lambda: bare.append(bench.limit("pg_limit", 4000, 1, 1, 0)))
@@ -199,7 +199,7 @@ def one_at_a_time(bench, group):
 
 
 def many(bench, group):
-    """256 connections, no slower than 64; 2,000, still served."""
+    """256 connections are no slower than 64; 2,000 are still served."""
     few = bench.interleave(group.sides, lambda side: (load(group, side, 64, bench.seconds(4)),
                                                       load(group, side, 256, bench.seconds(4))))
     mine, theirs = group.side("ours"), group.side("peer")
@@ -226,7 +226,7 @@ def many(bench, group):
 
 
 def reads(bench, group):
-    """Cached reads: from memory, through Redis, beside the peer's cached read."""
+    """Cached reads: from memory and through Redis, next to the peer's cached read."""
     mine, theirs = group.side("ours"), group.side("peer")
     files, second, rows = {}, None, []
     for side in group.sides:
@@ -257,7 +257,7 @@ def reads(bench, group):
         pairs = of.get(name, [])
         note = joined(about, f"ours found {median([h for _, h in pairs]):.2f} keys in Redis a request" if pairs else "",
                       notes)
-        # A read that was not where its name says it was is no such read.
+        # A read counts only if it was answered from where its name says.
         right = bool(pairs) and all(hits < 0.01 if times == 5 else hits > 0.99 for _, hits in pairs)
         rows.append(Row(f"cached GET user, {kind}", "/s", ours=[rate for rate, _ in pairs],
                         peer=[rate for rate, _ in peers], goal=f">= {times}x", note=note,
@@ -284,7 +284,7 @@ class Turn:
 
 
 def ids(group, side):
-    """A file with ids of users that exist."""
+    """A file with ids of existing users."""
     while side.sql.number(USERS) < MANY:
         if load(group, side, 64, 1).stored == 0:
             raise servers.ServerError(f"{side.name} takes no signups")
@@ -301,7 +301,7 @@ def some(path, count):
 
 
 def fill(side, url, path):
-    """What onboard-cache would have written: the answer of GET /api/users/{id} under the user's key."""
+    """Writes what onboard-cache would write: the answer of GET /api/users/{id} under the user's key."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
     with servers.Redis(side.place.redis) as kv, open(path, encoding="ascii") as f:
         for user in f.read().split():

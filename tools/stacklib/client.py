@@ -151,7 +151,7 @@ def down(layout, fast, show, seconds=75):
 
 
 def _all_gone(layout):
-    """Whether nobody holds the lock of the supervisor or of a server."""
+    """True when nobody holds the lock of the supervisor or of a server."""
     for path in [layout.lock, *layout.data.glob("*.lock")]:
         if path.exists():
             fd = try_lock(path)

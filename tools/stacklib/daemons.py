@@ -16,7 +16,7 @@ CONSUMERS = Path("src/common/model/consumers.h")
 
 
 def producers(root=ROOT):
-    """Those that there are: a folder with a main.c each."""
+    """The HTTP daemons that exist: each folder with a main.c."""
     return sorted(main.parent.name for main in root.glob("src/producer/*/main.c"))
 
 
@@ -43,12 +43,12 @@ class Daemon(Server):
         self._version = self._started = None
 
     def _file(self):
-        """What changes when the program is built anew."""
+        """Changes when the program is built again."""
         about = os.stat(self.program)
         return about.st_ino, about.st_mtime_ns
 
     def built_anew(self):
-        """Whether the program on disk is another one than that which runs."""
+        """True when the program on disk is not the one that runs."""
         return self._file() != self._started
 
     def version(self):
@@ -74,14 +74,14 @@ class Daemon(Server):
 
 
 def built(context, env):
-    """The admin port of each is its place among all, from admin_base on."""
+    """A daemon's admin port is admin_base plus its place in the list."""
     base = context.ports["admin_base"]
     return [Daemon(context, name, base + place, env) for place, name in enumerate([*HTTP, *consumers()])
             if os.access(BIN / f"onboard-{name}", os.X_OK)]
 
 
 def migrate(env, say):
-    """The database's schema, before any daemon asks for it."""
+    """Migrates the database before any daemon needs it."""
     program = BIN / "onboardctl"
     if not os.access(program, os.X_OK):
         return

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The root file system and FerretDB: built once, kept in the cache by what they are made of.
 
-Each is built under a temporary name and renamed when whole; a lock per name keeps two builders
-apart. Nothing else ever writes into the cache.
+Each is built under a temporary name and renamed when it is complete. A lock per name keeps two
+builders apart. Nothing else writes into the cache.
 """
 import contextlib
 import fcntl
@@ -24,10 +24,10 @@ SUITE = "forky"
 PACKAGES = ["postgresql-18-documentdb", "rabbitmq-server", "redis-server", "python3"]
 GO_PACKAGES = ["golang-1.26-go", "ca-certificates"]
 FERRETDB = "v2.7.0"
-RELEASES = {"12": "bookworm", "13": "trixie"}  # those that the README promises
+RELEASES = {"12": "bookworm", "13": "trixie"}  # the versions that the README promises
 RELEASE_PACKAGES = ["openssl", "postgresql-client", "python3-pika", "python3-psycopg2", "python3-pymongo",
                     "python3-redis", "redis-server"]
-RECIPE = 1  # raise it when the way of building changes
+RECIPE = 1  # raise it when the build changes
 FALLBACK_MIRROR = "http://deb.debian.org/debian"
 NEEDED = {"postgresql-18": "postgres", "postgresql-18-documentdb": "docstore",
           "rabbitmq-server": "rabbitmq", "redis-server": "redis", "python3": "mail"}
@@ -43,7 +43,7 @@ def cache_dir():
 
 
 def check_tools():
-    """Host tools that are missing are named, with the way to get them."""
+    """Names missing host tools, and how to install them."""
     wanted = [("bwrap", "bubblewrap"), ("mmdebstrap", "mmdebstrap"), ("setpriv", "util-linux"),
               ("tar", "tar")]
     if os.getuid() != 0:
@@ -70,7 +70,7 @@ def _capture(*argv):
 
 
 def mirror():
-    """Where this machine's apt has Debian's main archive from."""
+    """The mirror from which this machine's apt gets Debian's main archive."""
     release = dict(line.rstrip().split("=", 1) for line in open("/etc/os-release", encoding="utf-8")
                    if "=" in line)
     codename = release.get("VERSION_CODENAME", "").strip('"')
@@ -94,13 +94,13 @@ def mirror():
 
 
 def apt_options():
-    """The machine's own apt settings that say how the archive is reached and trusted."""
+    """The machine's apt settings that say how to reach and trust the archive."""
     found = [APT_SETTING.match(line) for line in _capture("apt-config", "dump").splitlines()]
     return [f'--aptopt={m.group(1)} "{m.group(2)}"' for m in found if m]
 
 
 class Progress:
-    """One line that is rewritten on a terminal; elsewhere a line every few seconds."""
+    """Rewrites one line on a terminal; elsewhere prints a line every few seconds."""
 
     def __init__(self, title, out=sys.stderr):
         self.title, self.out = title, out
@@ -125,7 +125,7 @@ class Progress:
 
 
 def _cached(name, build):
-    """The cache's entry of that name, built now where it does not exist."""
+    """The cache's entry of that name; builds it if it does not exist."""
     cache = cache_dir()
     final = cache / name
     if final.exists():
@@ -139,7 +139,7 @@ def _cached(name, build):
         if final.exists():
             return final
         temp = cache / f".{name}.tmp"
-        _remove(temp)  # of a builder that was killed: we hold its lock
+        _remove(temp)  # a killed builder left it: we hold its lock
         temp.mkdir()
         try:
             build(temp)
@@ -213,7 +213,7 @@ def _debootstrap(packages, title, suite=SUITE, owners=False):
 
 @contextlib.contextmanager
 def _ended(*children):
-    """Ctrl-C while they work: they end first, then what they wrote is removed."""
+    """On Ctrl-C, waits until the builders have ended, then removes what they wrote."""
     try:
         yield
     except BaseException:
@@ -224,13 +224,13 @@ def _ended(*children):
             try:
                 child.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
-                child.kill()  # unshare hears nothing else, and takes all of its namespace along
+                child.kill()  # unshare hears only this signal, and ends its whole namespace
                 child.wait()
         raise
 
 
 def _follow(maker, progress):
-    """Shows how far mmdebstrap is, from what its apt and dpkg say; returns the last lines."""
+    """Shows mmdebstrap's progress from the output of apt and dpkg; returns the last lines."""
     log, total, got, done = [], 0, 0, 0
     for raw in maker.stderr:
         line = raw.rstrip()
@@ -323,7 +323,7 @@ def _build_ferretdb(temp):
         settings.update(GOPATH=f"{sandbox.INSIDE}/go", GOCACHE=f"{sandbox.INSIDE}/build",
                         GOBIN=f"{sandbox.INSIDE}/bin", GOFLAGS="-modcacherw -buildvcs=false",
                         PATH="/usr/lib/go-1.26/bin:/usr/bin:/bin")
-        # Names and certificates as this machine has them.
+        # This machine's names and certificates.
         binds = [(path, path, "ro") for path in ("/etc/ssl", "/usr/share/ca-certificates",
                  "/usr/local/share/ca-certificates") if Path(path).exists() and (root / path[1:]).exists()]
         binds += [(os.path.realpath(path), path, "ro") for path in ("/etc/hosts", "/etc/resolv.conf")

@@ -43,7 +43,7 @@ class Keeper(threading.Thread):
         self.cond = threading.Condition()
         self.state, self.since = "waiting", time.time()
         self.wanted, self.closing, self.fast = True, False, False
-        self.asked = True       # a person waits: the first failure is final
+        self.asked = True       # a person waits, so the first failure is final
         self.failure = None
         self.restarts = 0
         self.process = None
@@ -102,7 +102,7 @@ class Keeper(threading.Thread):
             self.cond.notify_all()
 
     def _pause(self, seconds):
-        """Waits so long, or until the server is no longer wanted. True: it is not wanted."""
+        """Waits so long, or until nobody wants the server any more. True: nobody wants it."""
         with self.cond:
             self.cond.wait_for(lambda: not self.wanted, seconds)
             return not self.wanted

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""The mail sink: takes every message by SMTP and drops it as one file, whole or not at all.
+"""The mail sink: takes every message by SMTP and writes it to one complete file.
 Usage: mailsink.py PORT DIR. Runs inside the stack's root file system.
 
 Each message is DIR/<nanoseconds>-<n>.eml: the envelope as X-Envelope headers, then the message as it
@@ -53,7 +53,7 @@ class Client(socketserver.BaseRequestHandler):
                                      for number, text in enumerate(texts, 1)).encode("utf-8", "backslashreplace"))
 
     def until(self, mark, most, too_long):
-        """What comes before the mark, which goes with it."""
+        """Takes the bytes before the mark, and drops the mark."""
         looked = 0
         while (at := self.bytes.find(mark, max(0, looked - len(mark)))) < 0:
             if len(self.bytes) > most:
@@ -108,7 +108,7 @@ class Client(socketserver.BaseRequestHandler):
         if rest or not self.recipients:
             raise Refused("501 5.5.4 DATA stands alone" if rest else "503 5.5.1 RCPT comes first")
         self.say(354, "ends with a dot alone in its line")
-        self.bytes[:0] = b"\r\n"  # so that the first line is like any other
+        self.bytes[:0] = b"\r\n"  # then the first line is like any other
         message = self.until(b"\r\n.\r\n", MESSAGE_MAX, "552 5.3.4 too much mail")
         if message:
             message = message.replace(b"\r\n..", b"\r\n.")[2:] + b"\r\n"
@@ -124,7 +124,7 @@ class Client(socketserver.BaseRequestHandler):
     count = itertools.count(1)
 
     def keep(self, message):
-        """Its name. Renamed when whole; not synced, since nobody misses a test's mail after a power cut."""
+        """Returns the file's name. Renames a complete file. Does not sync: a power cut may lose a test's mail."""
         name = f"{time.time_ns():020d}-{next(self.count):06d}.eml"
         head = f"X-Envelope-From: <{self.sender}>\r\n" + "".join(
             f"X-Envelope-To: <{one}>\r\n" for one in self.recipients)

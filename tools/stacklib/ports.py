@@ -24,7 +24,7 @@ OFFSETS = {
 
 def _bind(port):
     sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT are no harm
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections in TIME_WAIT do no harm
     try:
         sock.bind(("127.0.0.1", port))
         sock.listen(1)
@@ -42,7 +42,7 @@ def is_free(port):
 
 
 def holder(port):
-    """Who listens on a port, as text for a message; empty where it cannot be told."""
+    """Text for a message that says who listens on a port; empty if that is unknown."""
     inodes = set()
     for name in ("tcp", "tcp6"):
         try:
@@ -84,7 +84,7 @@ def _given(environ):
 
 def _claim(base, names, patience):
     """The claim socket of a block whose ports are free, or None. Servers of a supervisor that was
-    just killed may take a moment to be gone: so a remembered block is asked with patience."""
+    just killed may take a moment to end, so a remembered block is tried several times."""
     deadline = time.monotonic() + patience
     while True:
         sock = _bind(base)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Asking a server whether it is usable, in its own protocol. Each probe returns None or raises
-ProbeError (or OSError) with the reason; none of them waits longer than a few seconds."""
+"""Asks a server in its own protocol whether it is usable. Each probe returns None or raises
+ProbeError (or OSError) with the reason. No probe waits longer than a few seconds."""
 import base64
 import http.client
 import json
@@ -24,8 +24,8 @@ def _connect(url, default_port):
 
 
 def _tls_only(url, default_port):
-    """A server reached by TLS is asked for its handshake alone: no password goes to it, since
-    its certificate cannot be checked here."""
+    """With TLS, the probe does only the handshake. It sends no password, because it cannot check the
+    server's certificate here."""
     plain, parts = _connect(url, default_port)
     context = ssl.create_default_context()
     context.check_hostname = False
@@ -150,7 +150,7 @@ def _bson(value):
 
 
 def _mongo_ask(sock, document):
-    """The raw answer to one command; `ok: 1.0` is looked for by its bytes."""
+    """The raw answer to one command; raises if its bytes contain no `ok: 1`."""
     message = struct.pack("<iiiiI", 0, 1, 0, 2013, 0) + b"\0" + _bson(document)
     sock.sendall(struct.pack("<i", len(message)) + message[4:])
     size = struct.unpack("<i", _exactly(sock, 4))[0]
@@ -165,7 +165,7 @@ def _mongo_ask(sock, document):
 
 def mongo(url, write=False):
     if url.startswith("mongodb+srv:"):
-        return None  # found by DNS and always TLS: left to the clients
+        return None  # needs DNS and always uses TLS: left to the clients
     sock, parts = _connect(url, 27017)
     with sock:
         if "tls=true" in parts.query or "ssl=true" in parts.query:
@@ -201,7 +201,7 @@ def smtp(url):
 
 
 def health(address):
-    """The state that a daemon's admin listener gives of itself."""
+    """The state that a daemon's admin listener reports."""
     host, _, port = address.rpartition(":")
     status, body = http_get(host, int(port), "/health", timeout=2)
     if status != 200:

@@ -2,9 +2,9 @@
 """One process tree under bubblewrap.
 
 bwrap (our child) waits for pid 1 of a pid namespace (bwrap again, a reaper), whose child is the
-server. Killing pid 1 kills all of them; --die-with-parent does so when our thread or bwrap ends:
-so only a thread that lives as long as the supervisor may start one. A signal meant for the server
-goes to it from outside, since bwrap passes none on.
+server. Killing pid 1 kills all of them. --die-with-parent does so when our thread or bwrap ends, so
+only a thread that lives as long as the supervisor may start a sandbox. We signal the server from
+outside, because bwrap passes no signal on.
 """
 import json
 import os
@@ -18,7 +18,7 @@ INSIDE = "/run/data"  # where a server finds its own folder
 
 
 def uid_of(rootfs, user):
-    """The numbers that a user has inside the root file system (initdb refuses unknown ones)."""
+    """A user's uid and gid inside the root file system (initdb refuses unknown ones)."""
     for line in (Path(rootfs) / "etc/passwd").read_text().splitlines():
         fields = line.split(":")
         if fields[0] == user:
@@ -46,7 +46,7 @@ def command(rootfs, user, argv, data=None, binds=(), env=None):
 
 
 def process_table():
-    """pid → (parent, name, state) of every process that can be seen."""
+    """pid → (parent, name, state) of every visible process."""
     table = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -70,7 +70,7 @@ def descendants(root, table=None):
 
 
 def memory_kib(pids):
-    """Memory that belongs to these processes, shared pages counted in parts where we may ask."""
+    """The memory of these processes; shared pages count in parts if we may read them."""
     total = 0
     for pid in pids:
         for name, word in (("smaps_rollup", "Pss:"), ("status", "VmRSS:")):
@@ -89,7 +89,7 @@ class Process:
     """A running tree: under bwrap, or plain (inner = the process itself) for our own daemons."""
 
     def __init__(self, line, log, lock_fd=None, sandboxed=True, env=None, target=None):
-        self.target = target  # name of the process that gets signals, where not the first
+        self.target = target  # the name of the process that gets signals, if it is not the first
         self.started = time.time()
         self.inner = None
         extra = [lock_fd] if lock_fd is not None else []
@@ -113,7 +113,7 @@ class Process:
 
     @staticmethod
     def _read_inner(read_end):
-        """The pid (as we see it) of pid 1 in the sandbox; None where bwrap failed before it."""
+        """The pid, as we see it, of pid 1 in the sandbox; None if bwrap failed earlier."""
         text = b""
         with os.fdopen(read_end, "rb", buffering=0) as source:
             while select.select([source], [], [], 10)[0]:
@@ -139,7 +139,7 @@ class Process:
         return descendants(self.inner, table)
 
     def server_pid(self):
-        """The process that is the server: pid 1's first child, or the one with the target name."""
+        """The server's process: pid 1's first child, or the process with the target name."""
         table = process_table()
         pids = self.pids(table)
         named = [pid for pid in pids if table[pid][1] == self.target]
@@ -154,7 +154,7 @@ class Process:
                 pass
 
     def signal_all(self, number):
-        """Every process of the tree, again until none is new (for one that is just forking)."""
+        """Every process of the tree; looks again until it finds no new one, because a process may be forking."""
         done = set()
         while True:
             fresh = [pid for pid in self.pids() if pid not in done]
@@ -168,7 +168,7 @@ class Process:
                     pass
 
     def kill(self):
-        """At once, and wait: after this no process of the tree is left."""
+        """Kills the tree at once and waits until no process of it is left."""
         for pid in (self.inner, self.popen.pid):
             if pid is not None and self.alive():
                 try:
@@ -187,9 +187,9 @@ class Process:
             return False
 
     def stop(self, number, seconds):
-        """Ask it to stop; after the deadline, kill. True when it went by itself."""
+        """Asks the server to stop and kills it after the deadline. True when it stopped by itself."""
         self.signal(number)
-        self.signal_all(signal.SIGCONT)  # a frozen one could not hear it
+        self.signal_all(signal.SIGCONT)  # a frozen process would not get the signal
         if self._gone(seconds):
             return True
         self.kill()

@@ -14,7 +14,7 @@ from . import probes, sandbox
 from .layout import EX_UNAVAILABLE, StackError, write_atomic
 
 INSIDE = sandbox.INSIDE
-# What a log line tells about the way out; the first that fits is shown.
+# A log line and its likely fix; the first match is shown.
 HINTS = [
     (r"[Aa]ddress already in use|eaddrinuse|EADDRINUSE",
      "another program took its port: tools/stack down, then up chooses again"),
@@ -44,7 +44,7 @@ class Server:
     seconds = 60            # from start to ready
     stop_signal = signal.SIGTERM
     stop_seconds = 15
-    target = None           # the process that takes signals, where it is not the first
+    target = None           # the process that takes signals, if it is not the first
     sandboxed = True
 
     def __init__(self, context):
@@ -79,11 +79,11 @@ class Server:
         return sandbox.Process(self.command(), self.log, lock_fd, target=self.target)
 
     def probe(self, first):
-        """Returns when the server is usable, else raises. first: it has not been ready yet."""
+        """Returns if the server is usable, otherwise raises. first: it has not been ready yet."""
         raise NotImplementedError
 
     def feels(self):
-        """A word for the status table beside the state; daemons give their /health."""
+        """A word for the status table next to the state; a daemon's word is from its /health."""
         return ""
 
     def run(self, argv, seconds=60, stdin=None, env=None):
@@ -106,7 +106,7 @@ class Postgres(Server):
     database, role = "onboard", "onboard"
     superuser_role = False
     bin = "/usr/lib/postgresql/18/bin"
-    # min_wal_size: old WAL files are kept for new use, where commits would wait for the making of one
+    # min_wal_size: PostgreSQL reuses old WAL files; otherwise commits wait until it has created one
     settings = {"max_connections": 200, "shared_buffers": "'128MB'", "max_wal_size": "'512MB'",
                 "min_wal_size": "'512MB'"}
 
@@ -147,8 +147,8 @@ class Postgres(Server):
         return out
 
     def provision(self):
-        """Role, password and database, whatever of them is there already."""
-        # CREATEDB: a test makes itself a database, beside the one that `make up` fills
+        """Creates role, password and database, if they do not exist yet."""
+        # CREATEDB: a test makes its own database, next to the one that `make up` fills
         kind = "SUPERUSER" if self.superuser_role else "NOSUPERUSER CREATEDB"
         self.sql(f"""
             SELECT 'CREATE ROLE {self.role} LOGIN' WHERE NOT EXISTS
@@ -180,7 +180,7 @@ def ask_postgres(rootfs, url):
 
 
 class Docstore(Postgres):
-    """The second cluster, for FerretDB alone: a fault put on postgres leaves MongoDB in peace."""
+    """The second cluster, only for FerretDB: a fault of postgres does not touch MongoDB."""
     name = "docstore"
     database, role = "docstore", "ferretdb"
     superuser_role = True
@@ -282,7 +282,7 @@ log.file = false
                 "RABBITMQ_LOG_BASE": f"{INSIDE}/log", "RABBITMQ_PID_FILE": "/tmp/rabbitmq.pid",
                 "RABBITMQ_CONFIG_FILE": f"{INSIDE}/rabbitmq.conf",
                 "RABBITMQ_ENABLED_PLUGINS_FILE": f"{INSIDE}/enabled_plugins",
-                # Larger heaps from the start, which stay mapped: docs/operations.md has what they gain.
+                # Larger heaps from the start, which stay mapped: docs/operations.md says what they gain.
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+hms 65536 +MHsbct 8192 +MHlmbcs 16384 +MHsmbcs 4096",
                 "RABBITMQ_DIST_PORT": self.context.ports["rabbitmq_dist"],
                 "ERL_EPMD_PORT": self.context.ports["rabbitmq_epmd"],
@@ -325,7 +325,7 @@ daemonize no
         probes.redis(self.url())
 
     def url(self):
-        # The user is named since redis-cli -u takes an empty one at its word.
+        # The URL names the user, because redis-cli -u takes an empty user literally.
         return f"redis://default:{self.password()}@127.0.0.1:{self.port}/0"
 
 
@@ -346,7 +346,7 @@ class Mail(Server):
         return f"smtp://127.0.0.1:{self.port}"
 
 
-# What a client calls it, the variable of its URL, and what runs for it.
+# The client's name for a service, the variable of its URL, and the servers that the stack runs for it.
 SERVICES = {
     "postgres": ("ONBOARD_POSTGRES_URL", [Postgres]),
     "rabbitmq": ("ONBOARD_RABBITMQ_URL", [Rabbitmq]),
@@ -358,7 +358,7 @@ WITH_PASSWORD = ["postgres", "docstore", "rabbitmq", "redis"]
 
 
 def ask_external(name, url, rootfs):
-    """Readiness of a server that runs elsewhere."""
+    """Checks a server that runs elsewhere."""
     ask = {"rabbitmq": probes.amqp, "mongo": probes.mongo, "redis": probes.redis,
            "mail": probes.smtp, "postgres": lambda one: ask_postgres(rootfs, one)}[name]
     try:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The supervisor: one process, the parent of all servers, in a session of its own.
 
-It holds the run folder's lock as long as it lives. Its control socket takes one JSON object a
-line and answers in the same way; the starter's own connection is inherited (a socket pair): while
-a start is under way, or in the foreground, the end of that connection ends the stack, so that a
-starter that is killed leaves nothing behind.
+It holds the run folder's lock as long as it lives. Its control socket takes one JSON object per
+line and answers in the same way. It inherits the connection of the process that starts it (a socket
+pair). During the start, or in the foreground, the end of that connection ends the stack, so a
+killed starter leaves nothing behind.
 """
 import errno
 import json
