@@ -79,14 +79,15 @@ def wrong(args=None, queue=QUEUE):
 
 
 def fill(count):
-    """Events with all kinds of properties; {message id: (body, headers)}."""
+    """Events with all kinds of properties; {message id: (body, headers)}. The first is confirmed: a queue that was
+    declared just now may lose what comes before it has a leader."""
     sent = {}
-    with PIPE.channel(confirm=False) as channel:
+    with PIPE.channel() as sure, PIPE.channel(confirm=False) as channel:
         for n in range(count):
             one = event("login", {"user_id": 8000000000000000 + n, "metadata": {"n": n, "text": "ü" * (n % 50)}})
             body = json.dumps(one).encode() if n % 100 else b"\xff\x00no json %d" % n
             headers = {"n": n, "traceparent": "00-a-b-01"} if n % 2 else {"x-retry-count": n % 4}
-            channel.basic_publish("user_events", "user.login", body, pika.BasicProperties(
+            (channel if n else sure).basic_publish("user_events", "user.login", body, pika.BasicProperties(
                 message_id=one["id"], delivery_mode=2, headers=headers, type="user.login", priority=n % 5,
                 correlation_id=str(n), timestamp=1700000000 + n, app_id="test", content_type="application/json",
                 **({"expiration": "900000"} if n % 10 == 3 else {})))

@@ -158,12 +158,22 @@ tables_there(const struct service *s)
 }
 
 static bool
+pools_usable(const struct service *s)
+{
+	for (size_t i = 0; i < s->pool_count; i++)
+		if (!sql_pool_usable(s->pools[i]))
+			return false;
+	return true;
+}
+
+/* Each pool: a first sign-up may ask any of them, and a restart is no reason for a 503. */
+static bool
 open_for_clients(void *arg)
 {
 	const struct service *s = running;
 
 	(void)arg;
-	return tables_there(s) && (s->pool_count == 0 || sql_pool_usable(s->pools[0]));
+	return tables_there(s) && pools_usable(s);
 }
 
 static bool
@@ -218,10 +228,7 @@ service_ready(void *state)
 {
 	struct service *s = state;
 
-	for (size_t i = 0; i < s->pool_count; i++)
-		if (!sql_pool_usable(s->pools[i]))
-			return false;
-	return tables_there(s) && (!s->publisher || publisher_settled(s->publisher)) &&
+	return pools_usable(s) && tables_there(s) && (!s->publisher || publisher_settled(s->publisher)) &&
 		(!s->def->ready || s->def->ready(s->state));
 }
 
