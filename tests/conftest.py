@@ -104,11 +104,18 @@ class Stack:
         for name in self.env or {}:
             os.environ.pop(name, None)
 
+    def show(self):
+        """Puts them back: a session's fixture is not asked again after a test without servers."""
+        os.environ |= self.env or {}
+
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
-    if item.path.parent.name not in SERVERS:
-        item.config.stash[STACK].hide()
+    stack = item.config.stash[STACK]
+    if item.path.parent.name in SERVERS:
+        stack.show()
+    else:
+        stack.hide()
 
 
 def stacks():
