@@ -228,7 +228,8 @@ service_ready(void *state)
 {
 	struct service *s = state;
 
-	return pools_usable(s) && tables_there(s) && (!s->publisher || publisher_settled(s->publisher)) &&
+	return pools_usable(s) && tables_there(s) &&
+		(!s->publisher || publisher_settled(s->publisher)) &&
 		(!s->def->ready || s->def->ready(s->state));
 }
 
