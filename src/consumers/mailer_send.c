@@ -28,7 +28,7 @@ mailer_goes_on(struct mailer *m, struct consumer *c, int64_t wait_ms)
 	return wait_ms == 0 && clock_mono_ms() < m->end_ms;
 }
 
-/* Writes to mail_log the results that are not there yet, also those of earlier groups. */
+/* Writes every result that mail_log lacks, including results of earlier groups. */
 static int
 results_settle(struct mailer *m, struct consumer *c, struct arena *mem, struct err *e)
 {

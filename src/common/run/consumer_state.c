@@ -21,8 +21,8 @@ static const struct consumer_facts facts[CONSUMER_STATES] = {
  * Rows: from; columns: the step. A step that is not named is illegal.
  *
  * A thread may learn its news just before SIGTERM and step just after it. So a
- * draining consumer accepts every step of the worker and of the I/O thread, and one
- * that has drained accepts those of the worker, which it does not wait for.
+ * draining consumer accepts every step of the worker and of the I/O thread. A drained
+ * consumer accepts every step of the worker, because draining does not wait for it.
  */
 static const enum consumer_state legal[CONSUMER_STATES][CONSUMER_STEPS] = {
 	[CONSUMER_STARTING] = {

@@ -13,7 +13,7 @@ int
 pause_look(struct broker *b, const char *consumer, bool *paused, struct err *e)
 {
 	const struct broker_field args[] = { { "x-queue-type", broker_text("classic") },
-		/* copies of a second pause replace those of the first */
+		/* a second pause replaces the copies of the first */
 		{ "x-max-length", broker_int(PAUSE_COPIES) } };
 	char name[PAUSE_NAME_SIZE];
 	struct broker_queue_info info;

@@ -96,7 +96,7 @@ struct looking {
 	const char *only;
 };
 
-/* 1, 2, …: the queue is the consumer's retry queue of this number; 0: it is none of them. */
+/* The number of the consumer's retry queue, from 1 on; 0: the queue is not its retry queue. */
 static unsigned
 retry_number(const struct consumer_row *t, const char *queue)
 {

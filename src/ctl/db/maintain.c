@@ -38,7 +38,8 @@ struct maintain {
 	int owner;
 };
 
-/* Counts events that stayed behind. Younger ones, and those of a process that lives, are on their way. */
+/* Counts the events that stayed behind. Younger events and events of living processes do not count: they
+   are still being published. */
 static int
 behind_count(struct maintain *m, int64_t *events, struct err *e)
 {

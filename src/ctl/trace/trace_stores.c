@@ -10,25 +10,35 @@
 #include "model/redis_keys.h"
 #include "ctl/trace/trace.h"
 
+/* false: the document is missing or cannot be read, and that is told. */
+static bool
+document_found(struct trace *t, const struct traced *v, const struct consumer_row *c,
+	const struct doc_body *who, struct doc_view *out)
+{
+	struct err e = ERR_INIT;
+
+	if (doc_find_one(t->doc, t->mem, c->collection, who, out, &e) == 0)
+		return true;
+	if (e.kind == ERR_MISSING)
+		trace_waits(t, v, c);
+	else
+		trace_unknown(t, v, c->name, &e);
+	return false;
+}
+
 static void
 tell_event_document(struct trace *t, const struct traced *v, const struct consumer_row *c)
 {
 	struct doc_body *who = doc_new(t->mem);
 	char at[CLOCK_RFC3339_SIZE] = "", text[100], took[40] = "";
-	struct err e = ERR_INIT;
 	struct doc_view d;
 	int64_t us = 0;
 
 	if (!v->id)
 		return;
 	doc_add_string(who, "_id", v->id);
-	if (doc_find_one(t->doc, t->mem, c->collection, who, &d, &e)) {
-		if (e.kind == ERR_MISSING)
-			trace_waits(t, v, c);
-		else
-			trace_unknown(t, v, c->name, &e);
+	if (!document_found(t, v, c, who, &d))
 		return;
-	}
 	if (doc_get_date_us(&d, "received_at", &us))
 		clock_format_rfc3339(us, at);
 	if (us && v->made_us && us >= v->made_us)
@@ -73,19 +83,13 @@ tell_user_document(struct trace *t, const struct traced *v, const struct consume
 {
 	struct doc_body *who = doc_new(t->mem);
 	char at[CLOCK_RFC3339_SIZE] = "", text[120];
-	struct err e = ERR_INIT;
 	struct doc_view d;
 	const char *segment;
 	int64_t us, have = 0;
 
 	doc_add_i64(who, "_id", v->user_id);
-	if (doc_find_one(t->doc, t->mem, c->collection, who, &d, &e)) {
-		if (e.kind == ERR_MISSING)
-			trace_waits(t, v, c);
-		else
-			trace_unknown(t, v, c->name, &e);
+	if (!document_found(t, v, c, who, &d))
 		return;
-	}
 	if (!doc_get_i64(&d, "version", &have) || have < v->version) {
 		trace_waits(t, v, c);
 		return;
